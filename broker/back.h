@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The back core: owns every M-channel to a guest, decodes what comes, refuses
+ * what may not be said, stamps who spoke, and passes it to the engine.  Its
+ * modules discovery, establishment, beats and termination are what any broker
+ * reuses.  Runs in the back process of mbrokerd, and in msim. */
+#ifndef BROKER_BACK_H
+#define BROKER_BACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "broker/config.h"
+#include "wire/msg.h"
+
+struct back;
+struct mchan;
+
+struct back_env {
+    /* Sends to the engine; 0 or -EAGAIN (input from guests then waits). */
+    int (*to_engine)(void *ctx, const struct msg *);
+    void *ctx;
+    uint64_t start_count; /* For cause numbers. */
+};
+
+int back_create(struct back **out, const struct broker_config *,
+                const struct back_env *);
+void back_destroy(struct back *); /* Says BYE to all agents. */
+
+/* Gives the channel of the n-th guest of the configuration; takes it. */
+void back_add_channel(struct back *, uint32_t guest, struct mchan *);
+/* The channel of the n-th guest changed; looked at in the next turn. */
+void back_mark_ready(struct back *, uint32_t guest);
+void back_run(struct back *, nsec_t now);
+nsec_t back_deadline(const struct back *);
+
+struct back_stats {
+    uint64_t n_messages, n_refused, n_lost_agents;
+};
+void back_stats(const struct back *, struct back_stats *out);
+
+#endif

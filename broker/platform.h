@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform core: samples hypervisor and hardware, checks each action
+ * against the limits, carries it out, reads back, and puts everything back when
+ * it is released.  The one place that opens the doors hardware/ and
+ * hypervisor/.  Runs in the platform process of mbrokerd, and in msim. */
+#ifndef BROKER_PLATFORM_H
+#define BROKER_PLATFORM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "broker/config.h"
+#include "wire/msg.h"
+
+struct platform;
+
+struct platform_env {
+    int sys_dirfd, proc_dirfd, data_dirfd;
+    int state_dirfd; /* For the hypervisor. */
+    int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
+    /* Sends to the engine; 0 or -EAGAIN (dropped samples are counted, outcomes
+     * are kept and sent again). */
+    int (*to_engine)(void *ctx, const struct msg *);
+    void *ctx;
+    /* The time, for stamping the steps of one action; null: 'now' is used. */
+    nsec_t (*clock)(void);
+};
+
+/* Opens the configured drivers and tells the engine what there is, ending with
+ * READY.  A driver that isn't here is told as TROUBLE and left out.  Returns 0
+ * or -Exxx with 'why'. */
+int platform_create(struct platform **out, const struct broker_config *,
+                    const struct platform_env *, nsec_t now, char *why,
+                    size_t why_size);
+/* Puts back all it changed, then frees.  Returns how many domains could not be
+ * put back. */
+int platform_destroy(struct platform *);
+
+void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
+void platform_run(struct platform *, nsec_t now);
+nsec_t platform_deadline(const struct platform *);
+
+/* Puts back what files in saved_dirfd say was found (mbrokerd --restore and
+ * every start).  Returns how many were put back, or -Exxx with 'why'. */
+int platform_restore(const struct broker_config *, const struct platform_env *,
+                     char *why, size_t why_size);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door to the hypervisors: which VMs there are, on which CPUs, how busy,
+ * and how to start, freeze, thaw and end them.  Used by the platform process
+ * only.  A driver reads no clock and never logs. */
+#ifndef HYPERVISOR_HYPERVISOR_H
+#define HYPERVISOR_HYPERVISOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/option.h"
+#include "model/host.h"
+#include "model/uuid.h"
+
+struct hypervisor; /* Each driver's own. */
+
+/* A guest the configuration names.  Hypervisors that know their VMs themselves
+ * use it only to find out which are ours. */
+struct hypervisor_guest {
+    struct uuid uuid;
+    char name[VM_NAME_SIZE];
+    uint32_t n_vcpus;
+    uint32_t vcpu_cpu[VM_VCPUS_MAX];
+    const char *command; /* Run by /bin/sh -c; null: not started by us. */
+    const char *pid_file; /* Where its first process is named; may be null. */
+};
+
+struct hypervisor_env {
+    int proc_dirfd;  /* The root that stands for /proc. */
+    int state_dirfd; /* A directory to keep what must outlive the broker, so
+                      * that a guest already running is found again. */
+    const struct hypervisor_guest *guests;
+    uint32_t n_guests;
+    const struct option_values *options;
+    uint64_t seed; /* For sim.c. */
+};
+
+struct vm_sample {
+    struct uuid uuid;
+    char name[VM_NAME_SIZE];
+    enum vm_state state;
+    uint32_t n_vcpus;
+    uint32_t vcpu_cpu[VM_VCPUS_MAX];
+    uint64_t busy_ns; /* CPU time its vCPUs used since it started. */
+};
+
+enum vm_op {
+    VM_OP_START,
+    VM_OP_FREEZE,
+    VM_OP_THAW,
+    VM_OP_END, /* Asked first, killed after a grace the driver documents. */
+};
+
+struct hypervisor_class {
+    const char *name, *summary;
+    const struct option_desc *options; /* May be null. */
+    /* Finds the VMs that are there; starts none.  'env' is borrowed until
+     * close.  Returns 0, -ENODEV or -Exxx with 'why'. */
+    int (*open)(struct hypervisor **out, const struct hypervisor_env *,
+                char *why, size_t why_size);
+    /* All VMs it knows now, ended ones once.  Bounded work, no blocking.
+     * Returns how many, or -Exxx. */
+    int (*sample)(struct hypervisor *, nsec_t now, struct vm_sample *out,
+                  size_t max);
+    /* Begins an operation and returns at once; sample() shows when it is done.
+     * Returns 0, -ENOENT, -EALREADY, -ENOTSUP or -Exxx with 'why'. */
+    int (*control)(struct hypervisor *, const struct uuid *, enum vm_op,
+                   nsec_t now, char *why, size_t why_size);
+    /* Lets go of all VMs and leaves them running.  Accepts null. */
+    void (*close)(struct hypervisor *);
+};
+
+extern const struct hypervisor_class *const hypervisor_table[];
+extern const char *const hypervisor_left_out[];
+
+const struct hypervisor_class *hypervisor_find(const char *name);
+const char *vm_op_name(enum vm_op);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one host knows of itself at a moment: its CPUs, frequency domains, VMs
+ * and power.  The engine writes it as events come; policies see it through a
+ * platform_view and only read.  Tables are made once, with the sizes the
+ * configuration gave, and do not grow. */
+#ifndef MODEL_HOST_H
+#define MODEL_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "model/power.h"
+#include "model/pstate.h"
+#include "model/uuid.h"
+
+#define VM_NAME_SIZE 65
+#define VM_VCPUS_MAX 16
+#define VM_EPOCHS_KEPT 16 /* Epoch reports kept per VM, newest last. */
+#define UTIL_UNKNOWN UINT32_MAX
+
+struct cpu {
+    uint32_t id;     /* The kernel's number. */
+    uint32_t domain; /* Index into host.domains; UINT32_MAX if none. */
+    /* Busy time and time available at the current p-state, both since the
+     * broker started; their growth over any interval is the utilization then.
+     * Steal and emulation are neither busy nor available. */
+    uint64_t busy_ns, available_ns;
+    uint32_t util_permille; /* Of the last sample; UTIL_UNKNOWN if none. */
+};
+
+struct domain {
+    struct pstate_domain desc;
+    uint32_t pstate;       /* As last read back. */
+    uint32_t found_pstate; /* Before our first change. */
+    bool known;            /* 'pstate' was ever read. */
+};
+
+enum vm_state {
+    VM_RUNNING,
+    VM_FROZEN,
+    VM_ENDED,
+};
+
+/* What a guest's agent said of one epoch.  Times are on the MVM's clock,
+ * converted by the channel's beats. */
+struct sla_epoch {
+    uint64_t number; /* The agent's count of epochs. */
+    nsec_t start, end;
+    uint64_t n_requests, n_violations;
+    uint64_t threshold_us, worst_us;
+    uint64_t cause;
+};
+
+/* What is new about a VM since the last turn. */
+enum vm_news {
+    VM_NEWS_NOTICE = 1 << 0, /* An SLA notice came; see 'notice'. */
+    VM_NEWS_REPORT = 1 << 1, /* 'epochs' has a new last member. */
+    VM_NEWS_SAMPLE = 1 << 2, /* 'busy_ns' and 'available_ns' moved. */
+    VM_NEWS_UP = 1 << 3,     /* Its agent came. */
+    VM_NEWS_LOST = 1 << 4,   /* Its agent went. */
+};
+
+struct vm {
+    struct uuid uuid;
+    char name[VM_NAME_SIZE];
+    enum vm_state state;
+    bool agent_up;
+    uint32_t news; /* enum vm_news, or-ed. */
+    uint32_t n_vcpus;
+    uint32_t vcpu_cpu[VM_VCPUS_MAX]; /* CPU number each vCPU runs on. */
+    /* As struct cpu's, for all its vCPUs together, as the MVM sees it. */
+    uint64_t busy_ns, available_ns;
+    uint32_t util_permille;
+    nsec_t sample_time;
+    uint32_t n_epochs; /* Valid members of 'epochs'. */
+    struct sla_epoch epochs[VM_EPOCHS_KEPT];
+    struct sla_epoch notice; /* The last violation notice. */
+    uint64_t n_requests, n_violations; /* Since the broker started. */
+    void *policy_state; /* vm_state_size bytes, the current policy's. */
+};
+
+struct host {
+    char id[VM_NAME_SIZE];
+    uint32_t n_cpus, n_domains, n_vms;
+    uint32_t max_cpus, max_domains, max_vms;
+    struct cpu *cpus;
+    struct domain *domains;
+    struct vm *vms;
+    struct power_reading power;
+};
+
+/* Makes a host with room for that many; returns 0 or -ENOMEM. */
+int host_init(struct host *, uint32_t max_cpus, uint32_t max_domains,
+              uint32_t max_vms);
+void host_fini(struct host *);
+
+/* The member with that number or UUID; null if there is none. */
+struct cpu *host_cpu(const struct host *, uint32_t id);
+struct vm *host_vm(const struct host *, const struct uuid *);
+struct vm *host_vm_by_name(const struct host *, const char *name);
+/* The domain of a CPU number; null if its frequency can't be set. */
+struct domain *host_domain_of_cpu(const struct host *, uint32_t cpu);
+
+/* Adds a VM; null if the table is full.  The caller fills it in. */
+struct vm *host_add_vm(struct host *, const struct uuid *);
+void host_remove_vm(struct host *, struct vm *);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door to the probes: one file per way of measuring inside a guest.  A
+ * probe looks when it is asked, reads no clock, and says what it saw as
+ * requests (each with its response time) and as the guest's CPU use.  It knows
+ * neither channel nor broker. */
+#ifndef PROBE_PROBE_H
+#define PROBE_PROBE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/option.h"
+
+struct probe; /* Each probe's own. */
+
+struct probe_env {
+    const struct option_values *options;
+    int proc_dirfd; /* The root that stands for /proc. */
+    uint64_t seed;  /* For sim.c. */
+    void *world;    /* For sim.c: who makes the requests up. */
+};
+
+/* Where a probe puts what it saw; the agent's. */
+struct probe_sink {
+    void *ctx;
+    /* One finished request.  'ended' is on the agent's clock, or 0 if the probe
+     * can't tell and 'now' will do. */
+    void (*request)(void *ctx, nsec_t ended, uint64_t response_us);
+    /* The guest's own view of its CPU use since the last call, 0..1000 per
+     * vCPU. */
+    void (*cpu)(void *ctx, uint32_t util_permille);
+};
+
+struct probe_stats {
+    uint64_t n_seen;    /* Requests handed to the sink. */
+    uint64_t n_refused; /* Lines or readings that made no sense. */
+    char refused[160];  /* The last of those: where and why. */
+};
+
+struct probe_class {
+    const char *name, *summary;
+    const struct option_desc *options; /* May be null. */
+    /* Returns 0 or -Exxx with 'why'.  What it measures need not be there yet
+     * (a log file that will appear). */
+    int (*open)(struct probe **out, const struct probe_env *, char *why,
+                size_t why_size);
+    /* Looks once: hands everything new to 'sink', bounded by a named limit per
+     * call.  Returns 1 if there is more to see at once, 0, or -Exxx when it
+     * can't measure now (it may be able to later). */
+    int (*sample)(struct probe *, nsec_t now, const struct probe_sink *sink);
+    /* When it wants to be asked again. */
+    nsec_t (*deadline)(const struct probe *, nsec_t now);
+    void (*stats)(const struct probe *, struct probe_stats *out);
+    void (*close)(struct probe *); /* Accepts null. */
+};
+
+extern const struct probe_class *const probe_table[];
+extern const char *const probe_left_out[];
+
+const struct probe_class *probe_find(const char *name);
+
+#endif

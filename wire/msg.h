@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages: typed structs on our side, CBOR maps {key: value} on the wire, both
+ * from msg.def.  This is the only place where a stranger's bytes become numbers
+ * and text; whatever msg_decode() accepts is in range. */
+#ifndef WIRE_MSG_H
+#define WIRE_MSG_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "model/uuid.h"
+
+#define MSG_VERSION_MIN 1 /* Oldest protocol version we speak. */
+#define MSG_VERSION_MAX 1
+#define MSG_SIZE_MAX 4096 /* Bytes of the largest encoded message. */
+#define MSG_COUNT_MAX UINT64_C(1000000000)  /* Requests in an epoch. */
+#define MSG_TIME_US_MAX UINT64_C(3600000000) /* An hour. */
+#define MSG_WHY_SIZE 128
+
+enum msg_type {
+#define MSG(type, NAME, name, way, doc) MSG_##NAME = type,
+#define FIELD_U(key, name, low, high, since, doc)
+#define FIELD_I(key, name, low, high, since, doc)
+#define FIELD_T(key, name, max, since, doc)
+#define FIELD_UUID(key, name, since, doc)
+#define FIELD_LU(key, name, max_n, high, since, doc)
+#define FIELD_LT(key, name, max_n, max, since, doc)
+#define MSG_END(NAME)
+#include "wire/msg.def"
+#undef MSG
+#undef FIELD_U
+#undef FIELD_I
+#undef FIELD_T
+#undef FIELD_UUID
+#undef FIELD_LU
+#undef FIELD_LT
+#undef MSG_END
+};
+
+#define MSG(type, NAME, name, way, doc) struct msg_##name {
+#define FIELD_U(key, name, low, high, since, doc) uint64_t name;
+#define FIELD_I(key, name, low, high, since, doc) int64_t name;
+#define FIELD_T(key, name, max, since, doc) char name[(max) + 1];
+#define FIELD_UUID(key, name, since, doc) struct uuid name;
+#define FIELD_LU(key, name, max_n, high, since, doc)                           \
+    uint32_t n_##name;                                                         \
+    uint64_t name[max_n];
+#define FIELD_LT(key, name, max_n, max, since, doc)                            \
+    uint32_t n_##name;                                                         \
+    char name[max_n][(max) + 1];
+#define MSG_END(NAME)                                                          \
+    }                                                                          \
+    ;
+#include "wire/msg.def"
+#undef MSG
+#undef FIELD_U
+#undef FIELD_I
+#undef FIELD_T
+#undef FIELD_UUID
+#undef FIELD_LU
+#undef FIELD_LT
+#undef MSG_END
+
+struct msg {
+    enum msg_type type;
+    union {
+#define MSG(type, NAME, name, way, doc) struct msg_##name name;
+#define FIELD_U(key, name, low, high, since, doc)
+#define FIELD_I(key, name, low, high, since, doc)
+#define FIELD_T(key, name, max, since, doc)
+#define FIELD_UUID(key, name, since, doc)
+#define FIELD_LU(key, name, max_n, high, since, doc)
+#define FIELD_LT(key, name, max_n, max, since, doc)
+#define MSG_END(NAME)
+#include "wire/msg.def"
+#undef MSG
+#undef FIELD_U
+#undef FIELD_I
+#undef FIELD_T
+#undef FIELD_UUID
+#undef FIELD_LU
+#undef FIELD_LT
+#undef MSG_END
+    };
+};
+
+/* Encodes for a peer that speaks 'version'.  Returns the bytes used, -ENOSPC,
+ * or -ERANGE if a field is out of its limits (then we are wrong, and 'why' says
+ * where; why may be null). */
+ssize_t msg_encode(const struct msg *, unsigned version, void *out, size_t size,
+                   char *why, size_t why_size);
+
+/* Decodes a message that came with the channel tag 'type' from a peer that
+ * speaks 'version'.  Unknown keys are skipped.  Returns 0, or -EPROTO with
+ * 'why' naming message, field and limit; '*out' is untouched on failure. */
+int msg_decode(struct msg *out, unsigned type, unsigned version,
+               const void *data, size_t size, char *why, size_t why_size);
+
+/* The name in msg.def ("GUEST_UP"), or "?" for a type that is none. */
+const char *msg_name(unsigned type);
+
+/* The version two peers will speak; 0 if there is none. */
+unsigned msg_version_common(unsigned peer_min, unsigned peer_max);
+
+#endif
