@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Strings to numbers and names, strictly: what isn't wholly the thing asked for
+ * is refused.  Relies on the C library's strto*; called by every room that
+ * reads text. */
+#include "base/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_MAX_LENGTH 64
+
+int
+text_copy(char *to, size_t size, const char *from)
+{
+    size_t length = strlen(from);
+    bool cut = length >= size;
+
+    if (cut) {
+        length = size - 1;
+    }
+    memcpy(to, from, length);
+    to[length] = '\0';
+    return cut ? -ENAMETOOLONG : 0;
+}
+
+int
+text_to_i64(const char *text, int64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || isspace((unsigned char)*text)) {
+        return -EINVAL;
+    }
+    if (errno) {
+        return -errno;
+    }
+    *out = value;
+    return 0;
+}
+
+int
+text_to_u64(const char *text, uint64_t *out)
+{
+    char *end;
+
+    if (!isdigit((unsigned char)*text)) {
+        return -EINVAL;
+    }
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*end) {
+        return -EINVAL;
+    }
+    if (errno) {
+        return -errno;
+    }
+    *out = value;
+    return 0;
+}
+
+int
+text_to_real(const char *text, double *out)
+{
+    char *end;
+
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || *end || isspace((unsigned char)*text) ||
+        !isfinite(value)) {
+        return -EINVAL;
+    }
+    if (errno) {
+        return -errno;
+    }
+    *out = value;
+    return 0;
+}
+
+int
+text_to_cpus(const char *text, uint32_t *out, size_t max)
+{
+    const char *at = text;
+    size_t n = 0;
+
+    while (*at) {
+        char *end;
+
+        if (!isdigit((unsigned char)*at)) {
+            return -EINVAL;
+        }
+        unsigned long first = strtoul(at, &end, 10), last = first;
+        if (*end == '-') {
+            if (!isdigit((unsigned char)end[1])) {
+                return -EINVAL;
+            }
+            last = strtoul(end + 1, &end, 10);
+        }
+        if (last < first || last > UINT16_MAX || (*end && *end != ',') ||
+            (*end == ',' && !end[1])) {
+            return -EINVAL;
+        }
+        for (unsigned long cpu = first; cpu <= last; cpu++) {
+            if (n == max) {
+                return -E2BIG;
+            }
+            out[n++] = (uint32_t)cpu;
+        }
+        at = *end ? end + 1 : end;
+    }
+    return (int)n;
+}
+
+bool
+text_is_name(const char *text)
+{
+    size_t length = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return length >= 1 && length <= NAME_MAX_LENGTH && !text[length] &&
+           text[0] != '.' && text[0] != '-';
+}
