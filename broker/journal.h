@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 
-#define JOURNAL_SUBJECT_SIZE 96
+#define JOURNAL_SUBJECT_SIZE 168 /* NAME_TEXT_SIZE, so that none is cut. */
 #define JOURNAL_DETAIL_SIZE 1024
 
 enum journal_kind {

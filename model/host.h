@@ -103,8 +103,10 @@ struct vm *host_vm_by_name(const struct host *, const char *name);
 /* The domain of a CPU number; null if its frequency can't be set. */
 struct domain *host_domain_of_cpu(const struct host *, uint32_t cpu);
 
-/* Adds a VM; null if the table is full.  The caller fills it in. */
+/* Adds a VM; null if the table is full.  The caller fills it in and zeroes what
+ * policy_state points to: the place in the table keeps its pointer. */
 struct vm *host_add_vm(struct host *, const struct uuid *);
+/* Removes a VM; those behind it move up, so pointers to VMs end here. */
 void host_remove_vm(struct host *, struct vm *);
 
 #endif
