@@ -34,9 +34,14 @@ void back_add_channel(struct back *, uint32_t guest, struct mchan *);
 void back_mark_ready(struct back *, uint32_t guest);
 void back_run(struct back *, nsec_t now);
 nsec_t back_deadline(const struct back *);
+/* Whether the n-th guest's descriptor is to be waited on.  Not while it talks
+ * too much or the engine takes nothing: it would be readable all the time. */
+bool back_wants_input(const struct back *, uint32_t guest);
 
 struct back_stats {
     uint64_t n_messages, n_refused, n_lost_agents;
+    uint64_t n_throttled; /* Turns in which a guest had to wait. */
+    uint64_t n_dropped_replies; /* The agent read nothing. */
 };
 void back_stats(const struct back *, struct back_stats *out);
 

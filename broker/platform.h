@@ -6,6 +6,7 @@
 #ifndef BROKER_PLATFORM_H
 #define BROKER_PLATFORM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,7 +17,8 @@
 struct platform;
 
 struct platform_env {
-    int sys_dirfd, proc_dirfd, data_dirfd;
+    int sys_dirfd, data_dirfd;
+    int proc_dirfd; /* -1 (msim): a CPU's use is the sum of its VMs'. */
     int state_dirfd; /* For the hypervisor. */
     int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
     /* Sends to the engine; 0 or -EAGAIN (dropped samples are counted, outcomes
@@ -37,9 +39,27 @@ int platform_create(struct platform **out, const struct broker_config *,
  * put back. */
 int platform_destroy(struct platform *);
 
+/* True for the types the engine may send.  Whoever runs the core ends the
+ * process on any other. */
+bool platform_expects(unsigned type);
+/* Whether one more action may come: its outcome has a place to wait. */
+bool platform_has_room(const struct platform *);
+/* Carries an action out.  To be called if the two above are true. */
 void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
 void platform_run(struct platform *, nsec_t now);
 nsec_t platform_deadline(const struct platform *);
+
+/* Asks the guests that the configuration starts to end.  platform_run() is to be
+ * called on, until platform_guests_left() is 0 or patience ends. */
+void platform_end_guests(struct platform *, nsec_t now);
+uint32_t platform_guests_left(const struct platform *);
+
+struct platform_stats {
+    uint64_t n_actions, n_failed_actions;
+    uint64_t n_samples, n_dropped_samples;
+    uint32_t n_changed_domains; /* To be put back. */
+};
+void platform_stats(const struct platform *, struct platform_stats *out);
 
 /* Puts back what files in saved_dirfd say was found (mbrokerd --restore and
  * every start).  Returns how many were put back, or -Exxx with 'why'. */
