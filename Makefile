@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front of the house: each target installs what it needs (tools/bootstrap),
+# builds with meson and ninja in build/, and runs. BUILD=dir builds elsewhere.
+BUILD ?= build
+SECONDS_EACH ?= 30
+
+.PHONY: all demo test bench figures fuzz sanitize clean help
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+help:
+	@echo 'make            build everything in $(BUILD)/'
+	@echo 'make demo       the main job: an SLA violation sets a p-state, live (DEMO_SECONDS=N)'
+	@echo 'make test       every test whose parts this machine has'
+	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json'
+	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
+	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
+	@echo 'make figures    comes with the power policies: says so and fails'
+
+$(BUILD)/build.ninja:
+	@tools/bootstrap
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+demo:
+	@tools/bootstrap --demo
+	@$(MAKE) --no-print-directory all
+	@python3 demo/run.py --build $(BUILD)
+
+test:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@tools/run-tests $(BUILD)
+
+bench:
+	@tools/bootstrap --all
+	@$(MAKE) --no-print-directory all
+	@python3 bench/run.py --build $(BUILD)
+
+# Two builds: address and undefined behaviour over everything; threads over
+# what has them.
+sanitize:
+	@tools/bootstrap --test
+	@[ -e $(BUILD)-asan/build.ninja ] || meson setup $(BUILD)-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C $(BUILD)-asan
+	@tools/run-tests $(BUILD)-asan
+	@[ -e $(BUILD)-tsan/build.ninja ] || meson setup $(BUILD)-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
+	@ninja -C $(BUILD)-tsan
+	@tools/run-tests $(BUILD)-tsan --threads
+
+fuzz:
+	@tools/bootstrap --test
+	@tools/fuzz $(SECONDS_EACH)
+
+figures:
+	@echo 'make figures: there are no figures yet; they come with the Richer and' >&2
+	@echo 'Utilization-based policies. make demo compares No PM and Basic.' >&2
+	@exit 1
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
