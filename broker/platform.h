@@ -21,6 +21,10 @@ struct platform_env {
     int proc_dirfd; /* -1 (msim): a CPU's use is the sum of its VMs'. */
     int state_dirfd; /* For the hypervisor. */
     int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
+    /* Borrowed worlds for the drivers called "sim" (hardware/sim.h,
+     * hypervisor/sim.h); null: each makes its own. */
+    struct hardware_sim *hardware_sim;
+    struct hypervisor_sim *hypervisor_sim;
     /* Sends to the engine; 0 or -EAGAIN (dropped samples are counted, outcomes
      * are kept and sent again). */
     int (*to_engine)(void *ctx, const struct msg *);

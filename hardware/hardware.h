@@ -18,16 +18,20 @@
 
 #define HARDWARE_SAVED_SIZE 256 /* Text that holds a domain's found state. */
 
+struct hardware_sim;
 struct hardware; /* Each driver's own; see its file. */
 
 /* What a driver is given when it is opened; borrowed for its whole life. */
 struct hardware_env {
-    int sys_dirfd;  /* The root that stands for /sys. */
-    int data_dirfd; /* The project's data files (specpower.csv). */
+    int sys_dirfd;        /* The root that stands for /sys. */
+    int data_dirfd;       /* The project's data files (specpower.csv). */
     const uint32_t *cpus; /* The CPUs the broker manages. */
     uint32_t n_cpus;
     const struct option_values *options; /* The driver's own. */
     uint64_t seed;                       /* For sim.c. */
+    /* For sim.c, see hardware/sim.h: the made-up hardware to drive, which
+     * outlives the driver as real hardware does; null: it makes its own. */
+    struct hardware_sim *sim;
 };
 
 /* How a managed CPU spent the time since the last power reading; what a power

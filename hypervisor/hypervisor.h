@@ -14,6 +14,7 @@
 #include "model/host.h"
 #include "model/uuid.h"
 
+struct hypervisor_sim;
 struct hypervisor; /* Each driver's own. */
 
 /* A guest the configuration names.  Hypervisors that know their VMs themselves
@@ -23,7 +24,7 @@ struct hypervisor_guest {
     char name[VM_NAME_SIZE];
     uint32_t n_vcpus;
     uint32_t vcpu_cpu[VM_VCPUS_MAX];
-    const char *command; /* Run by /bin/sh -c; null: not started by us. */
+    const char *command;  /* Run by /bin/sh -c; null: not started by us. */
     const char *pid_file; /* Where its first process is named; may be null. */
 };
 
@@ -35,6 +36,9 @@ struct hypervisor_env {
     uint32_t n_guests;
     const struct option_values *options;
     uint64_t seed; /* For sim.c. */
+    /* For sim.c, see hypervisor/sim.h: the made-up VMs, which outlive the
+     * driver as real ones do; null: it makes its own from 'guests'. */
+    struct hypervisor_sim *sim;
 };
 
 struct vm_sample {

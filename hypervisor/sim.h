@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Made-up VMs: what msim and the tests hold behind the back of the driver
+ * "sim".  They outlive the driver, so that a broker that dies and comes back
+ * finds its VMs.  Operations take effect at the driver's next sample(). */
+#ifndef HYPERVISOR_SIM_H
+#define HYPERVISOR_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "model/host.h"
+#include "model/uuid.h"
+
+#define HYPERVISOR_SIM_VMS_MAX 256
+
+struct hypervisor_sim;
+
+/* Returns 0 or -ENOMEM. */
+int hypervisor_sim_create(struct hypervisor_sim **out);
+/* To be called after all drivers on it are closed.  Accepts null. */
+void hypervisor_sim_destroy(struct hypervisor_sim *);
+
+/* A VM appears, running.  0, -EEXIST, -ENOSPC, or -EINVAL if it has no vCPU or
+ * too many. */
+int hypervisor_sim_add(struct hypervisor_sim *, const struct uuid *,
+                       const char *name, uint32_t n_vcpus,
+                       const uint32_t *vcpu_cpu);
+/* A VM ends by itself: the next sample shows it once as ended.  0 or -ENOENT.
+ */
+int hypervisor_sim_end(struct hypervisor_sim *, const struct uuid *);
+/* A VM is gone without a word, as after a crash of the hypervisor's daemon. */
+int hypervisor_sim_vanish(struct hypervisor_sim *, const struct uuid *);
+int hypervisor_sim_move(struct hypervisor_sim *, const struct uuid *,
+                        uint32_t vcpu, uint32_t cpu);
+/* CPU time its vCPUs used since it started; it may lie and fall. */
+int hypervisor_sim_set_busy(struct hypervisor_sim *, const struct uuid *,
+                            uint64_t busy_ns);
+/* Whether the VM runs, which is when it uses CPU time. */
+bool hypervisor_sim_runs(const struct hypervisor_sim *, const struct uuid *);
+/* While 'error' (-Exxx) is not 0, sample() and control() return it. */
+void hypervisor_sim_fail(struct hypervisor_sim *, int error);
+
+#endif
