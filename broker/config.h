@@ -23,6 +23,9 @@ struct policy_class;
 #define CONFIG_PATH_SIZE 256
 #define CONFIG_COMMAND_SIZE 1024
 #define CONFIG_WHY_SIZE 256
+#define CONFIG_TEXT_MAX (1 << 20)  /* Bytes of a file. */
+#define CONFIG_SOCKET_PATH_MAX 107 /* What the kernel allows. */
+#define CONFIG_RUN_DIR_MAX 90      /* Leaves room for a socket's name. */
 
 struct guest_config {
     struct uuid uuid; /* Given, or made from host and name. */
@@ -35,7 +38,7 @@ struct guest_config {
 };
 
 struct broker_config {
-    char domain[VM_NAME_SIZE]; /* Of mgmt:// names; default "local". */
+    char domain[VM_NAME_SIZE];  /* Of mgmt:// names; default "local". */
     char host_id[VM_NAME_SIZE]; /* Default: from machine-id. */
     char run_dir[CONFIG_PATH_SIZE];
     char state_dir[CONFIG_PATH_SIZE];
@@ -67,8 +70,8 @@ struct broker_config {
     uint32_t writes_per_second_max;  /* Per domain; default 100. */
 
     /* control */
-    char control_group[VM_NAME_SIZE];   /* May read; "" root and our uid only. */
-    char operator_group[VM_NAME_SIZE];  /* May change. */
+    char control_group[VM_NAME_SIZE];  /* May read; "" root and our uid only. */
+    char operator_group[VM_NAME_SIZE]; /* May change. */
 
     /* journal */
     uint64_t journal_size_max;  /* Bytes; default 64 MiB. */
@@ -87,5 +90,23 @@ int config_default(struct broker_config *out, char *why, size_t why_size);
 int config_parse(struct broker_config *out, const char *text, const char *path,
                  char *why, size_t why_size);
 void config_fini(struct broker_config *);
+
+/* Reads the file at 'path' (null: no file, all defaults) into '*text_out',
+ * which the caller frees.  A file that is too long, has NUL bytes or isn't a
+ * regular file is refused.  If it gives no host_id, the machine's is added at
+ * its end, so that children in an empty root parse the same.  Returns 0 or
+ * -Exxx with 'why'. */
+int config_load_text(char **text_out, const char *path, char *why,
+                     size_t why_size);
+
+/* Whether this machine has the CPUs that a text names, if its drivers are not
+ * simulated.  For the parent and --check; 'sys_dirfd' is the root that stands
+ * for /sys.  Returns 0 or -EINVAL with 'why' as config_parse(). */
+int config_check_machine(const char *text, const char *path, int sys_dirfd,
+                         char *why, size_t why_size);
+
+/* The default of host_id: from /etc/machine-id, else the host's name, else
+ * "host". */
+void config_machine_id(char out[VM_NAME_SIZE]);
 
 #endif
