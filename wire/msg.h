@@ -11,6 +11,8 @@
 
 #include "model/uuid.h"
 
+struct fields;
+
 #define MSG_VERSION_MIN 1 /* Oldest protocol version we speak. */
 #define MSG_VERSION_MAX 1
 #define MSG_SIZE_MAX 4096 /* Bytes of the largest encoded message. */
@@ -92,13 +94,17 @@ ssize_t msg_encode(const struct msg *, unsigned version, void *out, size_t size,
                    char *why, size_t why_size);
 
 /* Decodes a message that came with the channel tag 'type' from a peer that
- * speaks 'version'.  Unknown keys are skipped.  Returns 0, or -EPROTO with
+ * speaks 'version' (HELLO, WELCOME and REFUSED, which come before that is known:
+ * MSG_VERSION_MIN).  Unknown keys are skipped.  Returns 0, or -EPROTO with
  * 'why' naming message, field and limit; '*out' is untouched on failure. */
 int msg_decode(struct msg *out, unsigned type, unsigned version,
                const void *data, size_t size, char *why, size_t why_size);
 
 /* The name in msg.def ("GUEST_UP"), or "?" for a type that is none. */
 const char *msg_name(unsigned type);
+
+/* Its fields as data; null for a type that is none. */
+const struct fields *msg_fields(unsigned type);
 
 /* The version two peers will speak; 0 if there is none. */
 unsigned msg_version_common(unsigned peer_min, unsigned peer_max);
