@@ -17,6 +17,7 @@
 
 #define VM_NAME_SIZE 65
 #define VM_VCPUS_MAX 16
+#define VM_OFFERS_MAX 16
 #define VM_EPOCHS_KEPT 16 /* Epoch reports kept per VM, newest last. */
 #define UTIL_UNKNOWN UINT32_MAX
 
@@ -67,6 +68,9 @@ struct vm {
     char name[VM_NAME_SIZE];
     enum vm_state state;
     bool agent_up;
+    char software[65]; /* Its agent's program; "" if none ever came. */
+    uint32_t n_offers; /* The agent's probes. */
+    char offers[VM_OFFERS_MAX][33];
     uint32_t news; /* enum vm_news, or-ed. */
     uint32_t n_vcpus;
     uint32_t vcpu_cpu[VM_VCPUS_MAX]; /* CPU number each vCPU runs on. */
@@ -76,7 +80,7 @@ struct vm {
     nsec_t sample_time;
     uint32_t n_epochs; /* Valid members of 'epochs'. */
     struct sla_epoch epochs[VM_EPOCHS_KEPT];
-    struct sla_epoch notice; /* The last violation notice. */
+    struct sla_epoch notice;           /* The last violation notice. */
     uint64_t n_requests, n_violations; /* Since the broker started. */
     void *policy_state; /* vm_state_size bytes, the current policy's. */
 };
