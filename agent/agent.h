@@ -50,8 +50,9 @@ int agent_create(struct agent **out, const struct agent_config *,
 /* Says BYE if it was not yet said, closes channel and probes.  Accepts null. */
 void agent_destroy(struct agent *);
 
-/* Opens a probe.  'env' and what it points to are borrowed for the agent's life.
- * Returns 0, -ENOSPC (AGENT_PROBES_MAX) or the probe's error with 'why'. */
+/* Opens a probe.  'env' and what it points to are borrowed for the agent's
+ * life. Returns 0, -ENOSPC (AGENT_PROBES_MAX) or the probe's error with 'why'.
+ */
 int agent_add_probe(struct agent *, const struct probe_class *,
                     const struct probe_env *env, char *why, size_t why_size);
 
@@ -77,11 +78,11 @@ struct agent_stats {
     uint64_t n_violations;
     uint64_t n_refused; /* Lines, readings and requests that made no sense. */
     uint64_t n_epochs, n_epochs_violated;
-    uint64_t n_epochs_skipped; /* Nobody was awake for them. */
+    uint64_t n_epochs_skipped;              /* Nobody was awake for them. */
     uint64_t n_notices, n_reports, n_beats; /* Sent. */
-    uint64_t n_reports_lost; /* No broker listened for too long. */
-    uint64_t n_proto_errors; /* Messages of the broker's that were none. */
-    int64_t offset_ns;       /* Agent's clock minus the broker's. */
+    uint64_t n_reports_lost;  /* No broker listened for too long. */
+    uint64_t n_proto_errors;  /* Messages of the broker's that were none. */
+    int64_t offset_ns;        /* Agent's clock minus the broker's. */
     uint64_t offset_error_ns; /* UINT64_MAX: unknown. */
 };
 void agent_stats(const struct agent *, struct agent_stats *out);

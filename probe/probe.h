@@ -24,6 +24,11 @@ struct probe_env {
 /* Where a probe puts what it saw; the agent's. */
 struct probe_sink {
     void *ctx;
+    /* The wall clock minus the agent's, at this call: what turns a time of day
+     * in a log into a moment on the agent's clock.  The agent learns it anew
+     * for each turn, since people and NTP set the wall clock.  0 where the two
+     * are one (msim). */
+    nsec_t wall_minus_now;
     /* One finished request.  'ended' is on the agent's clock, or 0 if the probe
      * can't tell and 'now' will do. */
     void (*request)(void *ctx, nsec_t ended, uint64_t response_us);
