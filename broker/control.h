@@ -22,8 +22,8 @@ struct journal;
 #define CONTROL_CLIENTS_RESERVED 4 /* Of these, for who may change things. */
 #define CONTROL_IDLE_NS (10 * NSEC_PER_SEC)  /* Then a client is closed. */
 #define CONTROL_STUCK_NS (60 * NSEC_PER_SEC) /* Then a watcher is. */
-#define CONTROL_REPLY_MAX (4u << 20)         /* Bytes of one reply. */
-#define CONTROL_WATCH_MAX (64u << 10) /* Bytes waiting for a watcher. */
+#define CONTROL_REPLY_MAX (1u << 20)         /* Bytes of one reply. */
+#define CONTROL_WATCH_MAX (64u << 10)        /* Bytes waiting for a watcher. */
 
 /* All borrowed until control_destroy(); 'rights' is copied. */
 struct control_env {
@@ -50,8 +50,9 @@ void control_destroy(struct control *);
 
 /* Becomes readable when control_run() has something to do.  Borrowed. */
 int control_fd(const struct control *);
-/* Accepts, answers, sends, and closes who has been quiet too long.  To be called
- * before engine_run() in a turn: a request may change what the engine does. */
+/* Accepts, answers, sends, and closes who has been quiet too long.  To be
+ * called before engine_run() in a turn: a request may change what the engine
+ * does. */
 void control_run(struct control *, nsec_t now);
 nsec_t control_deadline(const struct control *);
 

@@ -18,7 +18,7 @@ enum right {
     RIGHT_CHANGE, /* May also set the policy and control VMs. */
 };
 
-#define RIGHTS_GROUPS_MAX 1024 /* A caller in more is known by the first gid. */
+#define RIGHTS_GROUPS_MAX 1024 /* In more, only the first gid counts. */
 
 /* A caller, as SO_PEERCRED and SO_PEERGROUPS tell when it connected. */
 struct peer {

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the rows of a cause and tells what happened when: the guest's worst
+ * request ended, the probe read it, the notice left, back took it, the engine
+ * decided, the action left, the platform took, checked, wrote and read back.
+ * A guest's times are on its own clock; the row brings the offset that the
+ * channel's beats found, and how far it may be off.  The keys it looks for are
+ * those of docs/journal.md; one that is missing leaves its hop out.  Called by
+ * broker/answer.c. */
+#include "broker/trace.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_SIZE 400
+
+static void add_event(json_t *hops, json_t *row);
+static void add_decision(json_t *hops, json_t *row);
+static void add_action(json_t *hops, json_t *row);
+static void add_outcome(json_t *hops, json_t *row);
+
+json_t *
+trace_hops(const json_t *rows)
+{
+    json_t *hops = json_array();
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *kind = json_string_value(json_object_get(row, "kind"));
+
+        if (!kind) {
+            continue;
+        }
+        if (!strcmp(kind, "event")) {
+            add_event(hops, row);
+        } else if (!strcmp(kind, "decision")) {
+            add_decision(hops, row);
+        } else if (!strcmp(kind, "action")) {
+            add_action(hops, row);
+        } else if (!strcmp(kind, "outcome")) {
+            add_outcome(hops, row);
+        }
+    }
+    return hops;
+}
+
+/* Keys of a row's detail. */
+
+static bool
+has(json_t *detail, const char *key)
+{
+    return json_is_number(json_object_get(detail, key));
+}
+
+static int64_t
+number(json_t *detail, const char *key)
+{
+    return (int64_t)json_number_value(json_object_get(detail, key));
+}
+
+/* Whole nanoseconds don't survive a double: 2^53 ns are 104 days. */
+static int64_t
+moment(json_t *detail, const char *key)
+{
+    return json_integer_value(json_object_get(detail, key));
+}
+
+static const char *
+text(json_t *object, const char *key, const char *otherwise)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+
+    return value ? value : otherwise;
+}
+
+static void add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
+                int64_t error_ns, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static void
+add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
+    int64_t error_ns, const char *format, ...)
+{
+    char said[TEXT_SIZE];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(said, sizeof said, format, args);
+    va_end(args);
+    json_array_append_new(hops,
+                          json_pack("{s:s,s:s,s:o,s:I,s:s}", "hop", hop,
+                                    "where", where, "at_ns", at_ns, "error_ns",
+                                    (json_int_t)error_ns, "text", said));
+}
+
+/* Events. */
+
+struct guest_clock {
+    bool known;
+    int64_t offset_ns, error_ns;
+};
+
+static struct guest_clock
+guest_clock(json_t *detail)
+{
+    json_t *error = json_object_get(detail, "offset_error_ns");
+    struct guest_clock clock = {.known = json_is_integer(error) &&
+                                         json_integer_value(error) >= 0};
+
+    clock.offset_ns = moment(detail, "offset_ns");
+    clock.error_ns = clock.known ? json_integer_value(error) : 0;
+    return clock;
+}
+
+static void
+add_guest(json_t *hops, json_t *detail, const char *key, const char *hop,
+          const char *said)
+{
+    struct guest_clock clock = guest_clock(detail);
+
+    if (moment(detail, key) == 0) {
+        return;
+    }
+    if (!clock.known) {
+        add(hops, hop, "guest", json_null(), 0,
+            "%s (its clock is not known yet)", said);
+        return;
+    }
+    add(hops, hop, "guest", json_integer(moment(detail, key) - clock.offset_ns),
+        clock.error_ns, "%s", said);
+}
+
+static void
+add_event(json_t *hops, json_t *row)
+{
+    json_t *detail = json_object_get(row, "detail");
+    char said[TEXT_SIZE];
+
+    if (has(detail, "worst_us")) {
+        snprintf(said, sizeof said,
+                 "the epoch's slowest request ended after %.3f ms (threshold "
+                 "%.3f ms)",
+                 (double)number(detail, "worst_us") / 1000,
+                 (double)number(detail, "threshold_us") / 1000);
+        add_guest(hops, detail, "worst_end_ns", "request_ended", said);
+        add_guest(hops, detail, "seen_ns", "probe_read",
+                  "the probe read the epoch's last request");
+        snprintf(said, sizeof said,
+                 "the agent sent it: %lld of %lld requests too slow",
+                 (long long)number(detail, "n_violations"),
+                 (long long)number(detail, "n_requests"));
+        add_guest(hops, detail, "sent_ns", "agent_sent", said);
+    }
+    if (has(detail, "received_ns")) {
+        add(hops, "back_received", "back",
+            json_integer(moment(detail, "received_ns")), 0,
+            "came on %s's channel", text(row, "subject", "the guest"));
+    }
+    add(hops, "engine_noted", "engine",
+        json_incref(json_object_get(row, "time_ns")), 0, "event %s",
+        text(row, "name", "?"));
+}
+
+/* Decisions. */
+
+/* "violations 12, tolerated 1 %". */
+static void
+list_values(char *out, size_t size, json_t *values)
+{
+    json_t *value;
+    size_t i;
+
+    out[0] = '\0';
+    json_array_foreach(values, i, value)
+    {
+        size_t used = strlen(out);
+        const char *unit = text(value, "unit", "");
+
+        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
+                 text(value, "name", "?"),
+                 json_number_value(json_object_get(value, "value")),
+                 unit[0] ? " " : "", unit);
+    }
+}
+
+static void
+add_decision(json_t *hops, json_t *row)
+{
+    json_t *detail = json_object_get(row, "detail");
+    json_t *time = json_object_get(row, "time_ns");
+    char values[TEXT_SIZE / 2];
+
+    list_values(values, sizeof values, json_object_get(detail, "values"));
+    add(hops, "decided", "engine", json_incref(time), 0, "rule %s%s%s",
+        text(row, "name", "?"), values[0] ? ": " : "", values);
+    if (has(detail, "pstate")) {
+        size_t n_losers = json_array_size(json_object_get(detail, "losers"));
+
+        if (has(detail, "n_losers")) {
+            n_losers = (size_t)number(detail, "n_losers");
+        }
+        add(hops, "arbiter_chose", "engine", json_incref(time), 0,
+            "p-state %lld for %s; %zu other wish%s lost",
+            (long long)number(detail, "pstate"), text(row, "subject", "?"),
+            n_losers, n_losers == 1 ? "" : "es");
+    }
+}
+
+/* Actions and outcomes. */
+
+static void
+add_action(json_t *hops, json_t *row)
+{
+    json_t *detail = json_object_get(row, "detail");
+    json_t *time = json_incref(json_object_get(row, "time_ns"));
+    const char *name = text(row, "name", "?");
+
+    if (has(detail, "pstate")) {
+        add(hops, "action_sent", "engine", time, 0, "%s p-state %lld to %s",
+            name, (long long)number(detail, "pstate"),
+            text(row, "subject", "?"));
+    } else {
+        add(hops, "action_sent", "engine", time, 0, "%s to %s", name,
+            text(row, "subject", "?"));
+    }
+}
+
+static void
+add_step(json_t *hops, json_t *detail, const char *key, const char *hop,
+         const char *said)
+{
+    if (moment(detail, key) > 0) {
+        add(hops, hop, "platform", json_integer(moment(detail, key)), 0, "%s",
+            said);
+    }
+}
+
+static void
+add_outcome(json_t *hops, json_t *row)
+{
+    json_t *detail = json_object_get(row, "detail");
+    int64_t error = number(detail, "error");
+    char said[TEXT_SIZE];
+
+    add_step(hops, detail, "received_ns", "platform_received",
+             "the platform took the action");
+    add_step(hops, detail, "checked_ns", "limits_checked",
+             "the limits allowed it");
+    add_step(hops, detail, "written_ns", "driver_wrote",
+             "the driver wrote the p-state");
+    snprintf(said, sizeof said, "read back: p-state %lld",
+             (long long)number(detail, "pstate"));
+    add_step(hops, detail, "read_ns", "read_back", said);
+    if (error) {
+        add(hops, "outcome", "engine",
+            json_incref(json_object_get(row, "time_ns")), 0, "failed: %s%s%s",
+            strerror((int)error), text(detail, "reason", "")[0] ? ": " : "",
+            text(detail, "reason", ""));
+    } else {
+        add(hops, "outcome", "engine",
+            json_incref(json_object_get(row, "time_ns")), 0,
+            "the engine knows it was done");
+    }
+}
