@@ -25,7 +25,11 @@ struct verdict {
     bool wanted; /* Someone wishes something; else the domain is released. */
     uint32_t pstate;
     bool changed; /* Differs from the last verdict. */
+    bool held;    /* The winner wishes slower; the dwell time holds it back. */
     nsec_t time;  /* When it last changed. */
+    /* The event that brought the last change about: the winner's, or that of
+     * the wish that went.  CAUSE_NONE if nobody told of one (expiry). */
+    uint64_t cause;
     struct wish winner; /* Copied. */
     uint32_t n_losers;
     struct {
@@ -41,15 +45,22 @@ int arbiter_create(struct arbiter **out, const struct host *host,
 void arbiter_destroy(struct arbiter *);
 
 /* Takes a wish in (copied): replaces the standing one of that kind for that
- * subject.  0, or -EINVAL with 'why' if it names no VM, vCPU or p-state. */
+ * subject.  The same value again without a cause is a renewal: it moves
+ * valid_until and keeps the reason of the change.  Returns 1 if what stands
+ * changed, 0 if not, or -EINVAL with 'why' if it names no VM, vCPU or p-state.
+ */
 int arbiter_wish(struct arbiter *, const struct wish *, nsec_t now, char *why,
                  size_t why_size);
-/* Drops all wishes of a VM (it went), or of everybody. */
-void arbiter_forget_vm(struct arbiter *, const struct uuid *);
-void arbiter_forget_all(struct arbiter *);
+/* What stands for that vCPU; null if nothing. */
+const struct wish *arbiter_standing(const struct arbiter *, const struct uuid *,
+                                    uint32_t vcpu);
+/* Drops all wishes of a VM (it is about to leave the host's table), or of
+ * everybody; 'cause' is the event. */
+void arbiter_forget_vm(struct arbiter *, const struct uuid *, uint64_t cause);
+void arbiter_forget_all(struct arbiter *, uint64_t cause);
 
-/* Decides all domains at 'now'; expired wishes go.  '*out' is borrowed until the
- * next call and has one verdict per domain.  Returns how many. */
+/* Decides all domains at 'now'; expired wishes go.  '*out' is borrowed until
+ * the next call and has one verdict per domain.  Returns how many. */
 uint32_t arbiter_resolve(struct arbiter *, nsec_t now,
                          const struct verdict **out);
 /* The last verdict on a domain; null before the first. */

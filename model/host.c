@@ -93,6 +93,20 @@ host_domain_of_cpu(const struct host *host, uint32_t id)
     return &host->domains[cpu->domain];
 }
 
+uint32_t
+host_slowest_pstate(const struct host *host, const struct vm *vm)
+{
+    uint32_t slowest = 0;
+
+    for (uint32_t i = 0; i < vm->n_vcpus; i++) {
+        const struct domain *domain = host_domain_of_cpu(host, vm->vcpu_cpu[i]);
+        if (domain && domain->desc.table.n > slowest + 1) {
+            slowest = domain->desc.table.n - 1;
+        }
+    }
+    return slowest;
+}
+
 struct vm *
 host_add_vm(struct host *host, const struct uuid *uuid)
 {

@@ -68,6 +68,7 @@ struct vm {
     char name[VM_NAME_SIZE];
     enum vm_state state;
     bool agent_up;
+    uint64_t agent_cause; /* Of the event that last changed agent_up. */
     char software[65]; /* Its agent's program; "" if none ever came. */
     uint32_t n_offers; /* The agent's probes. */
     char offers[VM_OFFERS_MAX][33];
@@ -106,6 +107,9 @@ struct vm *host_vm(const struct host *, const struct uuid *);
 struct vm *host_vm_by_name(const struct host *, const char *name);
 /* The domain of a CPU number; null if its frequency can't be set. */
 struct domain *host_domain_of_cpu(const struct host *, uint32_t cpu);
+/* The slowest p-state any of a VM's vCPUs can have where they run; 0 if none
+ * of their CPUs has a frequency that can be set. */
+uint32_t host_slowest_pstate(const struct host *, const struct vm *);
 
 /* Adds a VM; null if the table is full.  The caller fills it in and zeroes what
  * policy_state points to: the place in the table keeps its pointer. */

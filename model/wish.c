@@ -4,7 +4,10 @@
 #include "model/wish.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
+
+#include "model/host.h"
 
 struct wish *
 wish_add(struct wish_list *list, enum wish_kind kind)
@@ -38,6 +41,47 @@ reason_reject(struct reason *reason, int64_t choice, const char *why)
     reason->rejected[reason->n_rejected].choice = choice;
     reason->rejected[reason->n_rejected].why = why;
     reason->n_rejected++;
+}
+
+int
+wish_vm_pstate(struct wish_list *list, const struct host *host,
+               const struct vm *vm, uint32_t pstate, nsec_t valid_until,
+               const struct reason *reason)
+{
+    for (uint32_t i = 0; i < vm->n_vcpus; i++) {
+        const struct domain *domain = host_domain_of_cpu(host, vm->vcpu_cpu[i]);
+        if (!domain) {
+            continue;
+        }
+        struct wish *wish = wish_add(list, WISH_PSTATE);
+        if (!wish) {
+            return -ENOSPC;
+        }
+        uint32_t slowest = domain->desc.table.n - 1;
+        wish->vm = vm->uuid;
+        wish->vcpu = i;
+        wish->value = pstate < slowest ? pstate : slowest;
+        wish->valid_until = valid_until;
+        wish->reason = *reason;
+    }
+    return 0;
+}
+
+int
+wish_vm_withdraw(struct wish_list *list, const struct vm *vm,
+                 const struct reason *reason)
+{
+    for (uint32_t i = 0; i < vm->n_vcpus; i++) {
+        struct wish *wish = wish_add(list, WISH_PSTATE);
+        if (!wish) {
+            return -ENOSPC;
+        }
+        wish->vm = vm->uuid;
+        wish->vcpu = i;
+        wish->withdraw = true;
+        wish->reason = *reason;
+    }
+    return 0;
 }
 
 const char *

@@ -12,6 +12,9 @@
 #include "base/clock.h"
 #include "model/uuid.h"
 
+struct host;
+struct vm;
+
 #define REASON_VALUES_MAX 4
 #define REASON_REJECTED_MAX 4
 #define WISH_TEXT_SIZE 96
@@ -29,10 +32,13 @@ struct reason_value {
     const char *unit; /* Static text, "" if it has none. */
 };
 
-/* A decision's reason, as data, so that it can be shown, sorted and replayed. */
+/* A decision's reason, as data, so that it can be shown, sorted and replayed.
+ */
 struct reason {
     const char *rule; /* Static text: "basic/raise". */
-    uint64_t cause;   /* The event that moved the policy. */
+    uint64_t cause;   /* The event that moved the policy; CAUSE_NONE if none of
+                       * those it was told of did (a wish renewed, or a look
+                       * at utilization: the engine then numbers it). */
     uint32_t n_values;
     struct reason_value values[REASON_VALUES_MAX];
     uint32_t n_rejected;
@@ -44,12 +50,12 @@ struct reason {
 
 struct wish {
     enum wish_kind kind;
-    struct uuid vm;     /* Zero if the subject is the host. */
-    uint32_t vcpu;      /* For WISH_PSTATE. */
-    bool withdraw;      /* Takes back the standing wish. */
-    int64_t value;      /* p-state, or milliwatts for WISH_CAP. */
+    struct uuid vm;            /* Zero if the subject is the host. */
+    uint32_t vcpu;             /* For WISH_PSTATE. */
+    bool withdraw;             /* Takes back the standing wish. */
+    int64_t value;             /* p-state, or milliwatts for WISH_CAP. */
     char text[WISH_TEXT_SIZE]; /* Destination of WISH_MIGRATE, or the notice. */
-    nsec_t valid_until; /* NSEC_NEVER: until replaced. */
+    nsec_t valid_until;        /* NSEC_NEVER: until replaced. */
     struct reason reason;
 };
 
@@ -64,6 +70,13 @@ struct wish *wish_add(struct wish_list *, enum wish_kind);
 void reason_value(struct reason *, const char *name, double value,
                   const char *unit);
 void reason_reject(struct reason *, int64_t choice, const char *why);
+/* Wishes all vCPUs of a VM a p-state, each no slower than its CPU can go; CPUs
+ * whose frequency can't be set are left out.  Returns 0 or -ENOSPC. */
+int wish_vm_pstate(struct wish_list *, const struct host *, const struct vm *,
+                   uint32_t pstate, nsec_t valid_until, const struct reason *);
+/* Takes back the wishes of all vCPUs of a VM.  Returns 0 or -ENOSPC. */
+int wish_vm_withdraw(struct wish_list *, const struct vm *,
+                     const struct reason *);
 const char *wish_kind_name(enum wish_kind);
 
 #endif

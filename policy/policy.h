@@ -23,6 +23,7 @@ struct cbor_out;
 struct platform_view {
     const struct host *host;
     const struct option_values *options; /* The policy's own. */
+    nsec_t epoch_ns; /* How long the MVM's epochs are. */
     bool epoch;  /* This turn ends an epoch of the MVM's. */
     bool urgent; /* An urgent event came (an SLA notice). */
 };
@@ -46,11 +47,17 @@ struct policy_class {
     int (*load_vm)(void *vm_state, struct cbor_in *);
     /* Says what the policy wants, given what is known.  'view' is borrowed for
      * the call and marks what is new since the last one, and whether the turn
-     * ends an epoch or is urgent.  Wishes stand until replaced, so a policy
-     * adds only what changed.  Returns 0, or -ENOSPC if 'out' filled up. */
+     * ends an epoch or is urgent.  Wishes stand until replaced or past
+     * valid_until, so a policy adds what changed, and each epoch what shall go
+     * on: the same value again without a cause only moves valid_until.  Rules
+     * are named POLICY/WHAT.  Returns 0, or -ENOSPC if 'out' filled up. */
     int (*decide)(void *host_state, const struct platform_view *view,
                   nsec_t now, struct wish_list *out);
 };
+
+/* Epochs a wish outlives its last renewal: one renewal may come late, but what
+ * a dead policy or guest wanted must not stand. */
+#define POLICY_VALID_EPOCHS 4
 
 /* All policies of this build, in the order of meson's list, ended by null. */
 extern const struct policy_class *const policy_table[];
