@@ -19,7 +19,8 @@ static struct {
     bool journal; /* stderr is not a terminal nor a file: systemd's socket. */
 } log_state = {"mbroker", LOG_LEVEL_INFO, false};
 
-static void write_line(enum log_level, const char *format, va_list);
+__attribute__((format(printf, 2, 0))) static void
+write_line(enum log_level, const char *format, va_list);
 
 void
 log_open(const char *program, enum log_level highest)

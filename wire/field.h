@@ -48,6 +48,11 @@ struct fields {
 int fields_encode(const struct fields *, unsigned version, const void *object,
                   struct cbor_out *out, char *why, size_t why_size);
 
+/* Writes all members as "name=value name=value", cut to 'size'; returns the
+ * length it would have had. */
+size_t fields_format(const struct fields *, const void *object, char *out,
+                     size_t size);
+
 /* Reads a whole input into 'object', which the caller has zeroed.  Unknown keys
  * are skipped.  Returns 0, or -EPROTO with 'why' naming struct, member, value
  * and limit; then 'object' is half filled. */

@@ -157,6 +157,16 @@ msg_name(unsigned type)
     return fields ? fields->name : "?";
 }
 
+size_t
+msg_format(const struct msg *msg, char *out, size_t size)
+{
+    const struct fields *fields = msg_fields(msg->type);
+    size_t used = (size_t)snprintf(out, size, "%s ", fields->name);
+
+    return used + fields_format(fields, &msg->hello, out + used,
+                                used < size ? size - used : 0);
+}
+
 unsigned
 msg_version_common(unsigned peer_min, unsigned peer_max)
 {

@@ -16,7 +16,7 @@ struct fields;
 #define MSG_VERSION_MIN 1 /* Oldest protocol version we speak. */
 #define MSG_VERSION_MAX 1
 #define MSG_SIZE_MAX 4096 /* Bytes of the largest encoded message. */
-#define MSG_COUNT_MAX UINT64_C(1000000000)  /* Requests in an epoch. */
+#define MSG_COUNT_MAX UINT64_C(1000000000)   /* Requests in an epoch. */
 #define MSG_TIME_US_MAX UINT64_C(3600000000) /* An hour. */
 #define MSG_WHY_SIZE 128
 
@@ -94,14 +94,19 @@ ssize_t msg_encode(const struct msg *, unsigned version, void *out, size_t size,
                    char *why, size_t why_size);
 
 /* Decodes a message that came with the channel tag 'type' from a peer that
- * speaks 'version' (HELLO, WELCOME and REFUSED, which come before that is known:
- * MSG_VERSION_MIN).  Unknown keys are skipped.  Returns 0, or -EPROTO with
- * 'why' naming message, field and limit; '*out' is untouched on failure. */
+ * speaks 'version' (HELLO, WELCOME and REFUSED, which come before that is
+ * known: MSG_VERSION_MIN).  Unknown keys are skipped.  Returns 0, or -EPROTO
+ * with 'why' naming message, field and limit; '*out' is untouched on failure.
+ */
 int msg_decode(struct msg *out, unsigned type, unsigned version,
                const void *data, size_t size, char *why, size_t why_size);
 
 /* The name in msg.def ("GUEST_UP"), or "?" for a type that is none. */
 const char *msg_name(unsigned type);
+
+/* Writes it as one line for people: NAME field=value ..., cut to 'size'.
+ * Returns the length it would have had. */
+size_t msg_format(const struct msg *, char *out, size_t size);
 
 /* Its fields as data; null for a type that is none. */
 const struct fields *msg_fields(unsigned type);
