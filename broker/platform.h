@@ -18,7 +18,7 @@ struct platform;
 
 struct platform_env {
     int sys_dirfd, data_dirfd;
-    int proc_dirfd; /* -1 (msim): a CPU's use is the sum of its VMs'. */
+    int proc_dirfd;  /* -1 (msim): a CPU's use is the sum of its VMs'. */
     int state_dirfd; /* For the hypervisor. */
     int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
     /* Borrowed worlds for the drivers called "sim" (hardware/sim.h,
@@ -53,8 +53,8 @@ void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
 void platform_run(struct platform *, nsec_t now);
 nsec_t platform_deadline(const struct platform *);
 
-/* Asks the guests that the configuration starts to end.  platform_run() is to be
- * called on, until platform_guests_left() is 0 or patience ends. */
+/* Asks the guests that the configuration starts to end.  platform_run() is to
+ * be called on, until platform_guests_left() is 0 or patience ends. */
 void platform_end_guests(struct platform *, nsec_t now);
 uint32_t platform_guests_left(const struct platform *);
 
