@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mctl events: the end of the journal. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/client.h"
+#include "ctl/ctl.h"
+#include "ctl/table.h"
+
+static void print_events(struct ctl *, const json_t *);
+
+static enum ctl_exit
+run(struct ctl *ctl, int argc, char **argv)
+{
+    int n = ctl->n_events ? ctl->n_events : 20;
+    json_t *data;
+
+    if (argc > 0) {
+        return ctl_usage(ctl, &verb_events, "events takes no argument but -n");
+    }
+    enum ctl_exit result = client_ask(
+        ctl, json_pack("{s:s,s:i}", "verb", "events", "n", n), &data);
+    if (result != CTL_OK) {
+        return result;
+    }
+    if (ctl->json) {
+        ctl_put_json(ctl, data);
+    } else {
+        print_events(ctl, data);
+    }
+    json_decref(data);
+    return CTL_OK;
+}
+
+static void
+clock_text(const json_t *row, char *out, size_t size)
+{
+    json_int_t wall_ns = json_integer_value(json_object_get(row, "wall_ns"));
+    time_t seconds = (time_t)(wall_ns / 1000000000);
+    struct tm tm;
+
+    if (wall_ns <= 0 || !localtime_r(&seconds, &tm)) {
+        snprintf(out, size, "unknown");
+        return;
+    }
+    snprintf(out, size, "%02d:%02d:%02d.%03d", tm.tm_hour, tm.tm_min, tm.tm_sec,
+             (int)(wall_ns / 1000000 % 1000));
+}
+
+/* The detail's members that are no lists, "key value, key value". */
+static void
+detail_text(const json_t *detail, char *out, size_t size)
+{
+    const char *key;
+    json_t *value;
+
+    out[0] = '\0';
+    json_object_foreach((json_t *)detail, key, value)
+    {
+        char *text = json_is_object(value) || json_is_array(value)
+                         ? NULL
+                         : json_dumps(value, JSON_ENCODE_ANY);
+        size_t used = strlen(out);
+
+        if (text) {
+            snprintf(out + used, size - used, "%s%s %s", used ? ", " : "", key,
+                     text);
+        }
+        free(text);
+    }
+}
+
+static void
+print_events(struct ctl *ctl, const json_t *data)
+{
+    static const char *const heads[] = {"TIME",    "CAUSE",  "KIND", "NAME",
+                                        "SUBJECT", "DETAIL", NULL};
+    struct table *table = table_create(heads);
+    char text[TABLE_CELL_SIZE];
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(data, "rows"), i, row)
+    {
+        clock_text(row, text, sizeof text);
+        table_cell(table, "%s", text);
+        table_cell(table, "%s", member_text(row, "cause"));
+        table_cell(table, "%s", member_text(row, "kind"));
+        table_cell(table, "%s", member_text(row, "name"));
+        table_cell(table, "%s", member_text(row, "subject"));
+        detail_text(json_object_get(row, "detail"), text, sizeof text);
+        table_cell(table, "%s", text);
+    }
+    table_print(table, ctl->out, ctl->colour);
+    table_destroy(table);
+}
+
+const struct verb verb_events = {
+    .name = "events",
+    .usage = "[-n N]",
+    .summary = "the journal's last rows, oldest first",
+    .help = "  -n, --lines N  how many, 1 to 500 (20)\n",
+    .run = run,
+};

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mctl: asks a running mbrokerd what it sees, decides and why, and tells it
+ * what to do.  A table of verbs, one file each; here are the command line,
+ * --help and how errors look.  Reads NO_COLOR and TERM, and nothing else of its
+ * environment. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "ctl/ctl.h"
+#include "ctl/table.h"
+
+#define RUN_DIR "/run/mbroker"
+#define EVENTS_MAX 500
+
+static const struct verb *const verbs[] = {
+    &verb_status, &verb_vms,     &verb_cpus,  &verb_power,
+    &verb_policy, &verb_why,     &verb_trace, &verb_events,
+    &verb_watch,  &verb_plugins, &verb_check, NULL,
+};
+
+enum long_option {
+    OPTION_RUN_DIR = 256,
+    OPTION_VERSION,
+};
+
+static volatile int stop;
+
+static void help(FILE *);
+static void help_verb(const struct verb *, FILE *);
+static const struct verb *find_verb(const char *name);
+static void catch_signals(void);
+
+int
+main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},
+        {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+        {"lines", required_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    struct ctl ctl = {.run_dir = RUN_DIR, .out = stdout, .err = stderr};
+    bool wants_help = false;
+    int64_t n;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "hjn:", options, NULL)) != -1) {
+        switch (option) {
+        case 'j':
+            ctl.json = true;
+            break;
+        case OPTION_RUN_DIR:
+            ctl.run_dir = optarg;
+            break;
+        case 'n':
+            if (text_to_i64(optarg, &n) || n < 1 || n > EVENTS_MAX) {
+                ctl_say(&ctl, "-n takes a whole number from 1 to 500", optarg,
+                        NULL);
+                return CTL_USAGE;
+            }
+            ctl.n_events = (int32_t)n;
+            break;
+        case 'h':
+            wants_help = true;
+            break;
+        case OPTION_VERSION:
+            puts("mctl " MBROKER_VERSION);
+            return CTL_OK;
+        default:
+            fputs("Try \"mctl --help\".\n", stderr);
+            return CTL_USAGE;
+        }
+    }
+
+    const char *name = optind < argc ? argv[optind] : NULL;
+    const struct verb *verb = name ? find_verb(name) : NULL;
+    if (name && !verb) {
+        ctl_say(&ctl, "there is no such verb", name,
+                "\"mctl --help\" lists them");
+        return CTL_USAGE;
+    }
+    if (wants_help || !verb) {
+        FILE *out = wants_help ? stdout : stderr;
+        if (verb) {
+            help_verb(verb, out);
+        } else {
+            help(out);
+        }
+        return wants_help ? CTL_OK : CTL_USAGE;
+    }
+    const char *term = getenv("TERM");
+    const char *no_color = getenv("NO_COLOR");
+    ctl.colour = isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && term &&
+                 strcmp(term, "dumb") != 0;
+    ctl.stop = &stop;
+    catch_signals();
+    enum ctl_exit result =
+        verb->run(&ctl, argc - optind - 1, argv + optind + 1);
+    if (fflush(stdout) || ferror(stdout)) {
+        ctl_say(&ctl, "the output can't be written", NULL, NULL);
+        return CTL_FAILED;
+    }
+    return result;
+}
+
+void
+ctl_say(struct ctl *ctl, const char *what, const char *why, const char *next)
+{
+    fputs("mctl: ", ctl->err);
+    put_text(ctl->err, what);
+    if (why && why[0]) {
+        fputs(": ", ctl->err);
+        put_text(ctl->err, why);
+    }
+    if (next && next[0]) {
+        fputs("\n      ", ctl->err);
+        put_text(ctl->err, next);
+    }
+    putc('\n', ctl->err);
+    if (ctl->json) {
+        json_t *fault =
+            json_pack("{s:{s:s,s:s,s:s}}", "error", "what", what, "why",
+                      why ? why : "", "next", next ? next : "");
+        ctl_put_json(ctl, fault);
+        json_decref(fault);
+    }
+}
+
+enum ctl_exit
+ctl_usage(struct ctl *ctl, const struct verb *verb, const char *what)
+{
+    char next[256];
+
+    snprintf(next, sizeof next, "usage: mctl %s %s", verb->name, verb->usage);
+    ctl_say(ctl, what, NULL, next);
+    return CTL_USAGE;
+}
+
+void
+ctl_put_json(struct ctl *ctl, const json_t *data)
+{
+    if (data) {
+        json_dumpf(data, ctl->out, JSON_INDENT(2));
+        putc('\n', ctl->out);
+    }
+}
+
+/* Help. */
+
+static const char common_options[] =
+    "  --json         JSON on standard output, for programs\n"
+    "  --run-dir DIR  where the broker's control.sock is (" RUN_DIR ")\n"
+    "  -h, --help     this, or a verb's\n"
+    "  --version      the version\n";
+
+static void
+help(FILE *out)
+{
+    fputs("usage: mctl VERB [ARGUMENT…] [OPTION…]\n\n"
+          "Asks a running mbrokerd what it sees and why it does what it does.\n"
+          "\nVerbs:\n",
+          out);
+    for (size_t i = 0; verbs[i]; i++) {
+        fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
+    }
+    fprintf(out,
+            "\nOptions:\n%s\n"
+            "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no "
+            "broker answers.\n",
+            common_options);
+}
+
+static void
+help_verb(const struct verb *verb, FILE *out)
+{
+    fprintf(out, "usage: mctl %s %s%s[OPTION…]\n\n%s.\n%s\nOptions:\n%s",
+            verb->name, verb->usage, verb->usage[0] ? " " : "", verb->summary,
+            verb->help, common_options);
+}
+
+static const struct verb *
+find_verb(const char *name)
+{
+    for (size_t i = 0; verbs[i]; i++) {
+        if (!strcmp(verbs[i]->name, name)) {
+            return verbs[i];
+        }
+    }
+    return NULL;
+}
+
+/* Ctrl-C ends "watch" in good order; elsewhere it ends the wait. */
+static void
+on_signal(int signum)
+{
+    stop = signum;
+}
+
+static void
+catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mctl status: the broker on one screen. */
+#include "ctl/client.h"
+#include "ctl/ctl.h"
+#include "ctl/table.h"
+
+static void print_status(struct ctl *, const json_t *);
+
+static enum ctl_exit
+run(struct ctl *ctl, int argc, char **argv)
+{
+    json_t *data;
+
+    if (argc > 0) {
+        return ctl_usage(ctl, &verb_status, "status takes no argument");
+    }
+    enum ctl_exit result =
+        client_ask(ctl, json_pack("{s:s}", "verb", "status"), &data);
+    if (result != CTL_OK) {
+        return result;
+    }
+    if (ctl->json) {
+        ctl_put_json(ctl, data);
+    } else {
+        print_status(ctl, data);
+    }
+    json_decref(data);
+    return CTL_OK;
+}
+
+static void
+line(struct ctl *ctl, const char *head, const char *text)
+{
+    fprintf(ctl->out, "%-10s ", head);
+    put_text(ctl->out, text);
+    putc('\n', ctl->out);
+}
+
+static long long
+count(const json_t *object, const char *key)
+{
+    return (long long)member_number(object, key);
+}
+
+static const char *
+or_none(const json_t *object, const char *key)
+{
+    return member_known(object, key) ? member_text(object, key) : "none";
+}
+
+static void
+print_journal(struct ctl *ctl, const json_t *journal)
+{
+    char text[400];
+
+    if (!json_is_object(journal)) {
+        line(ctl, "journal", "none");
+        return;
+    }
+    snprintf(text, sizeof text, "%s%s%s; %lld rows, %lld lost, %.1f KiB",
+             member_true(journal, "failing") ? "FAILING" : "fine",
+             member_known(journal, "reason") ? ": " : "",
+             member_text(journal, "reason"), count(journal, "rows"),
+             count(journal, "lost"),
+             member_number(journal, "size_bytes") / 1024);
+    line(ctl, "journal", text);
+}
+
+static void
+print_counts(struct ctl *ctl, const json_t *c)
+{
+    char text[400];
+
+    snprintf(text, sizeof text,
+             "%lld reports, %lld notices, %lld decisions: %lld raises, %lld "
+             "lowerings",
+             count(c, "reports"), count(c, "notices"), count(c, "decisions"),
+             count(c, "raises"), count(c, "lowerings"));
+    line(ctl, "so far", text);
+    snprintf(text, sizeof text, "%lld failed actions, %lld alarms",
+             count(c, "failed_actions"), count(c, "alarms"));
+    line(ctl, "", text);
+}
+
+static void
+print_status(struct ctl *ctl, const json_t *s)
+{
+    char text[400], up[32];
+
+    line(ctl, "host", member_text(s, "name"));
+    duration_text(member_number(s, "up_s"), up, sizeof up);
+    snprintf(text, sizeof text, "mbroker %s, up %s%s",
+             member_text(s, "version"), up,
+             member_true(s, "read_only") ? ", READ-ONLY" : "");
+    line(ctl, "broker", text);
+    line(ctl, "policy", member_text(s, "policy"));
+    line(ctl, "platform",
+         member_true(s, "platform_ready") ? "ready" : "NOT READY");
+    snprintf(text, sizeof text, "%lld in %lld frequency domains, set by %s",
+             count(s, "cpus"), count(s, "domains"),
+             or_none(s, "pstate_driver"));
+    line(ctl, "CPUs", text);
+    snprintf(text, sizeof text, "%lld, of these %lld with an agent, run by %s",
+             count(s, "vms"), count(s, "agents"), or_none(s, "hypervisor"));
+    line(ctl, "VMs", text);
+    power_text(json_object_get(s, "power"), text, sizeof text);
+    line(ctl, "power", text);
+    print_journal(ctl, json_object_get(s, "journal"));
+    print_counts(ctl, json_object_get(s, "counts"));
+    line(ctl, "trouble", or_none(s, "trouble"));
+}
+
+const struct verb verb_status = {
+    .name = "status",
+    .usage = "",
+    .summary = "the broker on one screen",
+    .help = "Host, policy, platform, power, the journal's health, what was "
+            "counted\nand the last trouble.\n",
+    .run = run,
+};

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lays columns out: as wide as their widest cell, two spaces between, nothing
+ * after the last.  Width is counted in characters of UTF-8.  Relies on
+ * jansson's values; called by the verbs. */
+#include "ctl/table.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+struct table {
+    const char *const *heads;
+    size_t n_columns, n_cells, n_allocated;
+    char (*cells)[TABLE_CELL_SIZE];
+};
+
+struct table *
+table_create(const char *const *heads)
+{
+    struct table *table = calloc(1, sizeof *table);
+
+    if (!table) {
+        return NULL;
+    }
+    table->heads = heads;
+    while (heads[table->n_columns]) {
+        table->n_columns++;
+    }
+    return table;
+}
+
+void
+table_destroy(struct table *table)
+{
+    if (table) {
+        free(table->cells);
+        free(table);
+    }
+}
+
+void
+table_cell(struct table *table, const char *format, ...)
+{
+    va_list args;
+
+    if (!table) {
+        return;
+    }
+    if (table->n_cells == table->n_allocated) {
+        size_t n = table->n_allocated ? table->n_allocated * 2 : 64;
+        void *cells = realloc(table->cells, n * sizeof *table->cells);
+
+        if (!cells) {
+            return;
+        }
+        table->cells = cells;
+        table->n_allocated = n;
+    }
+    char *cell = table->cells[table->n_cells++];
+    va_start(args, format);
+    vsnprintf(cell, TABLE_CELL_SIZE, format, args);
+    va_end(args);
+    if (cell[0] == '\0') {
+        text_copy(cell, TABLE_CELL_SIZE, "-");
+    }
+}
+
+void
+table_text(struct table *table, const json_t *object, const char *key)
+{
+    table_cell(table, "%s",
+               member_known(object, key) ? member_text(object, key)
+                                         : "unknown");
+}
+
+void
+table_number(struct table *table, const json_t *object, const char *key,
+             int decimals, const char *unit)
+{
+    if (!member_known(object, key)) {
+        table_cell(table, "unknown");
+        return;
+    }
+    table_cell(table, "%.*f%s%s", decimals, member_number(object, key),
+               unit[0] ? " " : "", unit);
+}
+
+/* Layout. */
+
+/* Characters, not bytes: UTF-8's continuation bytes don't count. */
+static size_t
+width_of(const char *text)
+{
+    size_t width = 0;
+
+    for (; *text; text++) {
+        width += (*text & 0xc0) != 0x80;
+    }
+    return width;
+}
+
+static bool
+is_right(const struct table *table, size_t column)
+{
+    return table->heads[column][0] == '>';
+}
+
+static void
+put_cell(const struct table *table, size_t column, const char *text,
+         size_t width, FILE *out)
+{
+    size_t own = width_of(text);
+    int pad = own < width ? (int)(width - own) : 0;
+
+    if (column > 0) {
+        fputs("  ", out);
+    }
+    if (is_right(table, column)) {
+        fprintf(out, "%*s", pad, "");
+        put_text(out, text);
+        return;
+    }
+    put_text(out, text);
+    if (column + 1 < table->n_columns) {
+        fprintf(out, "%*s", pad, "");
+    }
+}
+
+void
+table_print(const struct table *table, FILE *out, bool colour)
+{
+    size_t width[TABLE_COLUMNS_MAX] = {0};
+
+    if (!table || table->n_columns > TABLE_COLUMNS_MAX) {
+        return;
+    }
+    for (size_t i = 0; i < table->n_columns; i++) {
+        width[i] = width_of(table->heads[i] + is_right(table, i));
+    }
+    for (size_t i = 0; i < table->n_cells; i++) {
+        size_t own = width_of(table->cells[i]);
+        size_t column = i % table->n_columns;
+        if (own > width[column]) {
+            width[column] = own;
+        }
+    }
+    fputs(colour ? "\033[1m" : "", out);
+    for (size_t i = 0; i < table->n_columns; i++) {
+        put_cell(table, i, table->heads[i] + is_right(table, i), width[i], out);
+    }
+    fputs(colour ? "\033[0m\n" : "\n", out);
+    for (size_t i = 0; i < table->n_cells; i++) {
+        size_t column = i % table->n_columns;
+        put_cell(table, column, table->cells[i], width[column], out);
+        if (column + 1 == table->n_columns) {
+            putc('\n', out);
+        }
+    }
+}
+
+/* Members of JSON objects. */
+
+const char *
+member_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+double
+member_number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+bool
+member_known(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return value && !json_is_null(value);
+}
+
+bool
+member_true(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
+void
+power_text(const json_t *power, char *out, size_t size)
+{
+    const char *quality = member_text(power, "quality");
+    char age[32];
+
+    if (!member_known(power, "power_w")) {
+        text_copy(out, size, "unknown");
+        return;
+    }
+    if (!strcmp(quality, "modelled")) {
+        quality = "model";
+    }
+    duration_text(member_number(power, "age_s"), age, sizeof age);
+    snprintf(out, size, "%.1f W (%s by %s, %s ago)",
+             member_number(power, "power_w"), quality,
+             member_text(power, "source"), age);
+}
+
+void
+duration_text(double seconds, char *out, size_t size)
+{
+    if (seconds < 10) {
+        snprintf(out, size, "%.1f s", seconds);
+    } else if (seconds < 120) {
+        snprintf(out, size, "%.0f s", seconds);
+    } else if (seconds < 7200) {
+        snprintf(out, size, "%.1f min", seconds / 60);
+    } else if (seconds < 172800) {
+        snprintf(out, size, "%.1f h", seconds / 3600);
+    } else {
+        snprintf(out, size, "%.1f d", seconds / 86400);
+    }
+}
+
+void
+put_text(FILE *out, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        /* U+0080 to U+009F are control characters as well. */
+        if (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]) {
+            putc('?', out);
+            text++;
+        } else {
+            putc(c < ' ' || c == 127 ? '?' : c, out);
+        }
+    }
+}

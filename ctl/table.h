@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Aligned columns for people.  Cells are text; what a stranger may have written
+ * into them can't drive the terminal. */
+#ifndef CTL_TABLE_H
+#define CTL_TABLE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define TABLE_COLUMNS_MAX 12
+#define TABLE_CELL_SIZE 192
+
+struct table;
+
+/* 'heads' has one word per column, ended by null (borrowed until
+ * table_destroy()); one that begins with '>' is aligned to the right. */
+struct table *table_create(const char *const *heads);
+void table_destroy(struct table *);
+/* Fills the next cell, row by row.  Null and "" show as "-". */
+void table_cell(struct table *, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Cells of JSON: null is "unknown", never 0. */
+void table_text(struct table *, const json_t *object, const char *key);
+void table_number(struct table *, const json_t *object, const char *key,
+                  int decimals, const char *unit);
+void table_print(const struct table *, FILE *, bool colour);
+
+/* Text of an object's member, "" if it has none. */
+const char *member_text(const json_t *object, const char *key);
+double member_number(const json_t *object, const char *key);
+bool member_known(const json_t *object, const char *key);
+bool member_true(const json_t *object, const char *key);
+
+/* "35.2 W (model, 0.2 s ago)", "unknown". */
+void power_text(const json_t *power, char *out, size_t size);
+/* "12 s", "3.4 min", "2.1 h", "3.0 d". */
+void duration_text(double seconds, char *out, size_t size);
+
+/* Writes text to a terminal: what could drive it becomes '?'. */
+void put_text(FILE *, const char *);
+
+#endif
