@@ -89,16 +89,15 @@ is_simulated(const struct broker_config *config)
 
 /* The line that says which CPUs are managed. */
 static unsigned
-cpus_line(const char *text)
+cpus_line(const struct confval *at, const char *text)
 {
     config_t tree;
-    unsigned line = 0;
 
-    config_init(&tree);
-    if (config_read_string(&tree, text) == CONFIG_TRUE) {
-        const config_setting_t *cpus = config_lookup(&tree, "cpus");
-        line = cpus ? config_setting_source_line(cpus) : 0;
+    if (confscan_read(at, text, &tree)) {
+        return 0;
     }
+    const config_setting_t *cpus = config_lookup(&tree, "cpus");
+    unsigned line = cpus ? config_setting_source_line(cpus) : 0;
     config_destroy(&tree);
     return line;
 }
@@ -130,7 +129,7 @@ config_check_machine(const char *text, const char *path, int sys_dirfd,
             c++;
         }
         if (c == n) {
-            return confval_refuse_line(&at, cpus_line(text),
+            return confval_refuse_line(&at, cpus_line(&at, text),
                                        "this machine has no CPU %" PRIu32
                                        " online; it has %s",
                                        config.cpus[i], list);
@@ -211,15 +210,11 @@ lacks_host_id(const char *text)
     char why[CONFIG_WHY_SIZE];
     struct confval at = {.path = "", .why = why, .why_size = sizeof why};
     config_t tree;
-    bool lacks = false;
 
-    if (confscan_check(&at, text)) {
+    if (confscan_read(&at, text, &tree)) {
         return false;
     }
-    config_init(&tree);
-    if (config_read_string(&tree, text) == CONFIG_TRUE) {
-        lacks = !config_lookup(&tree, "host_id");
-    }
+    bool lacks = !config_lookup(&tree, "host_id");
     config_destroy(&tree);
     return lacks;
 }

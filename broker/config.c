@@ -159,23 +159,12 @@ config_parse(struct broker_config *out, const char *text, const char *path,
     }
     int error = config_default(&config, why, why_size);
     if (!error) {
-        error = confscan_check(&at, text);
+        error = confscan_read(&at, text, &tree);
     }
     if (error) {
         return error;
     }
-    config_init(&tree);
-    if (config_read_string(&tree, text) == CONFIG_TRUE) {
-        error = parse_tree(&at, config_root_setting(&tree), &config);
-    } else {
-        const char *what = config_error_text(&tree);
-        bool syntax = what && !strcmp(what, "syntax error");
-
-        error = confval_refuse_line(
-            &at, (unsigned)config_error_line(&tree), "%s%s",
-            what ? what : "no memory",
-            syntax ? " here or just before: a setting is NAME = VALUE;" : "");
-    }
+    error = parse_tree(&at, config_root_setting(&tree), &config);
     config_destroy(&tree);
     if (error) {
         config_fini(&config);

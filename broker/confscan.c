@@ -4,14 +4,17 @@
  * wrap around (3000000000 becomes -1294967296), a comment that never ends
  * swallows the rest of the file, \x00 cuts a text short, @include reads any
  * file the broker may read and names its words in the error, and nesting is
- * freed by recursion.  It knows only strings, comments, brackets and numbers;
- * all else is left to the parser.  Called by broker/config.c. */
+ * freed by recursion.  It is given a newline more, because it refuses a comment
+ * that ends with the file.  It knows only strings, comments, brackets and
+ * numbers; all else is left to the parser.  Called by broker/config.c. */
 #include "broker/confscan.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <libconfig.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,11 +31,13 @@ struct scan {
     char opened[DEPTH_MAX];
 };
 
+static int parse(const struct confval *, const char *text, unsigned last_line,
+                 config_t *tree);
 static int scan_line_start(struct scan *);
 static int scan_token(struct scan *);
 
 int
-confscan_check(const struct confval *at, const char *text)
+confscan_read(const struct confval *at, const char *text, config_t *tree)
 {
     struct scan scan = {.at = at, .c = text, .line = 1};
     int error = scan_line_start(&scan);
@@ -45,7 +50,35 @@ confscan_check(const struct confval *at, const char *text)
                                     "syntax error: '%c' is never closed",
                                     scan.opened[scan.depth - 1]);
     }
-    return error;
+    return error ? error : parse(at, text, scan.line, tree);
+}
+
+static int
+parse(const struct confval *at, const char *text, unsigned last_line,
+      config_t *tree)
+{
+    char *with_newline;
+
+    if (asprintf(&with_newline, "%s\n", text) < 0) {
+        confval_refuse_line(at, 1, "no memory");
+        return -ENOMEM;
+    }
+    config_init(tree);
+    bool parsed = config_read_string(tree, with_newline) == CONFIG_TRUE;
+    free(with_newline);
+    if (parsed) {
+        return 0;
+    }
+    unsigned line = (unsigned)config_error_line(tree);
+    const char *what = config_error_text(tree);
+    bool syntax = what && !strcmp(what, "syntax error");
+
+    confval_refuse_line(
+        at, line < last_line ? line : last_line, "%s%s",
+        what ? what : "no memory",
+        syntax ? " here or just before: a setting is NAME = VALUE;" : "");
+    config_destroy(tree);
+    return -EINVAL;
 }
 
 /* libconfig takes @include at the start of any line that is not in a string or
