@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define NAME_MAX_LENGTH 64
 
 int
@@ -24,6 +26,31 @@ text_copy(char *to, size_t size, const char *from)
     memcpy(to, from, length);
     to[length] = '\0';
     return cut ? -ENAMETOOLONG : 0;
+}
+
+void
+text_copy_printable(char *to, size_t size, const char *from)
+{
+    size_t used = 0;
+
+    while (*from) {
+        size_t length = 1;
+
+        while (length < 4 && from[length] && !utf8_is_printable(from, length)) {
+            length++;
+        }
+        bool shown = utf8_is_printable(from, length);
+        if (!shown) {
+            length = 1;
+        }
+        if (used + length >= size) {
+            break;
+        }
+        memcpy(to + used, shown ? from : "?", length);
+        used += length;
+        from += length;
+    }
+    to[used] = '\0';
 }
 
 int

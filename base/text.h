@@ -11,6 +11,10 @@
  * -ENAMETOOLONG if it was cut. */
 int text_copy(char *to, size_t size, const char *from);
 
+/* Copies text that may come from a stranger for people to read: a byte that
+ * can't be shown becomes '?', and a cut never leaves part of a character. */
+void text_copy_printable(char *to, size_t size, const char *from);
+
 /* Reads a whole number or a number that fills all of 'text'.  Returns 0, -EINVAL
  * or -ERANGE; '*out' is untouched on failure. */
 int text_to_i64(const char *text, int64_t *out);

@@ -22,11 +22,18 @@ struct back_env {
     int (*to_engine)(void *ctx, const struct msg *);
     void *ctx;
     uint64_t start_count; /* For cause numbers. */
+    /* The time, for beats and stamps; null: 'now' is used. */
+    nsec_t (*clock)(void);
 };
+
+/* What a guest may use of the broker: more than this waits in its channel. */
+#define BACK_MESSAGES_PER_TURN 16 /* Then the next guest has its turn. */
+#define BACK_MESSAGES_PER_SECOND 1000
+#define BACK_MESSAGES_BURST 1000
 
 int back_create(struct back **out, const struct broker_config *,
                 const struct back_env *);
-void back_destroy(struct back *); /* Says BYE to all agents. */
+void back_destroy(struct back *); /* Says BYE to all agents; closes. */
 
 /* Gives the channel of the n-th guest of the configuration; takes it. */
 void back_add_channel(struct back *, uint32_t guest, struct mchan *);
@@ -40,7 +47,7 @@ bool back_wants_input(const struct back *, uint32_t guest);
 
 struct back_stats {
     uint64_t n_messages, n_refused, n_lost_agents;
-    uint64_t n_throttled; /* Turns in which a guest had to wait. */
+    uint64_t n_throttled;       /* Turns in which a guest had to wait. */
     uint64_t n_dropped_replies; /* The agent read nothing. */
 };
 void back_stats(const struct back *, struct back_stats *out);

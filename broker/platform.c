@@ -356,8 +356,8 @@ tell_domains(struct platform *platform)
         struct msg msg = {.type = MSG_DOMAIN};
 
         msg.domain.domain = i;
-        text_copy(msg.domain.driver, sizeof msg.domain.driver,
-                  platform->pstate.class->name);
+        text_copy_printable(msg.domain.driver, sizeof msg.domain.driver,
+                            platform->pstate.class->name);
         msg.domain.n_cpus = domain->n_cpus;
         for (uint32_t j = 0; j < domain->n_cpus; j++) {
             msg.domain.cpus[j] = domain->cpus[j];
@@ -392,8 +392,8 @@ tell_trouble(struct platform *platform, const char *where, const char *reason)
 {
     struct msg msg = {.type = MSG_TROUBLE};
 
-    text_copy(msg.trouble.where, sizeof msg.trouble.where, where);
-    text_copy(msg.trouble.reason, sizeof msg.trouble.reason, reason);
+    text_copy_printable(msg.trouble.where, sizeof msg.trouble.where, where);
+    text_copy_printable(msg.trouble.reason, sizeof msg.trouble.reason, reason);
     on_news(platform, &msg);
 }
 
@@ -482,8 +482,8 @@ tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
     if (error) {
         platform->stats.n_failed_actions++;
         outcome->error = (uint64_t)-error;
-        text_copy(outcome->reason, sizeof outcome->reason,
-                  why[0] ? why : strerror(-error));
+        text_copy_printable(outcome->reason, sizeof outcome->reason,
+                            why[0] ? why : strerror(-error));
     }
     msg.outcome = *outcome;
     error = on_news(platform, &msg);

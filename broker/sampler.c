@@ -281,12 +281,12 @@ tell_power(struct sampler *sampler, nsec_t now)
         msg.sample_power.time_ns = reading.time;
         msg.sample_power.power_mw = reading.power_mw;
         msg.sample_power.quality = reading.quality;
-        text_copy(msg.sample_power.source, sizeof msg.sample_power.source,
-                  reading.source);
+        text_copy_printable(msg.sample_power.source,
+                            sizeof msg.sample_power.source, reading.source);
     } else {
         msg.sample_power.quality = QUALITY_UNKNOWN;
-        text_copy(msg.sample_power.source, sizeof msg.sample_power.source,
-                  class->name);
+        text_copy_printable(msg.sample_power.source,
+                            sizeof msg.sample_power.source, class->name);
     }
     sampler->env.sample(sampler->env.ctx, &msg);
 }
@@ -366,9 +366,9 @@ tell_found(struct sampler *sampler, const struct seen_vm *vm)
     struct msg_vm_found *found = &msg.vm_found;
 
     found->vm = vm->last.uuid;
-    text_copy(found->name, sizeof found->name, vm->last.name);
-    text_copy(found->hypervisor, sizeof found->hypervisor,
-              sampler->env.hypervisor_class->name);
+    text_copy_printable(found->name, sizeof found->name, vm->last.name);
+    text_copy_printable(found->hypervisor, sizeof found->hypervisor,
+                        sampler->env.hypervisor_class->name);
     found->n_vcpu_cpus = vm->last.n_vcpus;
     for (uint32_t i = 0; i < vm->last.n_vcpus; i++) {
         found->vcpu_cpus[i] = vm->last.vcpu_cpu[i];
@@ -383,7 +383,7 @@ tell_gone(struct sampler *sampler, const struct seen_vm *vm, const char *reason)
     struct msg msg = {.type = MSG_VM_GONE};
 
     msg.vm_gone.vm = vm->last.uuid;
-    text_copy(msg.vm_gone.reason, sizeof msg.vm_gone.reason, reason);
+    text_copy_printable(msg.vm_gone.reason, sizeof msg.vm_gone.reason, reason);
     return sampler->env.news(sampler->env.ctx, &msg);
 }
 
@@ -398,9 +398,10 @@ note(struct sampler *sampler, struct source *source, int error)
     if (!error == !source->failing) {
         return;
     }
-    text_copy(msg.trouble.where, sizeof msg.trouble.where, source->name);
-    text_copy(msg.trouble.reason, sizeof msg.trouble.reason,
-              error ? strerror(-error) : "works again");
+    text_copy_printable(msg.trouble.where, sizeof msg.trouble.where,
+                        source->name);
+    text_copy_printable(msg.trouble.reason, sizeof msg.trouble.reason,
+                        error ? strerror(-error) : "works again");
     if (!sampler->env.news(sampler->env.ctx, &msg)) {
         source->failing = error;
     }

@@ -137,10 +137,38 @@ chance_repeats_from_its_seed_and_stays_in_range(void **state)
     assert_true(sum / 10000 > 4.5 && sum / 10000 < 5.5);
 }
 
+static void
+what_people_read_is_printable_and_whole(void **state)
+{
+    static const struct {
+        const char *from, *to;
+        size_t size;
+    } cases[] = {
+        {"plain", "plain", 16},
+        {"plain", "pla", 4},
+        {"", "", 1},
+        {"a\nb\x1b[31m\x7f", "a?b?[31m?", 16},
+        {"\xc3\xa9\xe2\x82\xac", "\xc3\xa9\xe2\x82\xac", 16},
+        {"\xc3\xa9\xe2\x82\xac", "\xc3\xa9", 5},
+        {"\xe2\x82", "??", 16},
+        {"\xff\xc0\x80x", "???x", 16},
+        {"\xc2\x9bx", "??x", 16},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char to[16];
+
+        text_copy_printable(to, cases[i].size, cases[i].from);
+        assert_string_equal(to, cases[i].to);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_people_read_is_printable_and_whole),
         cmocka_unit_test(numbers_fill_all_of_the_text),
         cmocka_unit_test(cpu_lists_are_read_as_the_kernel_writes_them),
         cmocka_unit_test(broken_cpu_lists_are_refused),
