@@ -403,6 +403,13 @@ arbiter_resolve(struct arbiter *arbiter, nsec_t now, const struct verdict **out)
     return n;
 }
 
+void
+arbiter_blame(struct arbiter *arbiter, uint32_t domain, uint64_t cause)
+{
+    assert(domain < arbiter->n_knobs);
+    arbiter->verdicts[domain].cause = cause;
+}
+
 const struct verdict *
 arbiter_verdict(const struct arbiter *arbiter, uint32_t domain)
 {

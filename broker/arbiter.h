@@ -63,6 +63,8 @@ void arbiter_forget_all(struct arbiter *, uint64_t cause);
  * the next call and has one verdict per domain.  Returns how many. */
 uint32_t arbiter_resolve(struct arbiter *, nsec_t now,
                          const struct verdict **out);
+/* Gives the last verdict on a domain its cause, if nobody told of one. */
+void arbiter_blame(struct arbiter *, uint32_t domain, uint64_t cause);
 /* The last verdict on a domain; null before the first. */
 const struct verdict *arbiter_verdict(const struct arbiter *, uint32_t domain);
 /* When a wish expires or a dwell time ends. */

@@ -66,12 +66,13 @@ struct engine_status {
     const struct arbiter *arbiter;
     nsec_t started;
     bool platform_ready;
-    bool read_only; /* The journal fails: nothing is changed meanwhile. */
+    bool read_only;    /* The journal fails: nothing is changed meanwhile. */
     char trouble[160]; /* The last; "" if none. */
     /* Time each domain spent in each p-state since the policy was put in force,
      * n_domains x PSTATES_MAX. */
     const nsec_t *pstate_time;
 };
-void engine_status(const struct engine *, nsec_t now, struct engine_status *out);
+void engine_status(const struct engine *, nsec_t now,
+                   struct engine_status *out);
 
 #endif

@@ -27,8 +27,8 @@ struct journal_row {
     uint64_t cause;
     uint64_t command; /* Of actions and outcomes; else 0. */
     enum journal_kind kind;
-    nsec_t time; /* MVM clock (CLOCK_BOOTTIME). */
-    int64_t wall_ns; /* Wall clock, for people only. */
+    nsec_t time;                        /* MVM clock (CLOCK_BOOTTIME). */
+    int64_t wall_ns;                    /* Wall clock, for people only. */
     char subject[JOURNAL_SUBJECT_SIZE]; /* mgmt:// name. */
     char name[32];                      /* "GUEST_NOTICE", "basic/raise", … */
     char detail[JOURNAL_DETAIL_SIZE];   /* A JSON object. */
@@ -42,7 +42,7 @@ struct journal_opts {
 };
 
 struct journal_health {
-    bool failing;    /* The last write failed; rows are refused. */
+    bool failing; /* The last write failed; rows are refused. */
     char reason[160];
     uint64_t n_rows, n_lost, size;
 };
@@ -68,8 +68,7 @@ int journal_trace(struct journal *, uint64_t cause,
                   void *ctx);
 /* The last 'n' rows, oldest first. */
 int journal_tail(struct journal *, uint32_t n,
-                 void (*row)(void *ctx, const struct journal_row *),
-                 void *ctx);
+                 void (*row)(void *ctx, const struct journal_row *), void *ctx);
 void journal_health(struct journal *, struct journal_health *out);
 /* Tries again after a failure; called once per epoch by the engine. */
 void journal_run(struct journal *, nsec_t now);

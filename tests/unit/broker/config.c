@@ -20,6 +20,15 @@
 #include "hardware/hardware.h"
 #include "policy/policy.h"
 
+/* libconfig 1.5 leaks the texts it has read when it then refuses the file. */
+const char *__lsan_default_suppressions(void);
+
+const char *
+__lsan_default_suppressions(void)
+{
+    return "leak:libconfig";
+}
+
 /* Made-up plug-ins. */
 
 static const struct option_desc basic_options[] = {
