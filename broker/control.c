@@ -72,6 +72,7 @@ static void close_client(struct control *, struct client *);
 static bool has_line(const struct client *);
 static bool queue_line(struct client *, const char *line, size_t size,
                        size_t max);
+static bool queue_watched(struct client *, const char *json);
 static void send_some(struct control *, struct client *);
 static void watch_for(struct control *, struct client *);
 
@@ -200,17 +201,7 @@ control_watch(struct control *control, const char *json)
         if (!client->out) {
             client->active = control->now;
         }
-        if (client->n_lost > 0) {
-            char line[64];
-            int size = snprintf(line, sizeof line, "{\"lost\":%" PRIu64 "}",
-                                client->n_lost);
-            if (queue_line(client, line, (size_t)size, CONTROL_WATCH_MAX)) {
-                client->n_lost = 0;
-            }
-        }
-        /* In order: nothing after a loss before it has been told of. */
-        if (client->n_lost > 0 ||
-            !queue_line(client, json, strlen(json), CONTROL_WATCH_MAX)) {
+        if (!queue_watched(client, json)) {
             client->n_lost++;
             control->stats.n_lost_lines++;
         }
@@ -345,6 +336,27 @@ queue_line(struct client *client, const char *line, size_t size, size_t max)
     client->out[needed - 1] = '\n';
     client->n_out = needed;
     return true;
+}
+
+/* Queues a line for a watcher, and before it how many he lost: neither or
+ * both. */
+static bool
+queue_watched(struct client *client, const char *json)
+{
+    size_t size = strlen(json), lost_size = 0;
+    char lost[64];
+
+    if (client->n_lost > 0) {
+        lost_size = (size_t)snprintf(lost, sizeof lost,
+                                     "{\"lost\":%" PRIu64 "}", client->n_lost);
+        if (client->n_out - client->n_sent + lost_size + size + 2 >
+                CONTROL_WATCH_MAX ||
+            !queue_line(client, lost, lost_size, CONTROL_WATCH_MAX)) {
+            return false;
+        }
+        client->n_lost = 0;
+    }
+    return queue_line(client, json, size, CONTROL_WATCH_MAX);
 }
 
 static void

@@ -200,9 +200,6 @@ power_text(const json_t *power, char *out, size_t size)
         text_copy(out, size, "unknown");
         return;
     }
-    if (!strcmp(quality, "modelled")) {
-        quality = "model";
-    }
     duration_text(member_number(power, "age_s"), age, sizeof age);
     snprintf(out, size, "%.1f W (%s by %s, %s ago)",
              member_number(power, "power_w"), quality,

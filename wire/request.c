@@ -119,7 +119,7 @@ fault_set(struct request_fault *fault, const char *what, const char *next,
     return -EPROTO;
 }
 
-/* Is there anything but strings nested within? Brackets in strings don't
+/* Are arrays and objects nested beyond the limit?  Brackets in strings don't
  * count; whether they match is the parser's business. */
 static bool
 too_deep(const char *line, size_t size)
@@ -195,7 +195,7 @@ decode_option(struct request *out, const char *name, json_t *value,
     if (strlen(name) >= sizeof out->options[0].name || name[0] == '\0') {
         request_printable(word, sizeof word, name);
         return fault_set(fault, "an option's name is empty or too long",
-                         "see \"mctl policy show\" for the names", "\"%s…\"",
+                         "see \"mctl policy show\" for the names", "\"%s...\"",
                          word);
     }
     text_copy(out->options[out->n_options].name, sizeof out->options[0].name,
