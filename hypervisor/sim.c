@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A hypervisor that isn't there: hypervisor_sim is the world of VMs that msim
+ * and the tests make appear, work, move and vanish (sim.h), and the driver
+ * proper shows them and operates on them as it would on real ones.  Given no
+ * world by its environment, the driver makes its own, in which the configured
+ * guests are those that can be started.  Relies on nothing but memory. */
+#include "hypervisor/sim.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "hypervisor/hypervisor.h"
+
+struct sim_vm {
+    struct vm_sample sample;
+    bool asked_end; /* Ends at the next sample. */
+};
+
+struct hypervisor_sim {
+    uint32_t n;
+    struct sim_vm vms[HYPERVISOR_SIM_VMS_MAX];
+    int error;
+};
+
+struct hypervisor {
+    const struct hypervisor_env *env;
+    struct hypervisor_sim *sim;
+    struct hypervisor_sim *own; /* The same, if the driver made it. */
+};
+
+static struct sim_vm *find_vm(const struct hypervisor_sim *,
+                              const struct uuid *);
+static int start(struct hypervisor *, const struct uuid *, char *why,
+                 size_t why_size);
+
+/* The driver. */
+
+static int
+sim_open(struct hypervisor **out, const struct hypervisor_env *env, char *why,
+         size_t why_size)
+{
+    struct hypervisor *hv = calloc(1, sizeof *hv);
+    if (!hv) {
+        snprintf(why, why_size, "no memory");
+        return -ENOMEM;
+    }
+    hv->env = env;
+    hv->sim = env->sim;
+    if (!hv->sim) {
+        int error = hypervisor_sim_create(&hv->own);
+        if (error) {
+            snprintf(why, why_size, "no memory for VMs");
+            free(hv);
+            return error;
+        }
+        hv->sim = hv->own;
+    }
+    *out = hv;
+    return 0;
+}
+
+static void
+sim_close(struct hypervisor *hv)
+{
+    if (hv) {
+        hypervisor_sim_destroy(hv->own);
+        free(hv);
+    }
+}
+
+static int
+sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
+{
+    struct hypervisor_sim *sim = hv->sim;
+    uint32_t n_kept = 0;
+    size_t n = 0;
+
+    if (sim->error) {
+        return sim->error;
+    }
+    for (uint32_t i = 0; i < sim->n; i++) {
+        struct sim_vm *vm = &sim->vms[i];
+
+        if (vm->asked_end) {
+            vm->sample.state = VM_ENDED;
+        }
+        bool told = n < max;
+        if (told) {
+            out[n++] = vm->sample;
+        }
+        if (!told || vm->sample.state != VM_ENDED) {
+            sim->vms[n_kept++] = *vm;
+        }
+    }
+    sim->n = n_kept;
+    return (int)n;
+}
+
+static int
+sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
+            nsec_t now, char *why, size_t why_size)
+{
+    if (hv->sim->error) {
+        snprintf(why, why_size, "made to fail");
+        return hv->sim->error;
+    }
+    if (op == VM_OP_START) {
+        return start(hv, uuid, why, why_size);
+    }
+    struct sim_vm *vm = find_vm(hv->sim, uuid);
+    if (!vm) {
+        snprintf(why, why_size, "no such VM is running");
+        return -ENOENT;
+    }
+    enum vm_state is = vm->sample.state;
+    bool done = op == VM_OP_END      ? vm->asked_end || is == VM_ENDED
+                : op == VM_OP_FREEZE ? is != VM_RUNNING
+                                     : is != VM_FROZEN;
+    if (done) {
+        snprintf(why, why_size, "VM %s: nothing to %s", vm->sample.name,
+                 vm_op_name(op));
+        return -EALREADY;
+    }
+    if (op == VM_OP_END) {
+        vm->asked_end = true;
+    } else {
+        vm->sample.state = op == VM_OP_FREEZE ? VM_FROZEN : VM_RUNNING;
+    }
+    return 0;
+}
+
+static int
+start(struct hypervisor *hv, const struct uuid *uuid, char *why,
+      size_t why_size)
+{
+    if (find_vm(hv->sim, uuid)) {
+        snprintf(why, why_size, "it is running already");
+        return -EALREADY;
+    }
+    for (uint32_t i = 0; i < hv->env->n_guests; i++) {
+        const struct hypervisor_guest *guest = &hv->env->guests[i];
+
+        if (!uuid_equal(&guest->uuid, uuid)) {
+            continue;
+        }
+        if (!guest->command) {
+            snprintf(why, why_size, "guest %s has no \"command\"", guest->name);
+            return -ENOTSUP;
+        }
+        int error = hypervisor_sim_add(hv->sim, uuid, guest->name,
+                                       guest->n_vcpus, guest->vcpu_cpu);
+        if (error) {
+            snprintf(why, why_size, "guest %s: no room or no vCPU",
+                     guest->name);
+        }
+        return error;
+    }
+    snprintf(why, why_size, "no such guest in the configuration");
+    return -ENOENT;
+}
+
+/* The world behind it. */
+
+int
+hypervisor_sim_create(struct hypervisor_sim **out)
+{
+    struct hypervisor_sim *sim = calloc(1, sizeof *sim);
+    if (!sim) {
+        return -ENOMEM;
+    }
+    *out = sim;
+    return 0;
+}
+
+void
+hypervisor_sim_destroy(struct hypervisor_sim *sim)
+{
+    free(sim);
+}
+
+static struct sim_vm *
+find_vm(const struct hypervisor_sim *sim, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < sim->n; i++) {
+        if (uuid_equal(&sim->vms[i].sample.uuid, uuid)) {
+            return (struct sim_vm *)&sim->vms[i];
+        }
+    }
+    return NULL;
+}
+
+int
+hypervisor_sim_add(struct hypervisor_sim *sim, const struct uuid *uuid,
+                   const char *name, uint32_t n_vcpus, const uint32_t *vcpu_cpu)
+{
+    if (find_vm(sim, uuid)) {
+        return -EEXIST;
+    }
+    if (sim->n == HYPERVISOR_SIM_VMS_MAX) {
+        return -ENOSPC;
+    }
+    if (!n_vcpus || n_vcpus > VM_VCPUS_MAX) {
+        return -EINVAL;
+    }
+    struct sim_vm *vm = &sim->vms[sim->n++];
+    *vm = (struct sim_vm){
+        .sample = {.uuid = *uuid, .state = VM_RUNNING, .n_vcpus = n_vcpus}};
+    text_copy(vm->sample.name, sizeof vm->sample.name, name);
+    memcpy(vm->sample.vcpu_cpu, vcpu_cpu, n_vcpus * sizeof *vcpu_cpu);
+    return 0;
+}
+
+int
+hypervisor_sim_end(struct hypervisor_sim *sim, const struct uuid *uuid)
+{
+    struct sim_vm *vm = find_vm(sim, uuid);
+    if (!vm) {
+        return -ENOENT;
+    }
+    vm->sample.state = VM_ENDED;
+    return 0;
+}
+
+int
+hypervisor_sim_vanish(struct hypervisor_sim *sim, const struct uuid *uuid)
+{
+    struct sim_vm *vm = find_vm(sim, uuid);
+    if (!vm) {
+        return -ENOENT;
+    }
+    struct sim_vm *end = sim->vms + --sim->n;
+    memmove(vm, vm + 1, (size_t)(end - vm) * sizeof *vm);
+    return 0;
+}
+
+int
+hypervisor_sim_move(struct hypervisor_sim *sim, const struct uuid *uuid,
+                    uint32_t vcpu, uint32_t cpu)
+{
+    struct sim_vm *vm = find_vm(sim, uuid);
+    if (!vm || vcpu >= vm->sample.n_vcpus) {
+        return -ENOENT;
+    }
+    vm->sample.vcpu_cpu[vcpu] = cpu;
+    return 0;
+}
+
+int
+hypervisor_sim_set_busy(struct hypervisor_sim *sim, const struct uuid *uuid,
+                        uint64_t busy_ns)
+{
+    struct sim_vm *vm = find_vm(sim, uuid);
+    if (!vm) {
+        return -ENOENT;
+    }
+    vm->sample.busy_ns = busy_ns;
+    return 0;
+}
+
+bool
+hypervisor_sim_runs(const struct hypervisor_sim *sim, const struct uuid *uuid)
+{
+    const struct sim_vm *vm = find_vm(sim, uuid);
+
+    return vm && vm->sample.state == VM_RUNNING;
+}
+
+void
+hypervisor_sim_fail(struct hypervisor_sim *sim, int error)
+{
+    assert(error <= 0);
+    sim->error = error;
+}
+
+static const struct option_desc sim_options[] = {
+    {.name = NULL},
+};
+
+const struct hypervisor_class hypervisor_sim = {
+    .name = "sim",
+    .summary = "made-up VMs, for simulation and tests",
+    .options = sim_options,
+    .open = sim_open,
+    .sample = sim_sample,
+    .control = sim_control,
+    .close = sim_close,
+};
