@@ -6,7 +6,7 @@
  *
  * While no broker listens, the reports of the last AGENT_REPORTS_KEPT epochs
  * are kept and sent when one does, older ones are counted as lost.  A notice is
- * not kept beyond its epoch: it asks for something to be done now, and its
+ * not kept longer than an epoch: it asks for something to be done now, and its
  * numbers are in the report too. */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -31,7 +31,8 @@ struct probe_env;
 struct agent_config {
     struct sla_terms sla;
     const char *software; /* Name and version; copied. */
-    const char *claims;   /* The VM it believes to be in, or "". */
+    const char *claims;   /* The VM it believes to be in, a name as of
+                           * text_is_name(), or "". */
 };
 
 struct agent_env {
