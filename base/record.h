@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The 16-byte header of everything that travels in an M-channel, the same in a
+ * ring of shared memory and in a frame on a byte stream:
+ *
+ *   offset 0  size        u32  bytes of payload behind the header
+ *          4  kind        u8   enum record_kind; never 0
+ *          5  flags       u8   none yet, so 0
+ *          6  tag         u16  the user's
+ *          8  sequence    u32  low half of the session's number; 0: unnumbered
+ *         12  attachment  u32  of the session; 0 in HELLO
+ *
+ * all little-endian.  In a ring the first eight bytes are one word, and storing
+ * it is what commits the record. */
+#ifndef BASE_RECORD_H
+#define BASE_RECORD_H
+
+#include <endian.h>
+#include <stdint.h>
+
+enum record_kind {
+    RECORD_NONE,     /* A header not yet written. */
+    RECORD_RELIABLE, /* A message, in order, acknowledged. */
+    RECORD_HELLO,    /* Opens an attachment. */
+    RECORD_BYE,      /* Ends a session in good order. */
+    RECORD_ACK,      /* Frames only: what the receiver is done with. */
+    RECORD_PAD,      /* Rings only: the rest up to the ring's end. */
+    RECORD_N_KINDS,
+};
+
+#define RECORD_HEADER_SIZE 16
+
+struct record {
+    uint32_t size;
+    uint8_t kind;
+    uint8_t flags;
+    uint16_t tag;
+    uint32_t sequence;
+    uint32_t attachment;
+};
+
+static inline uint64_t
+record_first_word(const struct record *record)
+{
+    return htole64(record->size | (uint64_t)record->kind << 32 |
+                   (uint64_t)record->flags << 40 | (uint64_t)record->tag << 48);
+}
+
+static inline uint64_t
+record_second_word(const struct record *record)
+{
+    return htole64(record->sequence | (uint64_t)record->attachment << 32);
+}
+
+static inline struct record
+record_from_words(uint64_t first, uint64_t second)
+{
+    first = le64toh(first);
+    second = le64toh(second);
+    struct record record = {
+        .size = (uint32_t)first,
+        .kind = (uint8_t)(first >> 32),
+        .flags = (uint8_t)(first >> 40),
+        .tag = (uint16_t)(first >> 48),
+        .sequence = (uint32_t)second,
+        .attachment = (uint32_t)(second >> 32),
+    };
+    return record;
+}
+
+#endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The turn of a channel.  Takes what the descriptor told, connects when it is
+ * time, lets session.c, mgmtfront.c or mgmtback.c judge what the link brought,
+ * and takes the link down when it is over.  Nothing blocks, and every loop over
+ * what the peer wrote is bounded.  Called by mchan.c at every point where a user
+ * may have to be told something new. */
+#include "channel/channel.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#define EVENTS_AT_ONCE 8
+#define HELLO_COPY_MAX 256 /* A longer HELLO is refused. */
+
+static int refresh(struct mchan *, const char **why);
+static void attend(struct mchan *);
+static void try_connect(struct mchan *, nsec_t now);
+static void meet(struct mchan *, nsec_t now);
+static void serve(struct mchan *, nsec_t now);
+static void drain(struct mchan *, nsec_t now);
+
+nsec_t
+channel_now(const struct mchan *channel)
+{
+    if (channel->now_ns) {
+        return channel->now_ns(channel->now_ctx);
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
+/* Notes which descriptors were reported.  They are edges: taking them here makes
+ * the channel's descriptor unreadable until something else happens. */
+static void
+collect(struct mchan *channel)
+{
+    uint32_t *ready = &channel->transport->ready;
+    if (channel->epoll_fd < 0) {
+        *ready |= TRANSPORT_LINK | TRANSPORT_PEER | TRANSPORT_ROOM;
+        return;
+    }
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int n = epoll_wait(channel->epoll_fd, events, EVENTS_AT_ONCE, 0);
+    for (int i = 0; i < n; i++) {
+        *ready |= events[i].data.u32;
+        if (events[i].events & EPOLLOUT) {
+            *ready |= TRANSPORT_ROOM;
+        }
+        if (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+            *ready |= TRANSPORT_HANGUP;
+        }
+    }
+}
+
+static void
+set_timer(struct mchan *channel, nsec_t now)
+{
+    nsec_t deadline = channel_deadline(channel);
+    if (channel->timer_fd < 0 || deadline == channel->timer) {
+        return;
+    }
+    struct itimerspec when = { 0 };
+    if (deadline != NSEC_NEVER) {
+        nsec_t wait = deadline > now ? deadline - now : 1;
+        when.it_value.tv_sec = wait / NSEC_PER_SEC;
+        when.it_value.tv_nsec = wait % NSEC_PER_SEC;
+    }
+    if (!timerfd_settime(channel->timer_fd, 0, &when, NULL)) {
+        channel->timer = deadline;
+    }
+}
+
+void
+channel_turn(struct mchan *channel)
+{
+    nsec_t now = channel_now(channel);
+    struct transport *transport = channel->transport;
+    collect(channel);
+    if (channel->session.state == SESSION_APART) {
+        try_connect(channel, now);
+    }
+    if (channel->session.state == SESSION_MEETING) {
+        meet(channel, now);
+    }
+    if (channel->session.state == SESSION_UP) {
+        serve(channel, now);
+    }
+    if (channel->session.state == SESSION_LEAVING) {
+        drain(channel, now);
+    }
+    if (channel->session.state != SESSION_APART &&
+        transport->ready & TRANSPORT_PEER && transport->class->refuse) {
+        channel->stats.n_refused_peers += transport->class->refuse(transport);
+    }
+    set_timer(channel, now);
+}
+
+nsec_t
+channel_deadline(const struct mchan *channel)
+{
+    if (channel->session.state != SESSION_APART ||
+        channel->deadline != NSEC_NEVER) {
+        return channel->deadline;
+    }
+    if (!session_may_begin(&channel->session)) {
+        return NSEC_NEVER; /* The user's next look at events goes on. */
+    }
+    return channel->listens ? mgmtback_deadline(&channel->back)
+                            : channel->front.next_try;
+}
+
+/* Ends. */
+
+/* Takes the link down, with whatever it still held. */
+static void
+end(struct mchan *channel)
+{
+    channel->stats.n_wakes += channel->link.n_wakes;
+    link_fini(&channel->link);
+    channel->transport->class->drop(channel->transport);
+    session_end(&channel->session);
+    channel->deadline = NSEC_NEVER;
+}
+
+static void
+failed(struct mchan *channel, nsec_t now)
+{
+    if (channel->listens) {
+        mgmtback_failed(&channel->back, now);
+    } else {
+        mgmtfront_failed(&channel->front, now);
+    }
+}
+
+/* The peer broke the protocol; nothing of its is believed any more. */
+static void
+violated(struct mchan *channel, nsec_t now, const char *why)
+{
+    channel->stats.n_proto_errors++;
+    const char *unused;
+    (void)refresh(channel, &unused); /* Its last word on what it received. */
+    uint64_t unacked = channel->session.sent - channel->session.acked;
+    channel->stats.n_dropped += unacked;
+    session_violated(&channel->session, why);
+    end(channel);
+    failed(channel, now);
+}
+
+/* The peer is gone; what it said before is still given out. */
+static void
+lost(struct mchan *channel, nsec_t now, const char *reason)
+{
+    const char *unused;
+    (void)refresh(channel, &unused);
+    uint64_t unacked = channel->session.sent - channel->session.acked;
+    channel->stats.n_dropped += unacked;
+    session_leave(&channel->session, reason);
+    channel->deadline =
+        channel->transport->once ? NSEC_NEVER : now + CHANNEL_DRAIN_NS;
+}
+
+/* Apart. */
+
+static int
+say_hello(struct mchan *channel)
+{
+    struct hello hello;
+    uint8_t data[HELLO_SIZE];
+    session_hello(&channel->session, &hello);
+    frame_put_hello(data, &hello);
+    return link_put_control(&channel->link, RECORD_HELLO, data, sizeof data);
+}
+
+static void
+begin(struct mchan *channel, nsec_t now)
+{
+    struct link *link = &channel->link;
+    uint32_t sync = (uint32_t)prng_u64(&channel->prng);
+    if (link_init(link, channel->transport, channel->ring_size, sync)) {
+        channel->transport->class->drop(channel->transport);
+        failed(channel, now);
+        return;
+    }
+    session_begin(&channel->session, link_message_max(link));
+    channel->deadline = now + CHANNEL_HELLO_NS;
+    if (!channel->listens) {
+        int error = say_hello(channel);
+        assert(!error); /* It is the first thing we say. */
+    }
+}
+
+static void
+try_connect(struct mchan *channel, nsec_t now)
+{
+    nsec_t due =
+        channel->listens ? channel->back.next_try : channel->front.next_try;
+    if (now < due || !session_may_begin(&channel->session)) {
+        return;
+    }
+    int result = channel->transport->class->connect(channel->transport);
+    if (result == 1) {
+        begin(channel, now);
+    } else if (result == -ENOTCONN) {
+        mgmtback_give_up(&channel->back);
+        mgmtfront_give_up(&channel->front);
+        channel->deadline = NSEC_NEVER;
+    } else if (result < 0) {
+        channel->deadline = NSEC_NEVER;
+        failed(channel, now);
+    } else if (channel->listens) {
+        mgmtback_wait(&channel->back);
+    } else if (channel->deadline == NSEC_NEVER) {
+        channel->deadline = now + CHANNEL_HELLO_NS;
+    } else if (now >= channel->deadline) {
+        channel->transport->class->drop(channel->transport);
+        channel->deadline = NSEC_NEVER;
+        failed(channel, now);
+    }
+}
+
+/* Meeting. */
+
+static bool
+gone(const struct mchan *channel)
+{
+    return channel->link.streams
+               ? channel->link.ended
+               : channel->transport->ready & TRANSPORT_HANGUP;
+}
+
+static int
+on_hello(struct mchan *channel, const struct record *record, const char **why)
+{
+    uint8_t data[HELLO_COPY_MAX];
+    if (record->kind != RECORD_HELLO || record->size > sizeof data ||
+        record->sequence || record->attachment || record->tag) {
+        *why = "no HELLO at first";
+        return -EPROTO;
+    }
+    struct hello hello;
+    link_take(&channel->link, record, data);
+    int error = frame_get_hello(&hello, data, record->size, why);
+    if (error) {
+        return error;
+    }
+    if (channel->listens) {
+        mgmtback_on_hello(&channel->back, &channel->session, &hello);
+        error = say_hello(channel);
+        assert(!error); /* It is the first thing we say. */
+    } else {
+        error = mgmtfront_on_hello(&channel->session, &hello, why);
+    }
+    if (!error) {
+        link_open(&channel->link, channel->session.message_max_agreed,
+                  channel->session.done);
+    }
+    return error;
+}
+
+static void
+meet(struct mchan *channel, nsec_t now)
+{
+    struct link *link = &channel->link;
+    (void)link_flush(link);
+    attend(channel);
+    const char *why = NULL;
+    struct record record;
+    int found = link_peek(link, &record, &why);
+    if (found == 1) {
+        found = on_hello(channel, &record, &why);
+    } else if (!found && gone(channel)) {
+        end(channel);
+        failed(channel, now);
+        return;
+    } else if (!found && now >= channel->deadline) {
+        found = -EPROTO;
+        why = "no HELLO in time";
+    }
+    if (found < 0) {
+        violated(channel, now, why);
+    } else if (channel->session.state == SESSION_UP) {
+        channel->stats.n_attachments++;
+        channel->deadline = NSEC_NEVER;
+        (void)link_flush(link);
+    }
+}
+
+/* Up. */
+
+/* Rings: empties the socket of wakes and looks whether the peer lives. */
+static void
+attend(struct mchan *channel)
+{
+    struct transport *transport = channel->transport;
+    if (transport->class->attend && transport->ready & TRANSPORT_LINK &&
+        transport->class->attend(transport)) {
+        transport->ready |= TRANSPORT_HANGUP;
+    }
+}
+
+static int
+refresh(struct mchan *channel, const char **why)
+{
+    struct session *session = &channel->session;
+    uint64_t acked, before = session->acked;
+    if (session->state != SESSION_UP) {
+        return 0;
+    }
+    int error = link_acked(&channel->link, &acked, why);
+    if (!error && acked) { /* 0: it has not said anything yet. */
+        error = session_acked(session, acked, why);
+    }
+    if (!error && session->acked != before) {
+        link_release(&channel->link, session->acked);
+        channel->stats.n_acked += session->acked - before;
+    }
+    return error;
+}
+
+/* Takes BYE off the link.  1 when the peer said it. */
+static int
+take_bye(struct mchan *channel, const struct record *record, const char **why)
+{
+    uint8_t data[BYE_SIZE];
+    uint64_t sent;
+    if (record->kind != RECORD_BYE) {
+        *why = "HELLO again";
+        return -EPROTO;
+    }
+    if (record->size != sizeof data) {
+        *why = "BYE of a wrong size";
+        return -EPROTO;
+    }
+    link_take(&channel->link, record, data);
+    int error = frame_get_u64(&sent, data, sizeof data);
+    if (!error) {
+        error = session_bye(&channel->session, sent, why);
+    }
+    return error ? error : 1;
+}
+
+/* Judges what comes next: 1 if it is a message, for the user; 0 if there is
+ * nothing; 2 if the peer said goodbye; or -EPROTO. */
+static int
+judge(struct mchan *channel, const char **why)
+{
+    struct record record;
+    int found = link_peek(&channel->link, &record, why);
+    if (found != 1) {
+        return found;
+    }
+    if (record.kind == RECORD_RELIABLE) {
+        int error = session_check(&channel->session, &record, why);
+        return error ? error : 1;
+    }
+    int error = take_bye(channel, &record, why);
+    return error < 0 ? error : 2;
+}
+
+static void
+serve(struct mchan *channel, nsec_t now)
+{
+    struct link *link = &channel->link;
+    const char *why = NULL;
+    attend(channel);
+    int error = link_read(link, &why);
+    if (!error) {
+        error = refresh(channel, &why);
+    }
+    int found = error ? error : judge(channel, &why);
+    if (found < 0) {
+        violated(channel, now, why);
+        return;
+    }
+    int flushed = link_flush(link);
+    if (found == 2) {
+        lost(channel, now, "the peer said goodbye");
+    } else if (channel->transport->ready & TRANSPORT_HANGUP || link->ended ||
+               (flushed && flushed != -EAGAIN)) {
+        lost(channel, now, "the peer closed the connection");
+    }
+}
+
+/* Leaving. */
+
+static void
+drain(struct mchan *channel, nsec_t now)
+{
+    const char *why = NULL;
+    int found = judge(channel, &why);
+    if (found < 0) {
+        violated(channel, now, why);
+        return;
+    }
+    bool more = found == 1 ||
+                (!found && !channel->link.said_bye && !gone(channel));
+    if (more && now < channel->deadline) {
+        return;
+    }
+    end(channel);
+    if (!channel->listens) {
+        mgmtfront_lost(&channel->front, now);
+    }
+}
+
+/* For mchan.c. */
+
+int
+channel_peek(struct mchan *channel, struct record *out)
+{
+    if (channel->session.state != SESSION_UP &&
+        channel->session.state != SESSION_LEAVING) {
+        return -1;
+    }
+    const char *why;
+    struct record record;
+    int found = link_peek(&channel->link, &record, &why);
+    if (found != 1) {
+        return found;
+    }
+    if (record.kind != RECORD_RELIABLE ||
+        session_check(&channel->session, &record, &why)) {
+        return -1;
+    }
+    *out = record;
+    return 1;
+}
+
+void
+channel_bye(struct mchan *channel)
+{
+    if (channel->session.state != SESSION_UP) {
+        return;
+    }
+    uint8_t data[BYE_SIZE];
+    frame_put_u64(data, channel->session.sent);
+    if (!link_put_control(&channel->link, RECORD_BYE, data, sizeof data)) {
+        (void)link_flush(&channel->link);
+    }
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What stands behind a handle: one session, the transport that it meets its peer
+ * over, and the turn that moves them on. */
+#ifndef CHANNEL_CHANNEL_H
+#define CHANNEL_CHANNEL_H
+
+#include "base/clock.h"
+#include "base/prng.h"
+#include "channel/link.h"
+#include "channel/mgmtback.h"
+#include "channel/mgmtfront.h"
+#include "channel/session.h"
+#include "include/mchan.h"
+#include "transport/transport.h"
+
+/* How long a peer may stay silent between connecting and its HELLO. */
+#define CHANNEL_HELLO_NS (2 * NSEC_PER_SEC)
+/* How long the last words of a lost peer wait for the user, before a new
+ * attachment may take the place of the old. */
+#define CHANNEL_DRAIN_NS NSEC_PER_SEC
+
+struct mchan {
+    bool listens; /* The MVM's end. */
+    int epoll_fd, timer_fd; /* -1: a simulated transport, which has none. */
+    uint32_t ring_size;
+    struct transport *transport; /* Owned. */
+    struct session session;
+    struct link link;
+    struct mgmtfront front; /* One of the two is used. */
+    struct mgmtback back;
+    struct prng prng;  /* For sync words. */
+    nsec_t deadline;   /* Of HELLO, or of draining; else NSEC_NEVER. */
+    nsec_t timer;      /* What timer_fd is set to. */
+    int64_t (*now_ns)(void *ctx);
+    void *now_ctx;
+    struct mchan_stats stats;
+    bool may_spin;     /* There is a CPU for the peer to run on meanwhile. */
+    uint32_t n_idle;   /* Looks in a row that found an empty ring. */
+    nsec_t last_wait;  /* How long mchan_wait() waited the last time. */
+};
+
+nsec_t channel_now(const struct mchan *);
+
+/* Moves everything on: events, connecting, HELLO, acknowledgements, loss. */
+void channel_turn(struct mchan *);
+nsec_t channel_deadline(const struct mchan *);
+
+/* 1 with the next message, checked; 0 if there is none; -1 if a turn must judge
+ * what is there. */
+int channel_peek(struct mchan *, struct record *out);
+/* Says goodbye if somebody is there. */
+void channel_bye(struct mchan *);
+
+#endif

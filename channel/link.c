@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records over rings and over streams; see link.h.  On a stream frames are read
+ * ahead of the user into one buffer, so that an acknowledgement is never stuck
+ * behind messages that he does not take; they are checked there once and given
+ * out from there.  What came from a ring is copied before anybody looks at it;
+ * its header was copied by ring.c.  Called by mchan.c. */
+#include "channel/link.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FRAMES_AT_ONCE 16
+
+int
+link_init(struct link *link, struct transport *transport, uint32_t ring_size,
+          uint32_t sync)
+{
+    memset(link, 0, sizeof *link);
+    link->streams = transport->class->send;
+    if (!link->streams) {
+        transport->class->rings(transport, &link->tx, &link->rx);
+        link->transport = transport;
+        return 0;
+    }
+    /* A frame is at most an eighth longer than its record, so all that the peer
+     * may have in flight fits, and one frame more. */
+    link->buffer_size = ring_size + ring_size / 8 + FRAME_HEADER_SIZE +
+                        FRAME_HELLO_MAX + ring_message_max(ring_size);
+    link->window = aligned_alloc(RING_ALIGN, ring_size);
+    link->buffer = malloc(link->buffer_size);
+    if (!link->window || !link->buffer) {
+        link_fini(link);
+        return -ENOMEM;
+    }
+    memset(link->window, 0, RECORD_HEADER_SIZE);
+    ring_tx_init(&link->tx, link->window, ring_size, NULL, NULL);
+    frame_reader_init(&link->reader, FRAME_HELLO_MAX);
+    link->sync = sync;
+    frame_put_preamble(link->control, sync);
+    link->control_size = FRAME_PREAMBLE_SIZE;
+    link->transport = transport;
+    return 0;
+}
+
+void
+link_fini(struct link *link)
+{
+    free(link->window);
+    free(link->buffer);
+    memset(link, 0, sizeof *link);
+}
+
+uint32_t
+link_message_max(const struct link *link)
+{
+    return ring_message_max(link->tx.size);
+}
+
+void
+link_open(struct link *link, uint32_t message_max, uint64_t done)
+{
+    link->told = done;
+    link->reader.payload_max =
+        message_max > FRAME_HELLO_MAX ? message_max : FRAME_HELLO_MAX;
+    link->opened = true;
+}
+
+/* Writing. */
+
+bool
+link_has_room(const struct link *link, uint32_t size)
+{
+    return ring_tx_has_room(&link->tx, size);
+}
+
+int
+link_put(struct link *link, const struct record *record, const void *data)
+{
+    uint8_t *to = ring_tx_reserve(&link->tx, record->size);
+    if (!to) {
+        return -EAGAIN;
+    }
+    if (record->size) {
+        memcpy(to, data, record->size);
+    }
+    ring_tx_commit(&link->tx, record);
+    return 0;
+}
+
+int
+link_put_control(struct link *link, uint8_t kind, const void *data,
+                 uint32_t size)
+{
+    struct record record = { .size = size, .kind = kind };
+    if (!link->streams) {
+        return link_put(link, &record, data);
+    }
+    size_t needed = FRAME_HEADER_SIZE + (size_t)size;
+    if (link->control_sent == link->control_size) {
+        link->control_sent = link->control_size = 0;
+    }
+    if (link->control_size + needed > sizeof link->control) {
+        return -EAGAIN;
+    }
+    uint8_t *to = link->control + link->control_size;
+    frame_put_header(to, link->sync, &record, data);
+    memcpy(to + FRAME_HEADER_SIZE, data, size);
+    link->control_size += needed;
+    return 0;
+}
+
+/* The record at a position of the window, which is ours and can be believed. */
+static struct record
+window_record(const struct link *link, uint64_t position)
+{
+    uint64_t words[2];
+    memcpy(words, link->window + (position & (link->tx.size - 1)),
+           sizeof words);
+    return record_from_words(words[0], words[1]);
+}
+
+/* A turn of sending: what of control and window goes out next. */
+struct batch {
+    int n_iov, n_frames;
+    struct iovec iov[1 + 2 * FRAMES_AT_ONCE];
+    uint8_t headers[FRAMES_AT_ONCE][FRAME_HEADER_SIZE];
+    size_t frame_sizes[FRAMES_AT_ONCE]; /* 0: a pad. */
+    uint64_t ends[FRAMES_AT_ONCE];      /* Positions behind the frames. */
+};
+
+static void
+batch_add(struct batch *batch, const void *data, size_t size, size_t skip)
+{
+    if (skip < size) {
+        struct iovec *iov = &batch->iov[batch->n_iov++];
+        iov->iov_base = (uint8_t *)(uintptr_t)data + skip;
+        iov->iov_len = size - skip;
+    }
+}
+
+static void
+batch_add_frame(struct batch *batch, const struct link *link, uint64_t position,
+                size_t skip)
+{
+    struct record record = window_record(link, position);
+    int n = batch->n_frames++;
+    batch->ends[n] = position + ring_record_size(record.size);
+    batch->frame_sizes[n] = 0;
+    if (record.kind == RECORD_PAD) {
+        return;
+    }
+    const uint8_t *payload = link->window +
+                             (position & (link->tx.size - 1)) +
+                             RECORD_HEADER_SIZE;
+    frame_put_header(batch->headers[n], link->sync, &record, payload);
+    batch->frame_sizes[n] = FRAME_HEADER_SIZE + (size_t)record.size;
+    batch_add(batch, batch->headers[n], FRAME_HEADER_SIZE, skip);
+    batch_add(batch, payload, record.size,
+              skip > FRAME_HEADER_SIZE ? skip - FRAME_HEADER_SIZE : 0);
+}
+
+/* Control goes between frames, never inside one. */
+static void
+batch_fill(struct batch *batch, const struct link *link)
+{
+    batch->n_iov = batch->n_frames = 0;
+    size_t skip = link->frame_sent;
+    if (!skip) {
+        batch_add(batch, link->control, link->control_size,
+                  link->control_sent);
+    }
+    uint64_t position = link->flushed;
+    while (position != link->tx.head && batch->n_frames < FRAMES_AT_ONCE) {
+        batch_add_frame(batch, link, position, skip);
+        position = batch->ends[batch->n_frames - 1];
+        skip = 0;
+    }
+}
+
+/* Takes note of 'sent' bytes having gone. */
+static void
+batch_went(const struct batch *batch, struct link *link, size_t sent)
+{
+    if (!link->frame_sent) {
+        size_t control = link->control_size - link->control_sent;
+        size_t part = sent < control ? sent : control;
+        link->control_sent += part;
+        sent -= part;
+        if (part < control) {
+            return;
+        }
+    }
+    for (int i = 0; i < batch->n_frames; i++) {
+        size_t left = batch->frame_sizes[i] - link->frame_sent;
+        if (batch->frame_sizes[i] && sent < left) {
+            link->frame_sent += sent;
+            return;
+        }
+        sent -= batch->frame_sizes[i] ? left : 0;
+        link->frame_sent = 0;
+        link->flushed = batch->ends[i];
+    }
+}
+
+static int
+flush_stream(struct link *link)
+{
+    while (link->flushed != link->tx.head ||
+           link->control_sent < link->control_size) {
+        struct batch batch;
+        batch_fill(&batch, link);
+        ssize_t sent = 0;
+        if (batch.n_iov) {
+            sent = link->transport->class->send(link->transport, batch.iov,
+                                                batch.n_iov);
+        }
+        if (sent < 0) {
+            return (int)sent;
+        }
+        batch_went(&batch, link, (size_t)sent);
+    }
+    return 0;
+}
+
+int
+link_flush(struct link *link)
+{
+    if (link->streams) {
+        return flush_stream(link);
+    }
+    if (ring_tx_must_wake(&link->tx)) {
+        link->transport->class->wake(link->transport);
+        link->n_wakes++;
+    }
+    return 0;
+}
+
+/* Reading a stream. */
+
+static void
+make_room(struct link *link)
+{
+    if (link->start == link->end) {
+        link->start = link->parsed = link->end = 0;
+    } else if (link->start && link->end == link->buffer_size) {
+        memmove(link->buffer, link->buffer + link->start,
+                link->end - link->start);
+        link->parsed -= link->start;
+        link->end -= link->start;
+        link->start = 0;
+    }
+}
+
+bool
+link_has_more(const struct link *link)
+{
+    return link->streams && !link->ended &&
+           link->transport->ready & TRANSPORT_LINK &&
+           (link->start || link->end < link->buffer_size);
+}
+
+/* Reads what there is room for.  Returns how much that was. */
+static size_t
+fill(struct link *link)
+{
+    make_room(link);
+    size_t room = link->buffer_size - link->end;
+    if (!room || !link_has_more(link)) {
+        return 0;
+    }
+    ssize_t got = link->transport->class->recv(
+        link->transport, link->buffer + link->end, room);
+    if (got == -EAGAIN) {
+        return 0;
+    }
+    if (got <= 0) {
+        link->ended = true;
+        return 0;
+    }
+    link->end += (size_t)got;
+    return (size_t)got;
+}
+
+static int
+check_frame(struct link *link, const struct record *record,
+            const uint8_t *payload, const char **why)
+{
+    if (link->said_bye) {
+        *why = "frame after BYE";
+        return -EPROTO;
+    }
+    if (record->flags) {
+        *why = "frame with unknown flags";
+        return -EPROTO;
+    }
+    switch (record->kind) {
+    case RECORD_RELIABLE:
+        return 0;
+    case RECORD_HELLO:
+        link->saw_hello = true;
+        return 0;
+    case RECORD_BYE:
+        link->said_bye = true;
+        return 0;
+    case RECORD_ACK:
+        if (frame_get_u64(&link->peer_acked, payload, record->size)) {
+            *why = "ACK of a wrong size";
+            return -EPROTO;
+        }
+        return 0;
+    default:
+        *why = "frame of an unknown kind";
+        return -EPROTO;
+    }
+}
+
+/* Checks the frames behind 'parsed'.  Stops behind HELLO, since what may follow
+ * depends on it. */
+static int
+parse(struct link *link, const char **why)
+{
+    while (link->parsed < link->end && (!link->saw_hello || link->opened)) {
+        struct record record;
+        size_t used;
+        const uint8_t *data = link->buffer + link->parsed;
+        bool behind = link->start < link->parsed;
+        switch (frame_read(&link->reader, data, link->end - link->parsed,
+                           &used, &record, why)) {
+        case FRAME_FOUND_GARBAGE:
+            return -EPROTO;
+        case FRAME_FOUND_NOTHING:
+            link->parsed += used;
+            link->start = behind ? link->start : link->parsed;
+            return 0;
+        case FRAME_FOUND_PREAMBLE:
+            link->parsed += used;
+            link->start = link->parsed;
+            continue;
+        case FRAME_FOUND_RECORD:
+            break;
+        }
+        int error =
+            check_frame(link, &record, data + used - record.size, why);
+        if (error) {
+            return error;
+        }
+        link->parsed += used;
+        if (record.kind == RECORD_ACK && !behind) {
+            link->start = link->parsed;
+        }
+    }
+    return 0;
+}
+
+/* Passes over ACKs that lay between messages.  1 with the header of the first
+ * frame that is for the user, or 0. */
+static int
+first_frame(struct link *link, struct record *out)
+{
+    while (link->start < link->parsed) {
+        uint64_t words[2];
+        memcpy(words, link->buffer + link->start + 8, sizeof words);
+        struct record record = record_from_words(words[0], words[1]);
+        if (record.kind != RECORD_ACK) {
+            *out = record;
+            return 1;
+        }
+        link->start += FRAME_HEADER_SIZE + (size_t)record.size;
+    }
+    return 0;
+}
+
+int
+link_read(struct link *link, const char **why)
+{
+    if (!link->streams) {
+        return 0;
+    }
+    size_t total = 0, got;
+    do {
+        int error = parse(link, why);
+        if (error) {
+            return error;
+        }
+        struct record unused;
+        (void)first_frame(link, &unused);
+        got = fill(link);
+        total += got;
+    } while (got && total < LINK_READ_MAX);
+    return got ? parse(link, why) : 0;
+}
+
+static int
+peek_stream(struct link *link, struct record *out, const char **why)
+{
+    if (first_frame(link, out)) {
+        return 1;
+    }
+    int error = link_read(link, why);
+    return error ? error : first_frame(link, out);
+}
+
+/* Reading. */
+
+static int
+peek_ring(struct link *link, struct record *out, const char **why)
+{
+    struct record record;
+    int found = ring_rx_peek(&link->rx, &record, why);
+    if (found != 1) {
+        return found;
+    }
+    if (record.flags ||
+        (record.kind != RECORD_RELIABLE && record.kind != RECORD_HELLO &&
+         record.kind != RECORD_BYE)) {
+        *why = "record of an unknown kind";
+        return -EPROTO;
+    }
+    if (link->said_bye) {
+        *why = "record after BYE";
+        return -EPROTO;
+    }
+    *out = record;
+    return 1;
+}
+
+int
+link_peek(struct link *link, struct record *out, const char **why)
+{
+    return link->streams ? peek_stream(link, out, why)
+                         : peek_ring(link, out, why);
+}
+
+void
+link_take(struct link *link, const struct record *record, void *to)
+{
+    const uint8_t *from;
+    if (link->streams) {
+        from = link->buffer + link->start + FRAME_HEADER_SIZE;
+        link->start += FRAME_HEADER_SIZE + (size_t)record->size;
+    } else {
+        from = ring_rx_payload(&link->rx);
+        link->said_bye = record->kind == RECORD_BYE;
+        ring_rx_consume(&link->rx, record);
+    }
+    if (record->size) {
+        memcpy(to, from, record->size);
+    }
+    link->done_bytes += ring_record_size(record->size);
+}
+
+/* Acknowledging. */
+
+static void
+acknowledge_ring(struct link *link, uint64_t done, bool now)
+{
+    if (!now && link->rx.position - link->rx.released < link->rx.size / 8) {
+        return;
+    }
+    if (ring_rx_release(&link->rx, link->rx.position, done)) {
+        link->transport->class->wake(link->transport);
+        link->n_wakes++;
+    }
+}
+
+static void
+acknowledge_stream(struct link *link, uint64_t done, bool now)
+{
+    if (done == link->told ||
+        (!now && link->done_bytes - link->told_bytes < link->tx.size / 8)) {
+        return;
+    }
+    uint8_t data[ACK_SIZE];
+    frame_put_u64(data, done);
+    if (!link_put_control(link, RECORD_ACK, data, sizeof data)) {
+        link->told = done;
+        link->told_bytes = link->done_bytes;
+        /* What does not go now goes when there is room. */
+        (void)link_flush(link);
+    }
+}
+
+void
+link_acknowledge(struct link *link, uint64_t done, bool now)
+{
+    if (link->streams) {
+        acknowledge_stream(link, done, now);
+    } else {
+        acknowledge_ring(link, done, now);
+    }
+}
+
+int
+link_acked(struct link *link, uint64_t *out, const char **why)
+{
+    if (link->streams) {
+        *out = link->peer_acked;
+        return 0;
+    }
+    if (ring_tx_refresh(&link->tx, out)) {
+        *why = "ring released beyond what was written";
+        return -EPROTO;
+    }
+    return 0;
+}
+
+void
+link_release(struct link *link, uint64_t acked)
+{
+    if (!link->streams) {
+        return;
+    }
+    uint64_t position = link->tx.tail;
+    while (position != link->flushed) {
+        struct record record = window_record(link, position);
+        /* Within the window the low halves compare as the numbers do. */
+        if (record.kind != RECORD_PAD &&
+            (int32_t)(record.sequence - (uint32_t)acked) > 0) {
+            break;
+        }
+        position += ring_record_size(record.size);
+    }
+    ring_tx_release(&link->tx, position);
+}
+
+void
+link_arm(struct link *link, uint32_t room)
+{
+    if (link->streams) {
+        return;
+    }
+    ring_rx_arm(&link->rx);
+    if (room) {
+        ring_tx_arm(&link->tx, room);
+    }
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One attachment's transport, seen as records in two directions, whether they
+ * lie in rings that the peer maps or become frames on a byte stream.  A stream
+ * has a ring of our own as its window, so that in both cases a message stays
+ * where it was written until it is acknowledged. */
+#ifndef CHANNEL_LINK_H
+#define CHANNEL_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/record.h"
+#include "transport/ring.h"
+#include "transport/transport.h"
+#include "wire/frame.h"
+
+#define LINK_CONTROL_SIZE 256 /* Preamble, HELLO, BYE and some ACKs. */
+#define LINK_READ_MAX (1u << 20)
+
+struct link {
+    struct transport *transport; /* Borrowed; null: no link. */
+    bool streams;
+    bool ended;    /* The peer closed, and all it wrote was read. */
+    bool said_bye; /* Nothing may follow the peer's BYE. */
+    uint64_t n_wakes;
+    struct ring_tx tx; /* The shared ring, or the window. */
+    struct ring_rx rx; /* Rings only. */
+
+    /* The rest is for streams only. */
+    uint8_t *window;  /* Owned; tx.data. */
+    uint64_t flushed; /* Position in the window up to which all is sent. */
+    size_t frame_sent;  /* Bytes of the frame at 'flushed' that are sent. */
+    uint32_t sync;      /* Of our direction. */
+    size_t control_size, control_sent;
+    uint8_t control[LINK_CONTROL_SIZE]; /* Frames that pass the window by. */
+    uint64_t told;        /* Theirs: what we said that we are through with. */
+    uint64_t done_bytes, told_bytes;
+    uint64_t peer_acked;  /* Ours: what they say they are through with. */
+    struct frame_reader reader;
+    bool opened;      /* Their HELLO was judged: more may be read. */
+    bool saw_hello;   /* Reading stops behind it until link_open(). */
+    uint8_t *buffer;  /* Owned.  start..parsed: whole frames. */
+    size_t buffer_size, start, parsed, end;
+};
+
+/* 'transport' has a link that stands; streams begin with 'sync'.  Returns 0 or
+ * -ENOMEM. */
+int link_init(struct link *, struct transport *, uint32_t ring_size,
+              uint32_t sync);
+void link_fini(struct link *);
+
+/* The largest message that the link can carry. */
+uint32_t link_message_max(const struct link *);
+/* HELLO was judged: messages up to 'message_max' may come, the first after
+ * number 'done'. */
+void link_open(struct link *, uint32_t message_max, uint64_t done);
+
+/* Writes a message or, with link_put_control(), HELLO or BYE.  0, or -EAGAIN
+ * when there is no room.  link_flush() sends what was put; 0, -EAGAIN if not all
+ * went, or another -Exxx when the link is over. */
+int link_put(struct link *, const struct record *, const void *data);
+int link_put_control(struct link *, uint8_t kind, const void *data,
+                     uint32_t size);
+int link_flush(struct link *);
+bool link_has_room(const struct link *, uint32_t size);
+
+/* Takes in what a stream has brought, at most LINK_READ_MAX bytes at a time, as
+ * far as there is room.  0, or -EPROTO with a constant 'why'. */
+int link_read(struct link *, const char **why);
+/* True if link_read() would find more. */
+bool link_has_more(const struct link *);
+
+/* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a constant 'why'. */
+int link_peek(struct link *, struct record *out, const char **why);
+/* Copies the payload of the record that link_peek() returned, and goes on. */
+void link_take(struct link *, const struct record *, void *to);
+
+/* We are through with all records taken so far and messages up to 'done'.  Told
+ * to the peer when it is worth it, or 'now'. */
+void link_acknowledge(struct link *, uint64_t done, bool now);
+/* What the peer is through with, unchecked: 0 or -EPROTO. */
+int link_acked(struct link *, uint64_t *out, const char **why);
+/* That was believable: its room may be used again. */
+void link_release(struct link *, uint64_t acked);
+
+/* Asks for a wake when there is something to read or, if 'room' is not 0, when a
+ * message of that size will fit.  To be followed by a last look at both. */
+void link_arm(struct link *, uint32_t room);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The MVM's end; see mgmtback.h.  A guest's word about its session counts only
+ * where it agrees with our own memory of it; otherwise it gets a new one, and
+ * the user is told of a GAP. */
+#include "channel/mgmtback.h"
+
+#include "channel/session.h"
+
+/* A guest that remembers more attachments than this made them up. */
+#define ATTACHMENT_CLAIM_MAX 0x7fffffffu
+
+void
+mgmtback_init(struct mgmtback *back, uint64_t seed)
+{
+    back->next_try = INT64_MIN;
+    prng_init(&back->prng, seed);
+}
+
+void
+mgmtback_failed(struct mgmtback *back, nsec_t now)
+{
+    if (back->next_try != NSEC_NEVER) {
+        back->next_try = now + MGMTBACK_WAIT_NS;
+    }
+}
+
+void
+mgmtback_give_up(struct mgmtback *back)
+{
+    back->next_try = NSEC_NEVER;
+}
+
+void
+mgmtback_wait(struct mgmtback *back)
+{
+    back->next_try = INT64_MIN;
+}
+
+nsec_t
+mgmtback_deadline(const struct mgmtback *back)
+{
+    return back->next_try == INT64_MIN ? NSEC_NEVER : back->next_try;
+}
+
+/* Above ours and, if it is believable, above the guest's, which may remember a
+ * broker before us; so that it rises at both ends. */
+static uint32_t
+next_attachment(uint32_t ours, uint32_t guests)
+{
+    if (guests > ours && guests <= ATTACHMENT_CLAIM_MAX) {
+        ours = guests;
+    }
+    return ours + 1 ? ours + 1 : 1;
+}
+
+void
+mgmtback_on_hello(struct mgmtback *back, struct session *session,
+                  const struct hello *guest)
+{
+    uint64_t id = session->id;
+    if (!session_resumable(session, guest)) {
+        do {
+            id = prng_u64(&back->prng);
+        } while (!id || id == session->id || id == guest->session);
+    }
+    session_attach(session, id,
+                   next_attachment(session->attachment, guest->attachment),
+                   guest);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The session: what two ends of an M-channel remember while transports come and
+ * go.  Numbers, states and the events that the user is told; no I/O, no clock,
+ * no memory of its own, so that programs, tests and msim run the same code.
+ *
+ * A session is known by an id that the MVM's end mints.  Each transport that
+ * carries it is an attachment, with a number that rises.  Reliable messages are
+ * numbered from 1 in each direction; 'delivered' counts what the user was given,
+ * 'done' what it is through with, which it shows by asking for the next.
+ *
+ *   APART --begin--> MEETING --attach--> UP --leave--> LEAVING --end--> APART
+ *                       \________________end___________________________/
+ *
+ * LEAVING: the peer is gone, but messages that came before are still given out.
+ *
+ * XXX What was not acknowledged when a transport is lost is reported as dropped
+ * and not sent again; replay from the window after a reattachment removes it. */
+#ifndef CHANNEL_SESSION_H
+#define CHANNEL_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/record.h"
+#include "include/mchan.h"
+#include "wire/frame.h"
+
+enum session_state {
+    SESSION_APART,
+    SESSION_MEETING,
+    SESSION_UP,
+    SESSION_LEAVING,
+};
+
+/* No attachment begins unless all the events it can bring have room, so a user
+ * who does not collect them waits, and none is lost. */
+#define SESSION_EVENTS 16
+#define SESSION_EVENTS_PER_ATTACHMENT 6
+
+struct session {
+    enum session_state state;
+    uint64_t id; /* 0: there was none yet. */
+    uint32_t attachment;
+    uint32_t message_max;        /* Ours, of this attachment's transport. */
+    uint32_t message_max_agreed; /* With the peer; of this session. */
+    uint64_t sent, acked;        /* Ours: numbered, and done with by peer. */
+    uint64_t delivered, done;    /* The peer's. */
+    bool settled;                /* The peer said goodbye and how much it sent;
+                                    nothing is missing without a word. */
+    int error;                   /* While not UP: -ENOTCONN or -EPROTO. */
+    uint32_t n_events, first_event;
+    struct mchan_event events[SESSION_EVENTS];
+};
+
+void session_init(struct session *);
+
+/* A transport stands; HELLOs are to be exchanged. */
+bool session_may_begin(const struct session *);
+void session_begin(struct session *, uint32_t message_max);
+
+/* What this end says of itself; session and attachment as they stand. */
+void session_hello(const struct session *, struct hello *out);
+/* True if 'peer' remembers the same session and neither end forgot anything
+ * that the other was told of. */
+bool session_resumable(const struct session *, const struct hello *peer);
+/* HELLO was agreed upon: the session 'id' goes on, or is new, with this
+ * attachment.  Reports UP, and GAP if messages of the peer's are missing. */
+void session_attach(struct session *, uint64_t id, uint32_t attachment,
+                    const struct hello *peer);
+
+/* A message is the next one and of this attachment: 0 or -EPROTO. */
+int session_check(const struct session *, const struct record *,
+                  const char **why);
+/* The user was given the message that was checked. */
+void session_delivered(struct session *);
+/* The user asked for the next one. */
+void session_asked(struct session *);
+/* The header of the next message of ours, which is now sent. */
+struct record session_send(struct session *, uint16_t tag, uint32_t size);
+/* The peer is through with our messages up to 'acked': 0 or -EPROTO. */
+int session_acked(struct session *, uint64_t acked, const char **why);
+/* The peer ends the session having sent this many: 0 or -EPROTO. */
+int session_bye(struct session *, uint64_t sent, const char **why);
+
+/* The peer is gone: reports PEER_LOST if it was UP, and what was dropped. */
+void session_leave(struct session *, const char *reason);
+/* The same, because it broke the protocol. */
+void session_violated(struct session *, const char *reason);
+/* The transport is no more. */
+void session_end(struct session *);
+
+bool session_next_event(struct session *, struct mchan_event *out);
+
+#endif

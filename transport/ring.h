@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A ring of records with one producer and one consumer, in memory that both map
+ * or, as the window of a byte stream, in memory of our own.
+ *
+ * Records start at multiples of 64 bytes with the header of base/record.h.  The
+ * first eight bytes of the header commit the record: the producer zeroes them
+ * for the next one, then release-stores its own; the consumer waits for
+ * something that is not zero.  A record never wraps; a RECORD_PAD fills the end
+ * of the ring when one would.  Positions count bytes for ever; the offset in the
+ * ring is the position modulo its size.
+ *
+ * Both cursors are private to their side.  What the sides must tell each other
+ * are two blocks of words, one written by each, 128 bytes apart.  Nothing the
+ * other side wrote is believed: a header is read once, then checked; a position
+ * is checked against what we know ourselves. */
+#ifndef TRANSPORT_RING_H
+#define TRANSPORT_RING_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/record.h"
+
+#define RING_ALIGN 64u
+#define RING_SIZE_MIN 4096u
+#define RING_SIZE_DEFAULT 65536u
+#define RING_SIZE_MAX (64u << 20)
+#define RING_MESSAGE_MAX 65536u
+
+/* What one side tells the other.  Sole writer: that side. */
+struct ring_words {
+    alignas(128) _Atomic uint64_t released; /* Consumer: free up to here. */
+    _Atomic uint64_t acked;                 /* Consumer: done up to here. */
+    _Atomic uint64_t data_event;  /* Consumer: wake me for this, | 1. */
+    _Atomic uint64_t space_event; /* Producer: wake me for this, | 1. */
+};
+
+struct ring_tx {
+    uint8_t *data;            /* Borrowed. */
+    uint64_t size;            /* Our own copy. */
+    uint64_t head;            /* Where the next record goes. */
+    uint64_t tail;            /* All before it may be written over. */
+    uint64_t woken;           /* Head at the last look at data_event. */
+    struct ring_words *mine;  /* Null if the ring is not shared. */
+    struct ring_words *peers;
+};
+
+struct ring_rx {
+    uint8_t *data;
+    uint64_t size;
+    uint64_t position; /* The next record to look at. */
+    uint64_t released; /* What the producer was told. */
+    struct ring_words *mine;
+    struct ring_words *peers;
+};
+
+bool ring_size_valid(uint64_t size);
+/* The largest payload that is ever accepted in a ring of this size. */
+uint32_t ring_message_max(uint64_t size);
+/* Bytes that a record takes. */
+uint64_t ring_record_size(uint32_t payload);
+
+/* The memory is zeroed and aligned to RING_ALIGN; 'mine' and 'peers' are null
+ * for a ring that is not shared. */
+void ring_tx_init(struct ring_tx *, uint8_t *data, uint64_t size,
+                  struct ring_words *mine, struct ring_words *peers);
+void ring_rx_init(struct ring_rx *, uint8_t *data, uint64_t size,
+                  struct ring_words *mine, struct ring_words *peers);
+
+/* The producer. */
+
+/* Where 'payload' bytes may be written, at most ring_message_max(), or null
+ * when the ring is full.  Nothing is visible before ring_tx_commit() with the
+ * same size. */
+uint8_t *ring_tx_reserve(struct ring_tx *, uint32_t payload);
+void ring_tx_commit(struct ring_tx *, const struct record *);
+/* Takes back what the consumer released; '*acked' becomes what it says it is
+ * done with.  0, or -EPROTO if it released what was never written. */
+int ring_tx_refresh(struct ring_tx *, uint64_t *acked);
+/* True if the consumer sleeps and what was committed since the last call is
+ * what it waits for. */
+bool ring_tx_must_wake(struct ring_tx *);
+/* Asks to be woken when a record of 'payload' bytes will fit. */
+void ring_tx_arm(struct ring_tx *, uint32_t payload);
+bool ring_tx_has_room(const struct ring_tx *, uint32_t payload);
+
+/* A ring of our own: frees everything before 'position'. */
+void ring_tx_release(struct ring_tx *, uint64_t position);
+
+/* The consumer. */
+
+/* 1 with the header of the next record, copied and in bounds; 0 if there is
+ * none; -EPROTO with a constant 'why'.  Pads are passed over. */
+int ring_rx_peek(struct ring_rx *, struct record *out, const char **why);
+/* The payload of the record that ring_rx_peek() returned.  The other side may
+ * change it at any time: copy first, look later. */
+const uint8_t *ring_rx_payload(const struct ring_rx *);
+void ring_rx_consume(struct ring_rx *, const struct record *);
+/* Gives back everything before 'position' and says 'acked'.  True if the
+ * producer waits for that and must be woken. */
+bool ring_rx_release(struct ring_rx *, uint64_t position, uint64_t acked);
+/* Asks to be woken for the next record; to be followed by a last peek.  Never
+ * taken back: positions only rise, so an old wish matches nothing. */
+void ring_rx_arm(struct ring_rx *);
+
+#endif

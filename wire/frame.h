@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames: how records travel on a byte stream, and what HELLO, BYE and ACK carry
+ * on any transport.
+ *
+ * Each direction of an attachment opens with a preamble that states a random
+ * sync word; every frame after it starts with that word, so that what a byte
+ * stream kept from an earlier attachment can't be taken for a frame of this
+ * one.  All numbers are little-endian.
+ *
+ *   preamble  0  "mchan" 0 0 1   8 bytes, the last is the version
+ *             8  sync            u32
+ *            12  crc             u32, CRC32C of bytes 0..11
+ *
+ *   frame     0  sync            u32
+ *             4  crc             u32, CRC32C of bytes 8..
+ *             8  record header   16 bytes, base/record.h
+ *            24  payload         'size' bytes
+ */
+#ifndef WIRE_FRAME_H
+#define WIRE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/record.h"
+
+#define FRAME_PREAMBLE_SIZE 16
+#define FRAME_HEADER_SIZE 24
+#define FRAME_PAYLOAD_MAX 65536
+#define FRAME_HELLO_MAX 4096    /* Payload of any frame before HELLO. */
+#define FRAME_SEARCH_MAX 131072 /* Bytes passed over to find a preamble. */
+
+#define HELLO_SIZE 48
+#define HELLO_VERSION 1
+#define HELLO_MESSAGE_MIN 256 /* Least message_max that is accepted. */
+#define BYE_SIZE 8
+#define ACK_SIZE 8
+
+/* HELLO: 0 version u16, 2 zero u16, 4 message_max u32, 8 session u64,
+ * 16 attachment u32, 20 zero u32, 24 sent u64, 32 delivered u64, 40 zero u64.
+ * Longer ones are accepted and the rest ignored, for later versions. */
+struct hello {
+    uint32_t message_max; /* Largest message the sender can take and give. */
+    uint64_t session;     /* 0: has none. */
+    uint32_t attachment;  /* The guest: its last; the MVM: this one. */
+    uint64_t sent;        /* Number of the last reliable message sent. */
+    uint64_t delivered;   /* And of the last one given to the user. */
+};
+
+uint32_t frame_crc32c(uint32_t crc, const void *data, size_t size);
+
+void frame_put_preamble(uint8_t out[FRAME_PREAMBLE_SIZE], uint32_t sync);
+/* Writes the header of a frame whose payload is 'data'. */
+void frame_put_header(uint8_t out[FRAME_HEADER_SIZE], uint32_t sync,
+                      const struct record *record, const void *data);
+
+/* Finds frames in the bytes of one direction of one attachment. */
+struct frame_reader {
+    uint32_t sync;
+    uint32_t payload_max; /* Larger frames are refused. */
+    uint32_t n_searched;  /* Bytes passed over for the preamble. */
+    bool synced;          /* The preamble was found. */
+};
+
+void frame_reader_init(struct frame_reader *, uint32_t payload_max);
+
+enum frame_found {
+    FRAME_FOUND_NOTHING,  /* More bytes are needed. */
+    FRAME_FOUND_PREAMBLE, /* '*used' covers it and what was before it. */
+    FRAME_FOUND_RECORD,   /* '*record' is set; its payload is the last
+                             record->size bytes of '*used'. */
+    FRAME_FOUND_GARBAGE,  /* -EPROTO, for the reason in '*why'. */
+};
+
+/* Looks at the first bytes not yet used.  '*used' is how many of them the
+ * caller may forget, also when nothing was found.  'why' is a constant. */
+enum frame_found frame_read(struct frame_reader *, const uint8_t *data,
+                            size_t size, size_t *used, struct record *record,
+                            const char **why);
+
+void frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *);
+/* 0 or -EPROTO with a constant 'why'; '*out' is untouched on failure. */
+int frame_get_hello(struct hello *out, const void *data, size_t size,
+                    const char **why);
+void frame_put_u64(uint8_t out[8], uint64_t value); /* BYE and ACK. */
+int frame_get_u64(uint64_t *out, const void *data, size_t size);
+
+#endif
