@@ -2,8 +2,8 @@
 /* The turn of a channel.  Takes what the descriptor told, connects when it is
  * time, lets session.c, mgmtfront.c or mgmtback.c judge what the link brought,
  * and takes the link down when it is over.  Nothing blocks, and every loop over
- * what the peer wrote is bounded.  Called by mchan.c at every point where a user
- * may have to be told something new. */
+ * what the peer wrote is bounded.  Called by mchan.c at every point where a
+ * user may have to be told something new. */
 #include "channel/channel.h"
 
 #include <assert.h>
@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
-#include <time.h>
 
 #define EVENTS_AT_ONCE 8
 #define HELLO_COPY_MAX 256 /* A longer HELLO is refused. */
@@ -26,16 +25,11 @@ static void drain(struct mchan *, nsec_t now);
 nsec_t
 channel_now(const struct mchan *channel)
 {
-    if (channel->now_ns) {
-        return channel->now_ns(channel->now_ctx);
-    }
-    struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+    return channel->now_ns(channel->now_ctx);
 }
 
-/* Notes which descriptors were reported.  They are edges: taking them here makes
- * the channel's descriptor unreadable until something else happens. */
+/* Notes which descriptors were reported.  They are edges: taking them here
+ * makes the channel's descriptor unreadable until something else happens. */
 static void
 collect(struct mchan *channel)
 {
@@ -64,7 +58,7 @@ set_timer(struct mchan *channel, nsec_t now)
     if (channel->timer_fd < 0 || deadline == channel->timer) {
         return;
     }
-    struct itimerspec when = { 0 };
+    struct itimerspec when = {0};
     if (deadline != NSEC_NEVER) {
         nsec_t wait = deadline > now ? deadline - now : 1;
         when.it_value.tv_sec = wait / NSEC_PER_SEC;
@@ -228,9 +222,8 @@ try_connect(struct mchan *channel, nsec_t now)
 static bool
 gone(const struct mchan *channel)
 {
-    return channel->link.streams
-               ? channel->link.ended
-               : channel->transport->ready & TRANSPORT_HANGUP;
+    return channel->link.streams ? channel->link.ended
+                                 : channel->transport->ready & TRANSPORT_HANGUP;
 }
 
 static int
@@ -397,8 +390,8 @@ drain(struct mchan *channel, nsec_t now)
         violated(channel, now, why);
         return;
     }
-    bool more = found == 1 ||
-                (!found && !channel->link.said_bye && !gone(channel));
+    bool more =
+        found == 1 || (!found && !channel->link.said_bye && !gone(channel));
     if (more && now < channel->deadline) {
         return;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What stands behind a handle: one session, the transport that it meets its peer
- * over, and the turn that moves them on. */
+/* What stands behind a handle: one session, the transport that it meets its
+ * peer over, and the turn that moves them on. */
 #ifndef CHANNEL_CHANNEL_H
 #define CHANNEL_CHANNEL_H
 
@@ -20,7 +20,7 @@
 #define CHANNEL_DRAIN_NS NSEC_PER_SEC
 
 struct mchan {
-    bool listens; /* The MVM's end. */
+    bool listens;           /* The MVM's end. */
     int epoll_fd, timer_fd; /* -1: a simulated transport, which has none. */
     uint32_t ring_size;
     struct transport *transport; /* Owned. */
@@ -28,15 +28,15 @@ struct mchan {
     struct link link;
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
-    struct prng prng;  /* For sync words. */
-    nsec_t deadline;   /* Of HELLO, or of draining; else NSEC_NEVER. */
-    nsec_t timer;      /* What timer_fd is set to. */
+    struct prng prng; /* For sync words. */
+    nsec_t deadline;  /* Of HELLO, or of draining; else NSEC_NEVER. */
+    nsec_t timer;     /* What timer_fd is set to. */
     int64_t (*now_ns)(void *ctx);
     void *now_ctx;
     struct mchan_stats stats;
-    bool may_spin;     /* There is a CPU for the peer to run on meanwhile. */
-    uint32_t n_idle;   /* Looks in a row that found an empty ring. */
-    nsec_t last_wait;  /* How long mchan_wait() waited the last time. */
+    bool may_spin;    /* There is a CPU for the peer to run on meanwhile. */
+    uint32_t n_idle;  /* Looks in a row that found an empty ring. */
+    nsec_t last_wait; /* How long mchan_wait() waited the last time. */
 };
 
 nsec_t channel_now(const struct mchan *);

@@ -93,7 +93,7 @@ int
 link_put_control(struct link *link, uint8_t kind, const void *data,
                  uint32_t size)
 {
-    struct record record = { .size = size, .kind = kind };
+    struct record record = {.size = size, .kind = kind};
     if (!link->streams) {
         return link_put(link, &record, data);
     }
@@ -151,9 +151,8 @@ batch_add_frame(struct batch *batch, const struct link *link, uint64_t position,
     if (record.kind == RECORD_PAD) {
         return;
     }
-    const uint8_t *payload = link->window +
-                             (position & (link->tx.size - 1)) +
-                             RECORD_HEADER_SIZE;
+    const uint8_t *payload =
+        link->window + (position & (link->tx.size - 1)) + RECORD_HEADER_SIZE;
     frame_put_header(batch->headers[n], link->sync, &record, payload);
     batch->frame_sizes[n] = FRAME_HEADER_SIZE + (size_t)record.size;
     batch_add(batch, batch->headers[n], FRAME_HEADER_SIZE, skip);
@@ -168,8 +167,7 @@ batch_fill(struct batch *batch, const struct link *link)
     batch->n_iov = batch->n_frames = 0;
     size_t skip = link->frame_sent;
     if (!skip) {
-        batch_add(batch, link->control, link->control_size,
-                  link->control_sent);
+        batch_add(batch, link->control, link->control_size, link->control_sent);
     }
     uint64_t position = link->flushed;
     while (position != link->tx.head && batch->n_frames < FRAMES_AT_ONCE) {
@@ -270,8 +268,8 @@ fill(struct link *link)
     if (!room || !link_has_more(link)) {
         return 0;
     }
-    ssize_t got = link->transport->class->recv(
-        link->transport, link->buffer + link->end, room);
+    ssize_t got = link->transport->class->recv(link->transport,
+                                               link->buffer + link->end, room);
     if (got == -EAGAIN) {
         return 0;
     }
@@ -326,8 +324,8 @@ parse(struct link *link, const char **why)
         size_t used;
         const uint8_t *data = link->buffer + link->parsed;
         bool behind = link->start < link->parsed;
-        switch (frame_read(&link->reader, data, link->end - link->parsed,
-                           &used, &record, why)) {
+        switch (frame_read(&link->reader, data, link->end - link->parsed, &used,
+                           &record, why)) {
         case FRAME_FOUND_GARBAGE:
             return -EPROTO;
         case FRAME_FOUND_NOTHING:
@@ -341,8 +339,7 @@ parse(struct link *link, const char **why)
         case FRAME_FOUND_RECORD:
             break;
         }
-        int error =
-            check_frame(link, &record, data + used - record.size, why);
+        int error = check_frame(link, &record, data + used - record.size, why);
         if (error) {
             return error;
         }

@@ -28,19 +28,19 @@ struct link {
     struct ring_rx rx; /* Rings only. */
 
     /* The rest is for streams only. */
-    uint8_t *window;  /* Owned; tx.data. */
-    uint64_t flushed; /* Position in the window up to which all is sent. */
-    size_t frame_sent;  /* Bytes of the frame at 'flushed' that are sent. */
-    uint32_t sync;      /* Of our direction. */
+    uint8_t *window;   /* Owned; tx.data. */
+    uint64_t flushed;  /* Position in the window up to which all is sent. */
+    size_t frame_sent; /* Bytes of the frame at 'flushed' that are sent. */
+    uint32_t sync;     /* Of our direction. */
     size_t control_size, control_sent;
     uint8_t control[LINK_CONTROL_SIZE]; /* Frames that pass the window by. */
-    uint64_t told;        /* Theirs: what we said that we are through with. */
+    uint64_t told; /* Theirs: what we said that we are through with. */
     uint64_t done_bytes, told_bytes;
-    uint64_t peer_acked;  /* Ours: what they say they are through with. */
+    uint64_t peer_acked; /* Ours: what they say they are through with. */
     struct frame_reader reader;
-    bool opened;      /* Their HELLO was judged: more may be read. */
-    bool saw_hello;   /* Reading stops behind it until link_open(). */
-    uint8_t *buffer;  /* Owned.  start..parsed: whole frames. */
+    bool opened;     /* Their HELLO was judged: more may be read. */
+    bool saw_hello;  /* Reading stops behind it until link_open(). */
+    uint8_t *buffer; /* Owned.  start..parsed: whole frames. */
     size_t buffer_size, start, parsed, end;
 };
 
@@ -57,8 +57,8 @@ uint32_t link_message_max(const struct link *);
 void link_open(struct link *, uint32_t message_max, uint64_t done);
 
 /* Writes a message or, with link_put_control(), HELLO or BYE.  0, or -EAGAIN
- * when there is no room.  link_flush() sends what was put; 0, -EAGAIN if not all
- * went, or another -Exxx when the link is over. */
+ * when there is no room.  link_flush() sends what was put; 0, -EAGAIN if not
+ * all went, or another -Exxx when the link is over. */
 int link_put(struct link *, const struct record *, const void *data);
 int link_put_control(struct link *, uint8_t kind, const void *data,
                      uint32_t size);
@@ -71,7 +71,8 @@ int link_read(struct link *, const char **why);
 /* True if link_read() would find more. */
 bool link_has_more(const struct link *);
 
-/* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a constant 'why'. */
+/* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
+ * constant 'why'. */
 int link_peek(struct link *, struct record *out, const char **why);
 /* Copies the payload of the record that link_peek() returned, and goes on. */
 void link_take(struct link *, const struct record *, void *to);
@@ -84,8 +85,8 @@ int link_acked(struct link *, uint64_t *out, const char **why);
 /* That was believable: its room may be used again. */
 void link_release(struct link *, uint64_t acked);
 
-/* Asks for a wake when there is something to read or, if 'room' is not 0, when a
- * message of that size will fit.  To be followed by a last look at both. */
+/* Asks for a wake when there is something to read or, if 'room' is not 0, when
+ * a message of that size will fit.  To be followed by a last look at both. */
 void link_arm(struct link *, uint32_t room);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public door of the M-channel, include/mchan.h.  Checks what the user hands
- * in, takes the short way when a message is at hand or there is room for one,
- * and lets channel.c take a turn when not.
+/* The public door of the M-channel, include/mchan.h.  Checks what the user
+ * hands in, takes the short way when a message is at hand or there is room for
+ * one, and lets channel.c take a turn when not.
  *
  * Being a library for other programs, it reads the clock itself and asks the
  * kernel for a seed where its user gives neither; our own programs could do
@@ -49,6 +49,14 @@ has_other_cpus(void)
     return !sched_getaffinity(0, sizeof cpus, &cpus) && CPU_COUNT(&cpus) > 1;
 }
 
+static int64_t
+boot_time(void *ctx)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
 static int
 make_descriptors(struct mchan *channel)
 {
@@ -61,7 +69,7 @@ make_descriptors(struct mchan *channel)
     if (channel->timer_fd < 0) {
         return -errno;
     }
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
     if (epoll_ctl(channel->epoll_fd, EPOLL_CTL_ADD, channel->timer_fd,
                   &event)) {
         return -errno;
@@ -95,7 +103,7 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     if (!ring_size_valid(channel->ring_size)) {
         return -EINVAL;
     }
-    channel->now_ns = opts->now_ns;
+    channel->now_ns = opts->now_ns ? opts->now_ns : boot_time;
     channel->now_ctx = opts->now_ctx;
     channel->deadline = channel->timer = NSEC_NEVER;
     channel->may_spin = has_other_cpus();
@@ -371,9 +379,9 @@ spin(struct mchan *channel, nsec_t start)
 static void
 sleep_on(struct mchan *channel, nsec_t wait)
 {
-    struct pollfd pollfd = { .fd = channel->epoll_fd, .events = POLLIN };
-    struct timespec timeout = { .tv_sec = wait / NSEC_PER_SEC,
-                                .tv_nsec = wait % NSEC_PER_SEC };
+    struct pollfd pollfd = {.fd = channel->epoll_fd, .events = POLLIN};
+    struct timespec timeout = {.tv_sec = wait / NSEC_PER_SEC,
+                               .tv_nsec = wait % NSEC_PER_SEC};
     (void)ppoll(&pollfd, 1, wait < 0 ? NULL : &timeout, NULL);
 }
 
@@ -384,8 +392,8 @@ mchan_wait(struct mchan *channel, int timeout_ms)
         return -ENOTSUP;
     }
     nsec_t start = channel_now(channel);
-    nsec_t end = timeout_ms < 0 ? NSEC_NEVER
-                                : start + timeout_ms * NSEC_PER_MSEC;
+    nsec_t end =
+        timeout_ms < 0 ? NSEC_NEVER : start + timeout_ms * NSEC_PER_MSEC;
     spin(channel, start);
     while (!mchan_arm(channel, MCHAN_READABLE)) {
         nsec_t left = end - channel_now(channel);
@@ -410,8 +418,8 @@ int
 mchan_peer(const struct mchan *channel, struct mchan_peer *out)
 {
     struct transport_identity identity;
-    int error = channel->transport->class->identify(channel->transport,
-                                                    &identity);
+    int error =
+        channel->transport->class->identify(channel->transport, &identity);
     if (error) {
         return error;
     }

@@ -29,8 +29,8 @@ static void
 wait_from(struct mgmtfront *front, nsec_t now)
 {
     uint64_t quarter = (uint64_t)front->wait_ns / 4;
-    front->next_try = now + front->wait_ns -
-                      (nsec_t)prng_below(&front->prng, quarter + 1);
+    front->next_try =
+        now + front->wait_ns - (nsec_t)prng_below(&front->prng, quarter + 1);
 }
 
 void

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's end of an M-channel: goes to the MVM, and goes again for ever after
- * each loss, waiting longer after each failure.  Decides when to try and what to
- * accept of the answer, and leaves acting to mchan.c.  Every function takes
- * 'now'; chance comes from a seed. */
+/* The guest's end of an M-channel: goes to the MVM, and goes again for ever
+ * after each loss, waiting longer after each failure.  Decides when to try and
+ * what to accept of the answer, and leaves acting to mchan.c.  Every function
+ * takes 'now'; chance comes from a seed. */
 #ifndef CHANNEL_MGMTFRONT_H
 #define CHANNEL_MGMTFRONT_H
 

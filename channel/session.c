@@ -91,9 +91,8 @@ session_hello(const struct session *session, struct hello *out)
 bool
 session_resumable(const struct session *session, const struct hello *peer)
 {
-    return session->id && peer->session == session->id &&
-           !session->settled && peer->sent >= session->delivered &&
-           peer->delivered <= session->sent;
+    return session->id && peer->session == session->id && !session->settled &&
+           peer->sent >= session->delivered && peer->delivered <= session->sent;
 }
 
 /* The same session goes on: exactly what was lost is known. */
@@ -226,8 +225,7 @@ static void
 report_dropped(struct session *session)
 {
     if (session->acked < session->sent) {
-        report_range(session, MCHAN_DROPPED, session->acked + 1,
-                     session->sent);
+        report_range(session, MCHAN_DROPPED, session->acked + 1, session->sent);
         session->acked = session->sent;
     }
 }

@@ -5,8 +5,8 @@
  *
  * A session is known by an id that the MVM's end mints.  Each transport that
  * carries it is an attachment, with a number that rises.  Reliable messages are
- * numbered from 1 in each direction; 'delivered' counts what the user was given,
- * 'done' what it is through with, which it shows by asking for the next.
+ * numbered from 1 in each direction; 'delivered' counts what the user was
+ * given, 'done' what it is through with, which it shows by asking for the next.
  *
  *   APART --begin--> MEETING --attach--> UP --leave--> LEAVING --end--> APART
  *                       \________________end___________________________/
@@ -14,7 +14,8 @@
  * LEAVING: the peer is gone, but messages that came before are still given out.
  *
  * XXX What was not acknowledged when a transport is lost is reported as dropped
- * and not sent again; replay from the window after a reattachment removes it. */
+ * and not sent again; replay from the window after a reattachment removes it.
+ */
 #ifndef CHANNEL_SESSION_H
 #define CHANNEL_SESSION_H
 

@@ -31,9 +31,12 @@ enum mchan_class {
 struct mchan_opts {
     size_t size; /* sizeof(struct mchan_opts), so that it may grow. */
     uint32_t ring_size; /* Bytes per direction, a power of two; 0: 64 KiB. */
-    /* A connected (mchan_open) or listening (mchan_listen) socket to use
-     * instead of making one from the URI; the channel takes it.  -1: none.  A
-     * channel opened on a connected socket can't reconnect. */
+    /* A socket to use instead of making one from the URI, whose scheme alone
+     * then counts; the channel takes it, unless it can't be made.  -1: none.
+     * A listening socket is for mchan_listen().  A connected one (of a
+     * socketpair(), say) may be given to either: mchan_listen() serves it at
+     * once as its one peer.  When that peer is lost there is no other, and
+     * PEER_LOST is the last event. */
     int fd;
     /* The time in nanoseconds; null: CLOCK_BOOTTIME. */
     int64_t (*now_ns)(void *ctx);
@@ -79,6 +82,17 @@ struct mchan_event {
     char reason[MCHAN_REASON_SIZE];
 };
 
+/* A channel is moved on by the calls made on it: its user waits for mchan_fd(),
+ * then collects events and messages until there are none, then calls mchan_arm()
+ * and waits again if that returned 0.
+ *
+ * Each UP is followed by one PEER_LOST, before which a PROTO_ERROR tells if it
+ * was the peer's fault, and behind which DROPPED tells what it did not
+ * acknowledge; some of that may have reached it.  What it sent before it was
+ * lost can still be received, for a second if somebody waits to take its
+ * place; GAP tells what was not.  While events wait to be collected no more
+ * than two attachments begin. */
+
 /* Waits at 'uri' for one peer at a time: "unix:PATH" or "shm:PATH" (shared
  * memory, met over the unix socket PATH).  A second peer is refused while the
  * first lives. */
@@ -92,7 +106,8 @@ void mchan_close(struct mchan *); /* Says goodbye; accepts null. */
  * (the peer broke the protocol and this attachment is over). */
 int mchan_send(struct mchan *, const struct mchan_msg *);
 /* The next message's size; -EAGAIN if there is none, -ENOBUFS if 'size' is too
- * small (nothing is lost; info->... is not set), -ENOTCONN. */
+ * small (nothing is lost; info->... is not set), -ENOTCONN or -EPROTO if there
+ * is none and no session stands.  Asking acknowledges the message before. */
 ssize_t mchan_recv(struct mchan *, void *data, size_t size, struct mchan_info *);
 /* 1 and an event, or 0 if there is none. */
 int mchan_next_event(struct mchan *, struct mchan_event *out);

@@ -20,7 +20,7 @@
 static int
 watch(struct meeting *meeting, int fd, uint32_t which)
 {
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
     event.data.u32 = which;
     if (which == TRANSPORT_LINK) {
         event.events |= EPOLLRDHUP;
@@ -133,7 +133,8 @@ listen_at(struct meeting *meeting, const char *path)
     return 0;
 }
 
-/* Finds out what the socket is and sees to it that our children don't get it. */
+/* Finds out what the socket is and sees to it that our children don't get it.
+ */
 static int
 adopt(struct meeting *meeting, int fd)
 {
@@ -214,8 +215,8 @@ meeting_fini(struct meeting *meeting)
 static int
 accept_one(struct meeting *meeting)
 {
-    int fd = accept4(meeting->listen_fd, NULL, NULL,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd =
+        accept4(meeting->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         /* One who left while waiting is nobody. */
         return errno == EINTR || errno == ECONNABORTED ? -EAGAIN : -errno;
@@ -252,8 +253,8 @@ meeting_connect(struct meeting *meeting)
     if (meeting->once) {
         return -ENOTCONN;
     }
-    int fd = meeting->listening ? accept_one(meeting)
-                                : connect_to(meeting->path);
+    int fd =
+        meeting->listening ? accept_one(meeting) : connect_to(meeting->path);
     if (fd < 0) {
         return fd == -EAGAIN ? 0 : fd;
     }

@@ -5,7 +5,8 @@
  *
  * Waking: the sleeper stores the position it waits for, then fences, then
  * looks once more; the other side stores its work, then fences, then looks
- * whether somebody waits.  One of the two sees the other, whatever the order. */
+ * whether somebody waits.  One of the two sees the other, whatever the order.
+ */
 #include "transport/ring.h"
 
 #include <assert.h>
@@ -108,7 +109,7 @@ ring_tx_commit(struct ring_tx *ring, const struct record *record)
     store_header(ring, start, record);
     if (pad) {
         /* Last, since the consumer waits here. */
-        struct record filler = { .kind = RECORD_PAD };
+        struct record filler = {.kind = RECORD_PAD};
         filler.size = (uint32_t)(pad - RECORD_HEADER_SIZE);
         store_header(ring, ring->head, &filler);
     }

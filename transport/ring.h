@@ -6,8 +6,8 @@
  * first eight bytes of the header commit the record: the producer zeroes them
  * for the next one, then release-stores its own; the consumer waits for
  * something that is not zero.  A record never wraps; a RECORD_PAD fills the end
- * of the ring when one would.  Positions count bytes for ever; the offset in the
- * ring is the position modulo its size.
+ * of the ring when one would.  Positions count bytes for ever; the offset in
+ * the ring is the position modulo its size.
  *
  * Both cursors are private to their side.  What the sides must tell each other
  * are two blocks of words, one written by each, 128 bytes apart.  Nothing the
@@ -39,12 +39,12 @@ struct ring_words {
 };
 
 struct ring_tx {
-    uint8_t *data;            /* Borrowed. */
-    uint64_t size;            /* Our own copy. */
-    uint64_t head;            /* Where the next record goes. */
-    uint64_t tail;            /* All before it may be written over. */
-    uint64_t woken;           /* Head at the last look at data_event. */
-    struct ring_words *mine;  /* Null if the ring is not shared. */
+    uint8_t *data;           /* Borrowed. */
+    uint64_t size;           /* Our own copy. */
+    uint64_t head;           /* Where the next record goes. */
+    uint64_t tail;           /* All before it may be written over. */
+    uint64_t woken;          /* Head at the last look at data_event. */
+    struct ring_words *mine; /* Null if the ring is not shared. */
     struct ring_words *peers;
 };
 

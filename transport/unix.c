@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* "unix:PATH": a byte stream over a unix socket between processes of one
- * machine.  The simplest transport, and what mbrokerd's own processes speak over
- * socket pairs.  The flags of a socket that was handed over are shared with
- * whoever handed it, so every call says MSG_DONTWAIT itself. */
+ * machine.  The simplest transport, and what mbrokerd's own processes speak
+ * over socket pairs.  The flags of a socket that was handed over are shared
+ * with whoever handed it, so every call says MSG_DONTWAIT itself. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -97,7 +97,7 @@ watch_room(struct unix_transport *self, bool wanted)
     if (self->wants_room == wanted) {
         return;
     }
-    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
     event.data.u32 = TRANSPORT_LINK;
     if (wanted) {
         event.events |= EPOLLOUT;
@@ -112,7 +112,7 @@ static ssize_t
 unix_send(struct transport *transport, const struct iovec *iov, int n)
 {
     struct unix_transport *self = unix_cast(transport);
-    struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)iov };
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov};
     message.msg_iovlen = (size_t)n;
     ssize_t sent =
         sendmsg(self->meeting.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -11,13 +11,12 @@
 #include <nmmintrin.h>
 #endif
 
-static const uint8_t magic[8] = { 'm', 'c', 'h', 'a', 'n', 0, 0, 1 };
+static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 0, 0, 1};
 
 /* CRC32C (Castagnoli, reflected 0x82f63b78) of the values of half a byte. */
 static const uint32_t crc_of_nibble[16] = {
-    0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
-    0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-    0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+    0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+    0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
     0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 };
 
@@ -99,8 +98,7 @@ void
 frame_put_header(uint8_t out[FRAME_HEADER_SIZE], uint32_t sync,
                  const struct record *record, const void *data)
 {
-    uint64_t words[2] = { record_first_word(record),
-                          record_second_word(record) };
+    uint64_t words[2] = {record_first_word(record), record_second_word(record)};
     memcpy(out + 8, words, sizeof words);
     uint32_t crc = frame_crc32c(0, out + 8, RECORD_HEADER_SIZE);
     crc = frame_crc32c(crc, data, record->size);

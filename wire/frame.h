@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames: how records travel on a byte stream, and what HELLO, BYE and ACK carry
- * on any transport.
+/* Frames: how records travel on a byte stream, and what HELLO, BYE and ACK
+ * carry on any transport.
  *
  * Each direction of an attachment opens with a preamble that states a random
  * sync word; every frame after it starts with that word, so that what a byte

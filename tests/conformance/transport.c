@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every transport must let the M-channel promise: each rule is run once
+ * for every member of the transport table, through the public API. */
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "include/mchan.h"
+#include "transport/transport.h"
+
+#define EVENTS_KEPT 64
+#define PATIENCE_S 30 /* For anything; the machine may be busy. */
+
+enum { BACK, FRONT };
+
+struct end {
+    struct mchan *channel;
+    struct mchan_event events[EVENTS_KEPT];
+    unsigned n_events;
+};
+
+/* Two ends, and the place where they meet. */
+struct rig {
+    const struct transport_class *class;
+    char dir[64];
+    char uri[128];
+    struct mchan_opts opts;
+    struct end end[2];
+};
+
+/* Driving. */
+
+static void
+rig_open(struct rig *rig, int which)
+{
+    int error =
+        which == BACK
+            ? mchan_listen(&rig->end[which].channel, rig->uri, &rig->opts)
+            : mchan_open(&rig->end[which].channel, rig->uri, &rig->opts);
+    assert_int_equal(error, 0);
+    rig->end[which].n_events = 0;
+}
+
+static void
+rig_close(struct rig *rig, int which)
+{
+    mchan_close(rig->end[which].channel);
+    rig->end[which].channel = NULL;
+}
+
+static void
+collect(struct end *end)
+{
+    struct mchan_event event;
+    while (end->channel && mchan_next_event(end->channel, &event)) {
+        assert_true(end->n_events < EVENTS_KEPT);
+        end->events[end->n_events++] = event;
+    }
+}
+
+/* Lets both ends move on, and waits a little if neither has anything to do. */
+static void
+rig_step(struct rig *rig)
+{
+    struct pollfd fds[2];
+    nfds_t n = 0;
+    bool busy = false;
+    for (int i = 0; i < 2; i++) {
+        collect(&rig->end[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (rig->end[i].channel) {
+            busy |= mchan_arm(rig->end[i].channel, MCHAN_READABLE) == 1;
+            fds[n].fd = mchan_fd(rig->end[i].channel);
+            fds[n++].events = POLLIN;
+        }
+    }
+    poll(fds, n, busy ? 0 : 10);
+}
+
+static time_t
+seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* Waits for an event of this type, passing over others. */
+static struct mchan_event
+rig_expect(struct rig *rig, int which, enum mchan_event_type type)
+{
+    struct end *end = &rig->end[which];
+    time_t until = seconds() + PATIENCE_S;
+    while (seconds() < until) {
+        collect(end);
+        for (unsigned i = 0; i < end->n_events; i++) {
+            if (end->events[i].type == type) {
+                struct mchan_event found = end->events[i];
+                end->n_events -= i + 1;
+                memmove(end->events, end->events + i + 1,
+                        end->n_events * sizeof found);
+                return found;
+            }
+        }
+        rig_step(rig);
+    }
+    fail_msg("event %d never came", type);
+    abort();
+}
+
+static void
+rig_connect(struct rig *rig)
+{
+    rig_open(rig, BACK);
+    rig_open(rig, FRONT);
+    rig_expect(rig, FRONT, MCHAN_UP);
+    rig_expect(rig, BACK, MCHAN_UP);
+}
+
+static int
+send_bytes(struct mchan *channel, const void *data, size_t size, uint16_t tag)
+{
+    struct mchan_msg message = {.data = data, .size = size, .tag = tag};
+    return mchan_send(channel, &message);
+}
+
+/* Receives one message, waiting for it. */
+static size_t
+rig_recv(struct rig *rig, int which, void *data, size_t size,
+         struct mchan_info *info)
+{
+    time_t until = seconds() + PATIENCE_S;
+    while (seconds() < until) {
+        ssize_t got = mchan_recv(rig->end[which].channel, data, size, info);
+        if (got >= 0) {
+            return (size_t)got;
+        }
+        assert_true(got == -EAGAIN || got == -ENOTCONN);
+        rig_step(rig);
+    }
+    fail_msg("message never came");
+    return 0;
+}
+
+static int
+set_up(void **state)
+{
+    struct rig *rig = *state;
+    const struct mchan_opts opts = MCHAN_OPTS_INIT;
+    rig->opts = opts;
+    strcpy(rig->dir, "/tmp/mchan-test-XXXXXX");
+    assert_non_null(mkdtemp(rig->dir));
+    snprintf(rig->uri, sizeof rig->uri, "%s:%s/s", rig->class->name, rig->dir);
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct rig *rig = *state;
+    rig_close(rig, FRONT);
+    rig_close(rig, BACK);
+    /* Fails if a channel left something in it. */
+    assert_int_equal(rmdir(rig->dir), 0);
+    return 0;
+}
+
+/* Rules. */
+
+static void
+messages_arrive_in_order(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    for (uint32_t i = 0, sent = 0; i < 5000; i++) {
+        while (sent < 5000 && !send_bytes(rig->end[FRONT].channel, &sent,
+                                          sizeof sent, (uint16_t)sent)) {
+            sent++;
+        }
+        uint32_t got = 0;
+        struct mchan_info info;
+        assert_int_equal(rig_recv(rig, BACK, &got, sizeof got, &info), 4);
+        assert_int_equal(got, i);
+        assert_int_equal(info.tag, (uint16_t)i);
+        assert_int_equal(info.sequence, i + 1);
+        assert_int_equal(info.delivery, MCHAN_RELIABLE);
+        assert_false(info.maybe_repeated);
+    }
+}
+
+static void
+both_directions_carry_every_size(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    size_t max = mchan_message_max(rig->end[FRONT].channel);
+    uint8_t *data = malloc(max), *back = malloc(max);
+    for (size_t size = 0; size <= max; size += size < 300 ? 1 : 977) {
+        for (size_t i = 0; i < size; i++) {
+            data[i] = (uint8_t)(i * 7 + size);
+        }
+        for (int to = BACK; to <= FRONT; to++) {
+            assert_int_equal(send_bytes(rig->end[!to].channel, data, size, 3),
+                             0);
+            assert_int_equal(rig_recv(rig, to, back, max, NULL), size);
+            assert_memory_equal(back, data, size);
+        }
+    }
+    free(data);
+    free(back);
+}
+
+static void
+too_large_a_message_is_refused_in_words(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    size_t max = mchan_message_max(front);
+    assert_int_equal(max, 65536 / 8);
+    uint8_t *data = calloc(1, max + 1);
+    assert_int_equal(send_bytes(front, data, max + 1, 0), -EMSGSIZE);
+    assert_int_equal(send_bytes(front, data, max, 0), 0);
+    assert_int_equal(rig_recv(rig, BACK, data, max, NULL), max);
+    free(data);
+}
+
+static void
+a_small_buffer_loses_nothing(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    char text[6];
+    struct mchan *back = rig->end[BACK].channel;
+    assert_int_equal(send_bytes(rig->end[FRONT].channel, "hello", 6, 1), 0);
+    ssize_t got;
+    while ((got = mchan_recv(back, text, 5, NULL)) == -EAGAIN) {
+        rig_step(rig);
+    }
+    assert_int_equal(got, -ENOBUFS);
+    assert_int_equal(mchan_recv(back, text, 5, NULL), -ENOBUFS);
+    assert_int_equal(mchan_recv(back, text, 6, NULL), 6);
+    assert_string_equal(text, "hello");
+}
+
+static void
+a_slow_reader_makes_the_sender_wait(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    uint8_t data[1000] = {0};
+    uint32_t sent = 0;
+    int error;
+    while (!(error = send_bytes(front, data, sizeof data, 0))) {
+        assert_true(++sent < 100000);
+    }
+    assert_int_equal(error, -EAGAIN);
+    /* Still so after turns of both ends, as long as nobody reads. */
+    for (int i = 0; i < 10; i++) {
+        rig_step(rig);
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        if (!send_bytes(front, data, sizeof data, 0)) {
+            sent++;
+        }
+    }
+    assert_int_equal(send_bytes(front, data, sizeof data, 0), -EAGAIN);
+    assert_int_equal(mchan_arm(front, MCHAN_WRITABLE), 0);
+    for (uint32_t i = 0; i < sent; i++) {
+        assert_int_equal(rig_recv(rig, BACK, data, sizeof data, NULL), 1000);
+    }
+    assert_int_equal(
+        mchan_recv(rig->end[BACK].channel, data, sizeof data, NULL), -EAGAIN);
+    mchan_arm(rig->end[BACK].channel, MCHAN_READABLE);
+    struct pollfd readable = {.fd = mchan_fd(front), .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, PATIENCE_S * 1000), 1);
+    assert_int_equal(mchan_arm(front, MCHAN_WRITABLE), 1);
+    assert_int_equal(send_bytes(front, data, sizeof data, 0), 0);
+}
+
+static void
+nothing_can_be_sent_before_the_peer_came(void **state)
+{
+    struct rig *rig = *state;
+    char data[4];
+    rig_open(rig, BACK);
+    struct mchan *back = rig->end[BACK].channel;
+    assert_int_equal(send_bytes(back, data, 4, 0), -ENOTCONN);
+    assert_int_equal(mchan_recv(back, data, 4, NULL), -ENOTCONN);
+    struct mchan_peer peer;
+    assert_int_equal(mchan_peer(back, &peer), -ENOTCONN);
+}
+
+static void
+acknowledged_means_that_the_next_was_asked_for(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan_stats stats;
+    struct mchan *front = rig->end[FRONT].channel;
+    char data[4];
+    assert_int_equal(send_bytes(front, "one", 4, 0), 0);
+    rig_recv(rig, BACK, data, 4, NULL);
+    for (int i = 0; i < 5; i++) {
+        rig_step(rig);
+    }
+    assert_int_equal(mchan_stats(front, &stats, sizeof stats), 0);
+    assert_int_equal(stats.n_acked, 0);
+    assert_int_equal(mchan_recv(rig->end[BACK].channel, data, 4, NULL),
+                     -EAGAIN);
+    time_t until = seconds() + PATIENCE_S;
+    do {
+        rig_step(rig);
+        mchan_stats(front, &stats, sizeof stats);
+    } while (!stats.n_acked && seconds() < until);
+    assert_int_equal(stats.n_acked, 1);
+}
+
+static void
+goodbye_comes_after_the_last_message(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    char data[4];
+    assert_int_equal(send_bytes(rig->end[FRONT].channel, "one", 4, 0), 0);
+    assert_int_equal(send_bytes(rig->end[FRONT].channel, "two", 4, 0), 0);
+    rig_close(rig, FRONT);
+    assert_int_equal(rig_recv(rig, BACK, data, 4, NULL), 4);
+    assert_string_equal(data, "one");
+    assert_int_equal(rig_recv(rig, BACK, data, 4, NULL), 4);
+    assert_string_equal(data, "two");
+    rig_expect(rig, BACK, MCHAN_PEER_LOST);
+    /* All of it came, so the next session begins without a gap. */
+    rig_open(rig, FRONT);
+    rig_expect(rig, BACK, MCHAN_UP);
+    rig_step(rig);
+    assert_int_equal(rig->end[BACK].n_events, 0);
+}
+
+static void
+what_was_not_acknowledged_is_reported_dropped(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    char data[4];
+    struct mchan *front = rig->end[FRONT].channel;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(send_bytes(front, "abc", 4, 0), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        rig_recv(rig, BACK, data, 4, NULL); /* Acknowledges i. */
+    }
+    rig_step(rig);
+    rig_close(rig, BACK);
+    rig_expect(rig, FRONT, MCHAN_PEER_LOST);
+    struct mchan_event dropped = rig_expect(rig, FRONT, MCHAN_DROPPED);
+    assert_in_range(dropped.from, 1, 3);
+    assert_int_equal(dropped.to, 5);
+    assert_int_equal(send_bytes(front, "abc", 4, 0), -ENOTCONN);
+}
+
+static void
+a_peer_that_returns_comes_up_with_a_higher_attachment(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig, BACK);
+    uint32_t before = 0;
+    for (int i = 0; i < 5; i++) {
+        rig_open(rig, FRONT);
+        struct mchan_event at_front = rig_expect(rig, FRONT, MCHAN_UP);
+        struct mchan_event at_back = rig_expect(rig, BACK, MCHAN_UP);
+        assert_int_equal(at_front.attachment, at_back.attachment);
+        assert_true(at_back.attachment > before);
+        before = at_back.attachment;
+        rig_close(rig, FRONT);
+        rig_expect(rig, BACK, MCHAN_PEER_LOST);
+    }
+}
+
+static void
+a_broker_that_returns_is_found_again(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    char data[4];
+    for (int i = 0; i < 3; i++) {
+        rig_close(rig, BACK);
+        rig_expect(rig, FRONT, MCHAN_PEER_LOST);
+        rig_open(rig, BACK);
+        struct mchan_event up = rig_expect(rig, FRONT, MCHAN_UP);
+        assert_int_equal(up.attachment, i + 2);
+        rig_expect(rig, BACK, MCHAN_UP);
+        assert_int_equal(send_bytes(rig->end[FRONT].channel, "abc", 4, 0), 0);
+        assert_int_equal(rig_recv(rig, BACK, data, 4, NULL), 4);
+    }
+}
+
+static void
+a_second_peer_is_refused_while_the_first_lives(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *second;
+    assert_int_equal(mchan_open(&second, rig->uri, &rig->opts), 0);
+    struct mchan_stats stats;
+    time_t until = seconds() + PATIENCE_S;
+    do {
+        rig_step(rig);
+        mchan_arm(second, MCHAN_READABLE);
+        mchan_stats(rig->end[BACK].channel, &stats, sizeof stats);
+    } while (stats.n_refused_peers < 2 && seconds() < until);
+    assert_true(stats.n_refused_peers >= 2);
+    struct mchan_event event;
+    assert_int_equal(mchan_next_event(second, &event), 0);
+    assert_int_equal(rig->end[BACK].n_events, 0);
+    char data[4];
+    assert_int_equal(send_bytes(rig->end[FRONT].channel, "abc", 4, 0), 0);
+    assert_int_equal(rig_recv(rig, BACK, data, 4, NULL), 4);
+    /* It gets its turn when the first has left. */
+    rig_close(rig, FRONT);
+    rig->end[FRONT].channel = second;
+    rig_expect(rig, FRONT, MCHAN_UP);
+}
+
+static void
+classes_not_offered_yet_are_refused(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan_msg message = {.data = "x", .size = 1};
+    message.delivery = MCHAN_LATEST;
+    assert_int_equal(mchan_send(rig->end[FRONT].channel, &message), -ENOTSUP);
+    message.delivery = MCHAN_DATAGRAM;
+    assert_int_equal(mchan_send(rig->end[FRONT].channel, &message), -ENOTSUP);
+    message.delivery = 17;
+    assert_int_equal(mchan_send(rig->end[FRONT].channel, &message), -EINVAL);
+}
+
+/* With other processes. */
+
+static unsigned
+count_entries(const char *path)
+{
+    unsigned n = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    while (readdir(dir)) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+static unsigned
+count_mappings(void)
+{
+    char line[512];
+    unsigned n = 0;
+    FILE *file = fopen("/proc/self/maps", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file)) {
+        /* The heap may grow; nothing of ours has to do with it. */
+        n += strstr(line, "mchan") || strstr(line, "memfd");
+    }
+    fclose(file);
+    return n;
+}
+
+/* A guest that sends until it is killed. */
+static pid_t
+start_guest(const struct rig *rig)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) {
+        return pid;
+    }
+    struct mchan *channel;
+    struct mchan_event event;
+    if (mchan_open(&channel, rig->uri, &rig->opts)) {
+        _exit(1);
+    }
+    for (;;) {
+        while (mchan_next_event(channel, &event)) {
+        }
+        while (!send_bytes(channel, &pid, sizeof pid, 0)) {
+        }
+        mchan_arm(channel, MCHAN_READABLE | MCHAN_WRITABLE);
+        struct pollfd readable = {.fd = mchan_fd(channel), .events = POLLIN};
+        poll(&readable, 1, 1000);
+    }
+}
+
+static void
+killed_peers_leave_nothing_behind(void **state)
+{
+    struct rig *rig = *state;
+    if (rig->class->simulated) {
+        skip();
+    }
+    rig_open(rig, BACK);
+    unsigned fds = count_entries("/proc/self/fd");
+    unsigned mappings = count_mappings();
+    for (int i = 0; i < 200; i++) {
+        char data[16];
+        pid_t pid = start_guest(rig);
+        rig_expect(rig, BACK, MCHAN_UP);
+        rig_recv(rig, BACK, data, sizeof data, NULL);
+        struct mchan_peer peer;
+        assert_int_equal(mchan_peer(rig->end[BACK].channel, &peer), 0);
+        assert_int_equal(peer.pid, pid);
+        assert_int_equal(peer.uid, getuid());
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        rig_expect(rig, BACK, MCHAN_PEER_LOST);
+        /* Its last messages are still there to be had. */
+        while (mchan_recv(rig->end[BACK].channel, data, sizeof data, NULL) >=
+               0) {
+        }
+    }
+    assert_int_equal(count_entries("/proc/self/fd"), fds);
+    assert_int_equal(count_mappings(), mappings);
+    assert_int_equal(count_entries(rig->dir), 3); /* ".", "..", the socket. */
+}
+
+static void
+closing_releases_everything(void **state)
+{
+    struct rig *rig = *state;
+    unsigned fds = count_entries("/proc/self/fd");
+    unsigned mappings = count_mappings();
+    for (int i = 0; i < 20; i++) {
+        rig_connect(rig);
+        rig_close(rig, i % 2);
+        rig_close(rig, !(i % 2));
+    }
+    assert_int_equal(count_entries("/proc/self/fd"), fds);
+    assert_int_equal(count_mappings(), mappings);
+    assert_int_equal(count_entries(rig->dir), 2);
+}
+
+#define RULE(name)                                                             \
+    {                                                                          \
+#name, name                                                            \
+    }
+
+static const struct {
+    const char *name;
+    void (*run)(void **state);
+} rules[] = {
+    RULE(messages_arrive_in_order),
+    RULE(both_directions_carry_every_size),
+    RULE(too_large_a_message_is_refused_in_words),
+    RULE(a_small_buffer_loses_nothing),
+    RULE(a_slow_reader_makes_the_sender_wait),
+    RULE(nothing_can_be_sent_before_the_peer_came),
+    RULE(acknowledged_means_that_the_next_was_asked_for),
+    RULE(goodbye_comes_after_the_last_message),
+    RULE(what_was_not_acknowledged_is_reported_dropped),
+    RULE(a_peer_that_returns_comes_up_with_a_higher_attachment),
+    RULE(a_broker_that_returns_is_found_again),
+    RULE(a_second_peer_is_refused_while_the_first_lives),
+    RULE(classes_not_offered_yet_are_refused),
+    RULE(killed_peers_leave_nothing_behind),
+    RULE(closing_releases_everything),
+};
+
+#define N_RULES (sizeof rules / sizeof *rules)
+#define TRANSPORTS_MAX 16
+
+int
+main(void)
+{
+    static struct rig rigs[TRANSPORTS_MAX];
+    static struct CMUnitTest tests[TRANSPORTS_MAX * N_RULES];
+    static char names[TRANSPORTS_MAX * N_RULES][96];
+    size_t n = 0;
+    for (size_t i = 0; transport_table[i]; i++) {
+        rigs[i].class = transport_table[i];
+        for (size_t j = 0; j < N_RULES; j++, n++) {
+            snprintf(names[n], sizeof names[n], "%s_%s",
+                     transport_table[i]->name, rules[j].name);
+            tests[n].name = names[n];
+            tests[n].test_func = rules[j].run;
+            tests[n].setup_func = set_up;
+            tests[n].teardown_func = tear_down;
+            tests[n].initial_state = &rigs[i];
+        }
+    }
+    return _cmocka_run_group_tests("conformance/transport", tests, n, NULL,
+                                   NULL);
+}
