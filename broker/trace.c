@@ -97,6 +97,36 @@ add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
                                     (json_int_t)error_ns, "text", said));
 }
 
+/* "violations 12, tolerated 1 %". */
+static void
+list_values(char *out, size_t size, json_t *values)
+{
+    json_t *value;
+    size_t i;
+
+    out[0] = '\0';
+    json_array_foreach(values, i, value)
+    {
+        size_t used = strlen(out);
+        const char *unit = text(value, "unit", "");
+
+        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
+                 text(value, "name", "?"),
+                 json_number_value(json_object_get(value, "value")),
+                 unit[0] ? " " : "", unit);
+    }
+}
+
+static void
+add_step(json_t *hops, json_t *detail, const char *key, const char *hop,
+         const char *said)
+{
+    if (moment(detail, key) > 0) {
+        add(hops, hop, "platform", json_integer(moment(detail, key)), 0, "%s",
+            said);
+    }
+}
+
 /* Events. */
 
 struct guest_clock {
@@ -160,31 +190,32 @@ add_event(json_t *hops, json_t *row)
             json_integer(moment(detail, "received_ns")), 0,
             "came on %s's channel", text(row, "subject", "the guest"));
     }
+    add_step(hops, detail, "sample_ns", "sampled",
+             "the platform read the VM's CPU time");
+    list_values(said, sizeof said, json_object_get(detail, "values"));
     add(hops, "engine_noted", "engine",
-        json_incref(json_object_get(row, "time_ns")), 0, "event %s",
-        text(row, "name", "?"));
+        json_incref(json_object_get(row, "time_ns")), 0, "event %s%s%s%s%s",
+        text(row, "name", "?"), said[0] ? ": " : "", said,
+        text(detail, "reason", "")[0] ? ": " : "", text(detail, "reason", ""));
 }
 
 /* Decisions. */
 
-/* "violations 12, tolerated 1 %". */
+/* The wish changed nothing: somebody else's, or a dwell time, stands. */
 static void
-list_values(char *out, size_t size, json_t *values)
+add_vain(json_t *hops, json_t *detail, json_t *time)
 {
-    json_t *value;
-    size_t i;
-
-    out[0] = '\0';
-    json_array_foreach(values, i, value)
-    {
-        size_t used = strlen(out);
-        const char *unit = text(value, "unit", "");
-
-        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
-                 text(value, "name", "?"),
-                 json_number_value(json_object_get(value, "value")),
-                 unit[0] ? " " : "", unit);
+    if (!has(detail, "stands")) {
+        add(hops, "arbiter_kept", "engine", json_incref(time), 0,
+            "nothing changed");
+        return;
     }
+    add(hops, "arbiter_kept", "engine", json_incref(time), 0,
+        "nothing changed: p-state %lld stands by %s%s",
+        (long long)number(detail, "stands"), text(detail, "winner", "?"),
+        json_is_true(json_object_get(detail, "held"))
+            ? ", held by its dwell time"
+            : "");
 }
 
 static void
@@ -197,16 +228,20 @@ add_decision(json_t *hops, json_t *row)
     list_values(values, sizeof values, json_object_get(detail, "values"));
     add(hops, "decided", "engine", json_incref(time), 0, "rule %s%s%s",
         text(row, "name", "?"), values[0] ? ": " : "", values);
-    if (has(detail, "pstate")) {
-        size_t n_losers = json_array_size(json_object_get(detail, "losers"));
+    if (json_is_false(json_object_get(detail, "effect"))) {
+        add_vain(hops, detail, time);
+    } else if (has(detail, "pstate")) {
+        int64_t n_losers = number(detail, "n_losers");
 
-        if (has(detail, "n_losers")) {
-            n_losers = (size_t)number(detail, "n_losers");
-        }
         add(hops, "arbiter_chose", "engine", json_incref(time), 0,
-            "p-state %lld for %s; %zu other wish%s lost",
-            (long long)number(detail, "pstate"), text(row, "subject", "?"),
-            n_losers, n_losers == 1 ? "" : "es");
+            "p-state %lld (before: %lld) for %s; %lld other wish%s lost",
+            (long long)number(detail, "pstate"),
+            (long long)number(detail, "from"), text(row, "subject", "?"),
+            (long long)n_losers, n_losers == 1 ? "" : "es");
+    } else {
+        add(hops, "arbiter_chose", "engine", json_incref(time), 0,
+            "nobody wants anything of %s: it is released",
+            text(row, "subject", "?"));
     }
 }
 
@@ -226,16 +261,6 @@ add_action(json_t *hops, json_t *row)
     } else {
         add(hops, "action_sent", "engine", time, 0, "%s to %s", name,
             text(row, "subject", "?"));
-    }
-}
-
-static void
-add_step(json_t *hops, json_t *detail, const char *key, const char *hop,
-         const char *said)
-{
-    if (moment(detail, key) > 0) {
-        add(hops, hop, "platform", json_integer(moment(detail, key)), 0, "%s",
-            said);
     }
 }
 

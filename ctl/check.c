@@ -13,7 +13,7 @@
 
 #include "base/text.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 #define SAID_SIZE 4096
 

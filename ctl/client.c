@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 #define LINE_MAX_SIZE (2u << 20) /* More than the broker ever answers. */
 #define ANSWER_MS 10000          /* An answer is due by then. */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mctl events: the end of the journal. */
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/member.h"
 #include "ctl/table.h"
 
 static void print_events(struct ctl *, const json_t *);
@@ -46,29 +45,6 @@ clock_text(const json_t *row, char *out, size_t size)
     }
     snprintf(out, size, "%02d:%02d:%02d.%03d", tm.tm_hour, tm.tm_min, tm.tm_sec,
              (int)(wall_ns / 1000000 % 1000));
-}
-
-/* The detail's members that are no lists, "key value, key value". */
-static void
-detail_text(const json_t *detail, char *out, size_t size)
-{
-    const char *key;
-    json_t *value;
-
-    out[0] = '\0';
-    json_object_foreach((json_t *)detail, key, value)
-    {
-        char *text = json_is_object(value) || json_is_array(value)
-                         ? NULL
-                         : json_dumps(value, JSON_ENCODE_ANY);
-        size_t used = strlen(out);
-
-        if (text) {
-            snprintf(out + used, size - used, "%s%s %s", used ? ", " : "", key,
-                     text);
-        }
-        free(text);
-    }
 }
 
 static void

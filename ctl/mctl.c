@@ -11,7 +11,7 @@
 
 #include "base/text.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 #define RUN_DIR "/run/mbroker"
 #define EVENTS_MAX 500

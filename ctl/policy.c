@@ -6,6 +6,7 @@
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/member.h"
 #include "ctl/table.h"
 
 static enum ctl_exit show(struct ctl *);

@@ -2,7 +2,7 @@
 /* mctl power: the host's power now, with who says so and how well. */
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)

@@ -2,7 +2,7 @@
 /* mctl status: the broker on one screen. */
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 static void print_status(struct ctl *, const json_t *);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "ctl/member.h"
 
 struct table {
     const char *const *heads;
@@ -156,84 +157,6 @@ table_print(const struct table *table, FILE *out, bool colour)
         put_cell(table, column, table->cells[i], width[column], out);
         if (column + 1 == table->n_columns) {
             putc('\n', out);
-        }
-    }
-}
-
-/* Members of JSON objects. */
-
-const char *
-member_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text ? text : "";
-}
-
-double
-member_number(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
-bool
-member_known(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-
-    return value && !json_is_null(value);
-}
-
-bool
-member_true(const json_t *object, const char *key)
-{
-    return json_is_true(json_object_get(object, key));
-}
-
-void
-power_text(const json_t *power, char *out, size_t size)
-{
-    const char *quality = member_text(power, "quality");
-    char age[32];
-
-    if (!member_known(power, "power_w")) {
-        text_copy(out, size, "unknown");
-        return;
-    }
-    duration_text(member_number(power, "age_s"), age, sizeof age);
-    snprintf(out, size, "%.1f W (%s by %s, %s ago)",
-             member_number(power, "power_w"), quality,
-             member_text(power, "source"), age);
-}
-
-void
-duration_text(double seconds, char *out, size_t size)
-{
-    if (seconds < 10) {
-        snprintf(out, size, "%.1f s", seconds);
-    } else if (seconds < 120) {
-        snprintf(out, size, "%.0f s", seconds);
-    } else if (seconds < 7200) {
-        snprintf(out, size, "%.1f min", seconds / 60);
-    } else if (seconds < 172800) {
-        snprintf(out, size, "%.1f h", seconds / 3600);
-    } else {
-        snprintf(out, size, "%.1f d", seconds / 86400);
-    }
-}
-
-void
-put_text(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        /* U+0080 to U+009F are control characters as well. */
-        if (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]) {
-            putc('?', out);
-            text++;
-        } else {
-            putc(c < ' ' || c == 127 ? '?' : c, out);
         }
     }
 }

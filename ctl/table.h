@@ -27,18 +27,4 @@ void table_number(struct table *, const json_t *object, const char *key,
                   int decimals, const char *unit);
 void table_print(const struct table *, FILE *, bool colour);
 
-/* Text of an object's member, "" if it has none. */
-const char *member_text(const json_t *object, const char *key);
-double member_number(const json_t *object, const char *key);
-bool member_known(const json_t *object, const char *key);
-bool member_true(const json_t *object, const char *key);
-
-/* "35.2 W (model, 0.2 s ago)", "unknown". */
-void power_text(const json_t *power, char *out, size_t size);
-/* "12 s", "3.4 min", "2.1 h", "3.0 d". */
-void duration_text(double seconds, char *out, size_t size);
-
-/* Writes text to a terminal: what could drive it becomes '?'. */
-void put_text(FILE *, const char *);
-
 #endif

@@ -5,6 +5,7 @@
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/member.h"
 #include "ctl/table.h"
 
 static void print_trace(struct ctl *, const json_t *);

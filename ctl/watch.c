@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mctl watch: what happens, as it happens, until Ctrl-C.  One line each; the
  * broker never waits for a slow reader, who is told how many lines he lost. */
-#include <stdlib.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 struct watch {
     struct ctl *ctl;
@@ -44,59 +44,92 @@ print_begin(struct ctl *ctl, const json_t *status)
     put_text(ctl->out, member_text(status, "name"));
     fprintf(ctl->out, ", policy %s, ", member_text(status, "policy"));
     put_text(ctl->out, power);
-    fprintf(ctl->out, "\n%s%10s  %-14s %s%s\n", ctl->colour ? "\033[1m" : "",
+    fprintf(ctl->out, "\n%s%10s  %-8s  %s%s\n", ctl->colour ? "\033[1m" : "",
             "TIME", "WHAT", "DETAIL", ctl->colour ? "\033[0m" : "");
 }
 
-/* "key value" of every member but those that have a column. */
+static void add_text(char *out, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 static void
-print_members(struct ctl *ctl, const json_t *line)
+add_text(char *out, size_t size, const char *format, ...)
 {
-    const char *key;
-    json_t *value;
-    bool first = true;
+    size_t used = strlen(out);
+    va_list args;
 
-    json_object_foreach((json_t *)line, key, value)
-    {
-        if (!strcmp(key, "what") || !strcmp(key, "time_ns")) {
-            continue;
-        }
-        const char *plain = json_string_value(value);
-        char *text =
-            plain ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    va_start(args, format);
+    vsnprintf(out + used, size - used, format, args);
+    va_end(args);
+}
 
-        fputs(first ? "" : "  ", ctl->out);
-        put_text(ctl->out, key);
-        putc(' ', ctl->out);
-        put_text(ctl->out, plain ? plain : text ? text : "?");
-        first = false;
-        free(text);
+/* "35.2 W (model)  120 requests, 3 too slow  cpu0 2400 MHz 71 %". */
+static void
+epoch_text(const json_t *line, char *out, size_t size)
+{
+    json_t *cpu;
+    size_t i;
+
+    out[0] = '\0';
+    if (member_known(line, "power_w")) {
+        add_text(out, size, "%6.1f W (%s)", member_number(line, "power_w"),
+                 member_text(line, "quality"));
+    } else {
+        add_text(out, size, "power unknown");
     }
-    putc('\n', ctl->out);
+    add_text(out, size, "  %.0f requests, %.0f too slow",
+             member_number(line, "requests"),
+             member_number(line, "violations"));
+    json_array_foreach(json_object_get(line, "cpus"), i, cpu)
+    {
+        add_text(out, size, "  cpu%.0f", member_number(cpu, "cpu"));
+        if (member_known(cpu, "freq_mhz")) {
+            add_text(out, size, " %4.0f MHz", member_number(cpu, "freq_mhz"));
+        }
+        if (member_known(cpu, "util_percent")) {
+            add_text(out, size, " %3.0f %%",
+                     member_number(cpu, "util_percent"));
+        } else {
+            add_text(out, size, " unknown");
+        }
+    }
+}
+
+/* "1.42 basic/raise mgmt://…/pstate  violations 12, …". */
+static void
+row_text(const json_t *line, char *out, size_t size)
+{
+    char detail[400];
+
+    detail_text(json_object_get(line, "detail"), detail, sizeof detail);
+    snprintf(out, size, "%s %s %s  %s", member_text(line, "cause"),
+             member_text(line, "name"), member_text(line, "subject"), detail);
 }
 
 static void
 print_line(struct watch *watch, const json_t *line)
 {
-    struct ctl *ctl = watch->ctl;
     json_int_t time_ns = json_integer_value(json_object_get(line, "time_ns"));
+    const char *type = member_text(line, "type");
+    struct ctl *ctl = watch->ctl;
+    char text[1024];
 
     if (member_known(line, "lost")) {
-        fprintf(ctl->out, "%10s  %-14s %.0f lines: this terminal is too slow\n",
+        fprintf(ctl->out, "%10s  %-8s  %.0f lines: the reader is too slow\n",
                 "", "lost", member_number(line, "lost"));
         return;
     }
     if (watch->first_ns == 0) {
         watch->first_ns = time_ns;
     }
-    if (time_ns) {
-        fprintf(ctl->out, "%8.3f s  ",
-                (double)(time_ns - watch->first_ns) / 1e9);
+    if (!strcmp(type, "epoch")) {
+        epoch_text(line, text, sizeof text);
     } else {
-        fprintf(ctl->out, "%10s  ", "");
+        row_text(line, text, sizeof text);
     }
-    fprintf(ctl->out, "%-14s ", member_text(line, "what"));
-    print_members(ctl, line);
+    fprintf(ctl->out, "%8.3f s  %-8s  ",
+            (double)(time_ns - watch->first_ns) / 1e9, type);
+    put_text(ctl->out, text);
+    putc('\n', ctl->out);
 }
 
 static bool

@@ -4,7 +4,7 @@
 
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include "ctl/table.h"
+#include "ctl/member.h"
 
 static void print_why(struct ctl *, const json_t *);
 
@@ -73,20 +73,11 @@ wish_text(const json_t *wish, char *out, size_t size)
 static void
 reason_text(const json_t *wish, char *out, size_t size)
 {
-    const json_t *values = json_object_get(wish, "values");
-    json_t *value;
-    size_t i;
+    char values[300];
 
-    snprintf(out, size, "rule %s", member_text(wish, "rule"));
-    json_array_foreach(values, i, value)
-    {
-        const char *unit = member_text(value, "unit");
-        size_t used = strlen(out);
-
-        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : ": ",
-                 member_text(value, "name"), member_number(value, "value"),
-                 unit[0] ? " " : "", unit);
-    }
+    values_text(json_object_get(wish, "values"), values, sizeof values);
+    snprintf(out, size, "rule %s%s%s", member_text(wish, "rule"),
+             values[0] ? ": " : "", values);
 }
 
 static void

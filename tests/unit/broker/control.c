@@ -635,7 +635,7 @@ a_trace_has_its_rows_and_hops(void **state)
     assert_int_equal(journal_add(f->journal, &row), 0);
     json_t *data = ask(f, "{\"verb\":\"trace\",\"cause\":\"1.7\"}");
     assert_int_equal(json_array_size(json_object_get(data, "rows")), 1);
-    assert_int_equal(json_array_size(json_object_get(data, "hops")), 1);
+    assert_int_equal(json_array_size(json_object_get(data, "hops")), 2);
     json_decref(data);
     assert_refused(f, "{\"verb\":\"trace\",\"cause\":\"1.8\"}", "nothing is");
     assert_refused(f, "{\"verb\":\"trace\",\"cause\":\"x.8\"}", "no cause");

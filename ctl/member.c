@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Turns JSON into words.  A member that is missing reads as one that is null,
+ * so that mctl and a broker of another version get along.  Called by the verbs.
+ */
+#include "ctl/member.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+const char *
+member_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+double
+member_number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+bool
+member_known(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return value && !json_is_null(value);
+}
+
+bool
+member_true(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
+void
+power_text(const json_t *power, char *out, size_t size)
+{
+    const char *quality = member_text(power, "quality");
+    char age[32];
+
+    if (!member_known(power, "power_w")) {
+        text_copy(out, size, "unknown");
+        return;
+    }
+    duration_text(member_number(power, "age_s"), age, sizeof age);
+    snprintf(out, size, "%.1f W (%s by %s, %s ago)",
+             member_number(power, "power_w"), quality,
+             member_text(power, "source"), age);
+}
+
+void
+duration_text(double seconds, char *out, size_t size)
+{
+    if (seconds < 10) {
+        snprintf(out, size, "%.1f s", seconds);
+    } else if (seconds < 120) {
+        snprintf(out, size, "%.0f s", seconds);
+    } else if (seconds < 7200) {
+        snprintf(out, size, "%.1f min", seconds / 60);
+    } else if (seconds < 172800) {
+        snprintf(out, size, "%.1f h", seconds / 3600);
+    } else {
+        snprintf(out, size, "%.1f d", seconds / 86400);
+    }
+}
+
+void
+values_text(const json_t *values, char *out, size_t size)
+{
+    json_t *value;
+    size_t i;
+
+    out[0] = '\0';
+    json_array_foreach(values, i, value)
+    {
+        const char *unit = member_text(value, "unit");
+        size_t used = strlen(out);
+
+        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
+                 member_text(value, "name"), member_number(value, "value"),
+                 unit[0] ? " " : "", unit);
+    }
+}
+
+void
+detail_text(const json_t *detail, char *out, size_t size)
+{
+    const char *key;
+    json_t *value;
+
+    values_text(json_object_get(detail, "values"), out, size);
+    json_object_foreach((json_t *)detail, key, value)
+    {
+        const char *plain = json_string_value(value);
+        bool list = json_is_object(value) || json_is_array(value);
+        char *text = plain || list ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+        size_t used = strlen(out);
+
+        if (!list) {
+            snprintf(out + used, size - used, "%s%s %s", used ? ", " : "", key,
+                     plain  ? plain
+                     : text ? text
+                            : "?");
+        }
+        free(text);
+    }
+}
+
+void
+put_text(FILE *out, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+
+        /* U+0080 to U+009F are control characters as well. */
+        if (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]) {
+            putc('?', out);
+            text++;
+        } else {
+            putc(c < ' ' || c == 127 ? '?' : c, out);
+        }
+    }
+}
