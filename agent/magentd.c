@@ -14,11 +14,11 @@
 
 #include "agent/agent.h"
 #include "agent/settings.h"
+#include "agent/show.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "include/mchan.h"
 #include "probe/probe.h"
-#include "wire/msg.h"
 
 enum {
     EXIT_USAGE = 2, /* The command line or the configuration is wrong. */
@@ -59,11 +59,6 @@ static const struct option long_options[] = {
 static int load_settings(struct program *, int argc, char **argv, char *why,
                          size_t why_size);
 static int run(struct program *);
-static void print_help(void);
-static void print_json_text(const char *text);
-static int print_check(const struct program *, int error, const char *why);
-static void print_probes(bool json);
-static void print_version(bool json);
 
 int
 main(int argc, char **argv)
@@ -76,16 +71,17 @@ main(int argc, char **argv)
     error = load_settings(&program, argc, argv, why, sizeof why);
     switch (program.action) {
     case ACTION_HELP:
-        print_help();
+        show_help();
         return EXIT_SUCCESS;
     case ACTION_VERSION:
-        print_version(program.json);
+        show_version(program.json);
         return EXIT_SUCCESS;
     case ACTION_PROBES:
-        print_probes(program.json);
+        show_probes(program.json);
         return EXIT_SUCCESS;
     case ACTION_CHECK:
-        return print_check(&program, error, why);
+        show_check(program.json, error, why);
+        return error ? EXIT_USAGE : EXIT_SUCCESS;
     case ACTION_RUN:
         break;
     }
@@ -382,139 +378,4 @@ run(struct program *program)
         return EXIT_USAGE;
     }
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-/* Printing */
-
-/* One option as --help shows it: its words, its default, its help. */
-static void
-print_option(const char *indent, const struct option_desc *d, bool dashes)
-{
-    char name[64];
-
-    snprintf(name, sizeof name, "%s%s", dashes ? "--" : "", d->name);
-    for (char *c = name; dashes && *c; c++) {
-        *c = *c == '_' ? '-' : *c;
-    }
-    printf("%s%-20s %s", indent, name, d->help);
-    if (d->choices) {
-        printf(" One of: %s.", d->choices);
-    }
-    if (d->type == OPTION_INT || d->type == OPTION_REAL) {
-        printf(" %.15g to %.15g%s%s.", d->min, d->max, d->unit ? " " : "",
-               d->unit ? d->unit : "");
-    }
-    if (*d->default_text) {
-        printf(" Default %s.", d->default_text);
-    }
-    printf("\n");
-}
-
-static void
-print_help(void)
-{
-    printf("usage: magentd [options]\n"
-           "Measures response times in this guest, and tells the M-broker "
-           "when they violate the SLA.\n\n"
-           "  --probe NAME[:OPTION=VALUE,...]\n"
-           "                       What measures; may be repeated. Default "
-           "cpu.\n");
-    for (const struct option_desc *d = settings_options; d->name; d++) {
-        print_option("  ", d, true);
-    }
-    printf("  --config FILE        The same names in a file. "
-           "Default " SETTINGS_FILE_DEFAULT ", if it is there.\n"
-           "  --check              Say whether file and options are right.\n"
-           "  --probes             List the probes and their options.\n"
-           "  --json               The same for programs: with --check, "
-           "--probes, --version.\n"
-           "  --version, --help\n\n"
-           "Exit status: 0, 1 on a failure, 2 on wrong options or a wrong "
-           "file.  See magentd(8).\n");
-}
-
-static void
-print_json_text(const char *text)
-{
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\') {
-            printf("\\%c", *c);
-        } else if (*c < 0x20) {
-            printf("\\u%04x", *c);
-        } else {
-            putchar(*c);
-        }
-    }
-    putchar('"');
-}
-
-static int
-print_check(const struct program *program, int error, const char *why)
-{
-    if (program->json) {
-        printf("{\"ok\": %s, \"reason\": ", error ? "false" : "true");
-        print_json_text(why);
-        printf("}\n");
-    } else if (error) {
-        fprintf(stderr, "%s\n", why);
-    } else {
-        printf("ok\n");
-    }
-    return error ? EXIT_USAGE : EXIT_SUCCESS;
-}
-
-static void
-print_probe_json(const struct probe_class *class)
-{
-    const char *comma = "";
-
-    printf("{\"name\": ");
-    print_json_text(class->name);
-    printf(", \"summary\": ");
-    print_json_text(class->summary);
-    printf(", \"options\": [");
-    for (const struct option_desc *d = class->options; d && d->name; d++) {
-        printf("%s{\"name\": ", comma);
-        print_json_text(d->name);
-        printf(", \"default\": ");
-        print_json_text(d->default_text);
-        printf(", \"help\": ");
-        print_json_text(d->help);
-        printf("}");
-        comma = ", ";
-    }
-    printf("]}");
-}
-
-static void
-print_probes(bool json)
-{
-    for (size_t i = 0; probe_table[i]; i++) {
-        const struct probe_class *class = probe_table[i];
-        if (json) {
-            printf("%s", i ? ",\n " : "[");
-            print_probe_json(class);
-            continue;
-        }
-        printf("%s: %s\n", class->name, class->summary);
-        for (const struct option_desc *d = class->options; d && d->name; d++) {
-            print_option("    ", d, false);
-        }
-    }
-    if (json) {
-        printf("]\n");
-    }
-}
-
-static void
-print_version(bool json)
-{
-    if (json) {
-        printf("{\"program\": \"magentd\", \"version\": \"%s\", "
-               "\"protocol_min\": %d, \"protocol_max\": %d}\n",
-               MBROKER_VERSION, MSG_VERSION_MIN, MSG_VERSION_MAX);
-    } else {
-        printf("magentd %s\n", MBROKER_VERSION);
-    }
 }
