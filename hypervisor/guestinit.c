@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first process of a guest, its init: forked twice, so that it is nobody's
- * child and outlives the broker; alone in its session; pinned to the guest's
- * CPUs; with none of our descriptors, handlers or environment; and a child
- * subreaper, so that daemons which leave their parents stay in its tree.  It
- * runs the command by /bin/sh -c in its only child, waits for whatever ends up
- * with it, and ends when nothing is left.
+/* The first process of a guest, its init: a child of the broker's platform
+ * process that outlives it; alone in its session; pinned to the guest's CPUs;
+ * with none of our descriptors, handlers or environment; and a child subreaper,
+ * so that daemons which leave their parents stay in its tree.  It runs the
+ * command by /bin/sh -c in its only child, waits for whatever ends up with it,
+ * and ends when nothing is left.
  *
  * The broker's platform process has threads (softpstate.c), so between fork and
  * exec only what is async-signal-safe may be called, and init, which never
@@ -52,20 +52,16 @@ guestinit_start(const struct guestinit *from)
     if (error) {
         return error;
     }
-    /* No handler of ours may run in the children. */
+    /* No handler of ours may run in the child. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t helper = _Fork();
-    if (!helper) {
-        pid_t init = _Fork();
-        if (!init) {
-            run_init(&plan);
-        }
-        _exit(init < 0);
+    pid_t init = _Fork();
+    if (!init) {
+        run_init(&plan);
     }
-    error = helper < 0 ? -errno : 0;
+    error = init < 0 ? -errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error ? error : helper;
+    return error ? error : init;
 }
 
 static int

@@ -20,10 +20,10 @@ struct guestinit {
     bool log;        /* Its output goes to NAME.log, else to /dev/null. */
 };
 
-/* Begins it and returns at once.  The first process writes "PID START BOOT_ID"
- * to NAME.pid when it is ready to run the command, and lives until all that
- * descends from it has ended.  Returns the number of a helper process to be
- * waited for, which ends right away, with 0 if all is well; or -Exxx. */
+/* Begins it and returns at once with its number; it is the caller's child.  It
+ * writes "PID START BOOT_ID" to NAME.pid before it runs the command, and lives
+ * until all that descends from it has ended.  Returns -Exxx if it can't be
+ * begun; if it fails later, it says so in its log and ends. */
 pid_t guestinit_start(const struct guestinit *);
 
 #endif

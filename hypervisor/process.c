@@ -11,8 +11,12 @@
  * until a look at it finds all stopped, and a guest asked to end gets SIGTERM
  * at once and SIGKILL END_GRACE later, as often as it takes.  A signal goes
  * only to a process that is in the tree at that moment (by pidfd, so Linux 5.3
- * is needed); a guest's init gets none but the last.  Called by the platform
- * process. */
+ * is needed).
+ *
+ * Inits are children of the process that opens the driver, and outlive it.  It
+ * becomes a child subreaper too, so that also what a killed init left is waited
+ * for here, not left to a process 1 that may not care, as in containers. Called
+ * by the platform process. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,30 +38,21 @@
 #include "hypervisor/proctree.h"
 
 #define END_GRACE (2 * NSEC_PER_SEC)
-#define START_PATIENCE (10 * NSEC_PER_SEC)
 #define ROUNDS_MAX 8 /* Of stopping or killing in one call. */
 #define PIN_EVERY 8  /* Scans between looks at all processes' CPUs. */
 #define ANCESTORS_MAX 64
 #define PID_FILE_SLACK 2 /* Seconds by which clocks may be read apart. */
 #define BOOT_ID_SIZE 64
 
-enum phase {
-    PHASE_ABSENT,
-    PHASE_STARTING, /* Our init was forked and hasn't said that it is there. */
-    PHASE_THERE,
-};
-
 struct guest {
     const struct hypervisor_guest *conf;
     struct proctree *tree;
     struct process_id root;
-    enum phase phase;
+    bool there;          /* Some of it lives, or did at the last look. */
     bool ours;           /* The root is our init. */
     bool ended;          /* To be told once. */
     bool freeze, frozen; /* Wanted; all were stopped at the last look. */
-    pid_t helper;        /* Of guestinit_start(), to be waited for; 0: none. */
-    nsec_t starting_since;
-    nsec_t end_since; /* When it was asked to end; NSEC_NEVER: it wasn't. */
+    nsec_t end_since;    /* When it was asked to end; NSEC_NEVER: it wasn't. */
     uint32_t n_scans;
     cpu_set_t cpus;
 };
@@ -75,7 +71,7 @@ static int init_guest(struct guest *, const struct hypervisor *,
 static void find_running(struct hypervisor *, struct guest *);
 static void look(struct hypervisor *, struct guest *, nsec_t now);
 static bool is_init(const struct guest *, const struct process *);
-static int start(struct hypervisor *, struct guest *, nsec_t now, char *why,
+static int start(struct hypervisor *, struct guest *, char *why,
                  size_t why_size);
 static int ask_end(struct hypervisor *, struct guest *, nsec_t now, char *why,
                    size_t why_size);
@@ -125,6 +121,7 @@ process_open(struct hypervisor **out, const struct hypervisor_env *env,
         }
         find_running(hv, &hv->guests[i]);
     }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     *out = hv;
     return 0;
 }
@@ -136,12 +133,7 @@ process_close(struct hypervisor *hv)
         return;
     }
     for (uint32_t i = 0; i < hv->n; i++) {
-        struct guest *guest = &hv->guests[i];
-
-        if (guest->helper) {
-            waitpid(guest->helper, NULL, 0); /* It ends by itself, at once. */
-        }
-        proctree_destroy(guest->tree);
+        proctree_destroy(hv->guests[i].tree);
     }
     free(hv->guests);
     free(hv);
@@ -157,7 +149,7 @@ process_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out,
         struct guest *guest = &hv->guests[i];
 
         look(hv, guest, now);
-        if (!guest->ended && guest->phase != PHASE_THERE) {
+        if (!guest->ended && !guest->there) {
             continue;
         }
         struct vm_sample *sample = &out[n++];
@@ -193,13 +185,11 @@ process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
         return -ENOENT;
     }
     if (op == VM_OP_START) {
-        return start(hv, guest, now, why, why_size);
+        return start(hv, guest, why, why_size);
     }
-    if (guest->phase != PHASE_THERE) {
-        snprintf(why, why_size, "guest %s is %s", guest->conf->name,
-                 guest->phase == PHASE_STARTING ? "still being started"
-                                                : "not running");
-        return guest->phase == PHASE_STARTING ? -EAGAIN : -ENOENT;
+    if (!guest->there) {
+        snprintf(why, why_size, "guest %s is not running", guest->conf->name);
+        return -ENOENT;
     }
     switch (op) {
     case VM_OP_START:
@@ -362,13 +352,27 @@ static void
 adopt(struct hypervisor *hv, struct guest *guest, const struct process_id *root,
       bool ours)
 {
-    guest->phase = PHASE_THERE;
+    guest->there = true;
     guest->root = *root;
     guest->ours = ours;
     guest->freeze = guest->frozen = false;
     guest->end_since = NSEC_NEVER;
     guest->n_scans = 0;
     proctree_reset(guest->tree, root);
+}
+
+/* Whether a process is stopped, or waits in vfork() for one that is. */
+static bool
+is_stopped(const struct guest *guest, const struct process *p)
+{
+    for (uint32_t i = 0; p->state == 'D' && i < proctree_n(guest->tree); i++) {
+        const struct process *child = proctree_process(guest->tree, i);
+
+        if (child->parent == p->id.pid && child->state == 'T') {
+            return true;
+        }
+    }
+    return p->state == 'T';
 }
 
 /* If all of a guest was stopped when we found it, it is to stay so. */
@@ -383,7 +387,7 @@ see_whether_frozen(struct guest *guest)
         if (is_init(guest, p) || p->state == 'Z') {
             continue;
         }
-        if (p->state != 'T') {
+        if (!is_stopped(guest, p)) {
             return;
         }
         n_stopped++;
@@ -419,50 +423,39 @@ gone(struct hypervisor *hv, struct guest *guest)
         own_path(guest, path);
         unlinkat(hv->state_dirfd, path, 0);
     }
-    guest->phase = PHASE_ABSENT;
+    guest->there = false;
     guest->ended = true;
 }
 
-/* Our init says that it is there by its file.  A guest may have ended by the
- * time we read that. */
+/* Waits for those that are our children now; the others have a parent. */
 static void
-await_start(struct hypervisor *hv, struct guest *guest, nsec_t now)
+reap(struct guest *guest)
 {
-    struct process_id root;
-    int status = 0;
+    for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
+        const struct process *p = proctree_process(guest->tree, i);
 
-    if (guest->helper && waitpid(guest->helper, &status, WNOHANG)) {
-        guest->helper = 0;
-    }
-    if (read_own_file(hv, guest, &root)) {
-        adopt(hv, guest, &root, true);
-    } else if (status || now - guest->starting_since > START_PATIENCE) {
-        proctree_reset(guest->tree, &(struct process_id){.pid = 0});
-        gone(hv, guest);
+        if (p->state == 'Z') {
+            waitpid(p->id.pid, NULL, WNOHANG);
+        }
     }
 }
 
 static void
 look(struct hypervisor *hv, struct guest *guest, nsec_t now)
 {
-    if (guest->phase == PHASE_ABSENT && !guest->ended) {
+    if (!guest->there && !guest->ended) {
         find_running(hv, guest);
     }
-    if (guest->phase == PHASE_STARTING) {
-        await_start(hv, guest, now);
-    }
-    if (guest->phase != PHASE_THERE) {
+    if (!guest->there) {
         return;
     }
-
-    if (guest->helper && waitpid(guest->helper, NULL, WNOHANG)) {
-        guest->helper = 0;
-    }
     if (!proctree_scan(guest->tree)) {
+        reap(guest);
         gone(hv, guest);
         return;
     }
     guest->n_scans++;
+    reap(guest);
     if (guest->end_since != NSEC_NEVER && now - guest->end_since >= END_GRACE) {
         kill_all(hv, guest);
     } else if (guest->freeze) {
@@ -483,10 +476,10 @@ is_init(const struct guest *guest, const struct process *p)
 /* Operations. */
 
 static int
-start(struct hypervisor *hv, struct guest *guest, nsec_t now, char *why,
-      size_t why_size)
+start(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
 {
     char path[GUESTINIT_PATH_SIZE];
+    struct process first;
     const struct guestinit init = {
         .proc_dirfd = hv->proc_dirfd,
         .state_dirfd = hv->state_dirfd,
@@ -498,10 +491,10 @@ start(struct hypervisor *hv, struct guest *guest, nsec_t now, char *why,
         .log = hv->log,
     };
 
-    if (guest->phase == PHASE_ABSENT) {
+    if (!guest->there) {
         find_running(hv, guest);
     }
-    if (guest->phase != PHASE_ABSENT) {
+    if (guest->there) {
         snprintf(why, why_size, "guest %s is running already",
                  guest->conf->name);
         return -EALREADY;
@@ -514,16 +507,15 @@ start(struct hypervisor *hv, struct guest *guest, nsec_t now, char *why,
     }
     own_path(guest, path);
     unlinkat(hv->state_dirfd, path, 0);
-    pid_t helper = guestinit_start(&init);
-    if (helper < 0) {
+    pid_t pid = guestinit_start(&init);
+    /* Our child keeps its number until we wait for it. */
+    int error = pid < 0 ? pid : process_read(hv->proc_dirfd, pid, &first);
+    if (error) {
         snprintf(why, why_size, "guest %s: no process for it: %s",
-                 guest->conf->name, strerror(-helper));
-        return helper;
+                 guest->conf->name, strerror(-error));
+        return error;
     }
-    guest->helper = helper;
-    guest->phase = PHASE_STARTING;
-    guest->ours = true;
-    guest->starting_since = now;
+    adopt(hv, guest, &first.id, true);
     return 0;
 }
 
@@ -600,24 +592,30 @@ thaw(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
 }
 
 /* Stops what runs, parents first, until a look finds nothing that does.  A
- * process that is just being born is found at the next look. */
+ * process that is just being born is found at the next look.  One in an
+ * uninterruptible wait runs nothing of its own until it gets the signal; the
+ * parent in vfork() even waits for a child that we stopped. */
 static void
 stop_all(struct hypervisor *hv, struct guest *guest)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
-        bool all = true;
+        bool any = false, all = true;
 
         proctree_scan(guest->tree);
         for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
             const struct process *p = proctree_process(guest->tree, i);
 
-            if (!is_init(guest, p) && !strchr("TtZ", p->state)) {
-                all = false;
+            if (is_init(guest, p) || p->state == 'Z') {
+                continue;
+            }
+            any = true;
+            if (!strchr("Tt", p->state)) {
+                all = all && p->state == 'D';
                 process_signal(hv->proc_dirfd, &p->id, SIGSTOP);
             }
         }
-        guest->frozen = all;
-        if (all) {
+        guest->frozen = any && all;
+        if (guest->frozen) {
             return;
         }
     }
