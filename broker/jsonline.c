@@ -120,7 +120,7 @@ jsonline_end(struct jsonline *line)
         jsonline_close(line);
     }
     if (line->cut) {
-        const char *said = line->has_member ? CUT : CUT + 1;
+        const char *said = line->has_member ? CUT : &CUT[1];
         memcpy(line->data + line->used, said, strlen(said));
         line->used += strlen(said);
     }
