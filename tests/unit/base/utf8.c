@@ -85,14 +85,8 @@ every_code_point_is_judged_by_its_encoding(void **state)
 static void
 control_characters_are_not_printable(void **state)
 {
-    static const char *const cases[] = {"a\nb",
-                                        "\033[2J",
-                                        "tab\t",
-                                        "\x7f",
-                                        "\r",
-                                        "\xc2\x80",
-                                        "\xc2\x9b"
-                                        "2J"};
+    static const char *const cases[] = {
+        "a\nb", "\033[2J", "tab\t", "\x7f", "\r", "\xc2\x80", "\xc2\x9b[2J"};
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_true(utf8_is_text(cases[i], strlen(cases[i])));
