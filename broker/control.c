@@ -493,7 +493,7 @@ say_who_may(const struct control *control, bool change, char *out, size_t size)
         snprintf(out, size,
                  "run it as root or as the broker's own user, or "
                  "name a group in control.%s of the configuration",
-                 change ? "operator_group" : "group");
+                 change ? "operators" : "group");
     }
 }
 

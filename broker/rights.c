@@ -31,7 +31,7 @@ rights_resolve(struct rights *out, const struct broker_config *config,
     if (error) {
         return error;
     }
-    error = resolve_group(config->operator_group, "control.operator_group",
+    error = resolve_group(config->operator_group, "control.operators",
                           &rights.has_operator, &rights.operator_gid, why,
                           why_size);
     if (error) {
