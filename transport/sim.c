@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "sim:NAME": a byte stream through a made-up network (sim.h), for msim and
+ * tests.  A link is two lanes of bytes; a lane keeps what was sent in pieces,
+ * each with the moment at which it arrives.  Without descriptors there is
+ * nobody to wake: whoever runs the simulation gives the channels their turns.
+ */
+#include "transport/sim.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/prng.h"
+#include "base/text.h"
+#include "transport/transport.h"
+
+#define LANE_BYTES 65536 /* Sent and not yet read. */
+#define LANE_PIECES 1024
+
+struct piece {
+    nsec_t due;
+    uint32_t size; /* Of what is left of it. */
+};
+
+/* One direction of a link. */
+struct lane {
+    uint32_t first, n;            /* Pieces. */
+    uint32_t first_byte, n_bytes; /* In 'bytes', a ring. */
+    nsec_t closed;                /* NSEC_NEVER: the sender lives. */
+    struct piece pieces[LANE_PIECES];
+    uint8_t bytes[LANE_BYTES];
+};
+
+struct sim_transport {
+    struct transport transport;
+    struct sim_network *network;
+    struct place *place;
+    bool listens, linked;
+};
+
+struct place {
+    char name[SIM_NETWORK_NAME_SIZE];
+    struct sim_transport *ends[2]; /* Who listens, and who is linked to it. */
+    bool waiting;                  /* The second is not yet accepted. */
+    bool down, stalled;
+    nsec_t delay_ns;
+    double corruption, loss;
+    struct lane lanes[2]; /* What each of the ends sent. */
+};
+
+struct sim_network {
+    nsec_t now;
+    bool news; /* Something happened that takes no time. */
+    struct prng prng;
+    uint32_t n_places;
+    struct place *places[SIM_NETWORK_PLACES_MAX];
+};
+
+static struct place *find_place(struct sim_network *network, const char *name);
+static void lane_reset(struct lane *lane);
+static nsec_t lane_next(const struct lane *lane, nsec_t after);
+
+int
+sim_network_create(struct sim_network **out, uint64_t seed)
+{
+    struct sim_network *network = calloc(1, sizeof *network);
+
+    if (!network) {
+        return -ENOMEM;
+    }
+    network->now = INT64_MIN;
+    prng_init(&network->prng, seed);
+    *out = network;
+    return 0;
+}
+
+void
+sim_network_destroy(struct sim_network *network)
+{
+    if (!network) {
+        return;
+    }
+    for (uint32_t i = 0; i < network->n_places; i++) {
+        free(network->places[i]);
+    }
+    free(network);
+}
+
+bool
+sim_network_run(struct sim_network *network, nsec_t now)
+{
+    bool any = network->news || sim_network_deadline(network) <= now;
+
+    assert(now >= network->now);
+    network->now = now;
+    network->news = false;
+    return any;
+}
+
+nsec_t
+sim_network_deadline(const struct sim_network *network)
+{
+    nsec_t deadline = network->news ? network->now : NSEC_NEVER;
+
+    for (uint32_t i = 0; i < network->n_places; i++) {
+        const struct place *place = network->places[i];
+
+        for (int end = 0; end < 2 && !place->stalled; end++) {
+            deadline =
+                nsec_min(deadline, lane_next(&place->lanes[end], network->now));
+        }
+    }
+    return deadline;
+}
+
+void
+sim_network_set_delay(struct sim_network *network, const char *name,
+                      nsec_t delay_ns)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->delay_ns = delay_ns;
+    }
+}
+
+void
+sim_network_cut(struct sim_network *network, const char *name)
+{
+    struct place *place = find_place(network, name);
+
+    for (int end = 0; place && end < 2; end++) {
+        lane_reset(&place->lanes[end]);
+        place->lanes[end].closed = network->now;
+        network->news = true;
+    }
+}
+
+void
+sim_network_set_down(struct sim_network *network, const char *name, bool down)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->down = down;
+    }
+    if (down) {
+        sim_network_cut(network, name);
+    }
+}
+
+void
+sim_network_set_stalled(struct sim_network *network, const char *name,
+                        bool stalled)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->stalled = stalled;
+        network->news = true;
+    }
+}
+
+void
+sim_network_set_corruption(struct sim_network *network, const char *name,
+                           double chance)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->corruption = chance;
+    }
+}
+
+void
+sim_network_set_loss(struct sim_network *network, const char *name,
+                     double chance)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->loss = chance;
+    }
+}
+
+/* Finds or makes a place; null if there are too many or no memory. */
+static struct place *
+find_place(struct sim_network *network, const char *name)
+{
+    struct place *place;
+
+    for (uint32_t i = 0; i < network->n_places; i++) {
+        if (!strcmp(network->places[i]->name, name)) {
+            return network->places[i];
+        }
+    }
+    if (network->n_places == SIM_NETWORK_PLACES_MAX ||
+        strlen(name) >= SIM_NETWORK_NAME_SIZE) {
+        return NULL;
+    }
+    place = calloc(1, sizeof *place);
+    if (place) {
+        text_copy(place->name, sizeof place->name, name);
+        lane_reset(&place->lanes[0]);
+        lane_reset(&place->lanes[1]);
+        network->places[network->n_places++] = place;
+    }
+    return place;
+}
+
+/* Lanes. */
+
+static void
+lane_reset(struct lane *lane)
+{
+    lane->first = lane->n = 0;
+    lane->first_byte = lane->n_bytes = 0;
+    lane->closed = NSEC_NEVER;
+}
+
+/* The first moment later than 'after' at which a piece or the end arrives. */
+static nsec_t
+lane_next(const struct lane *lane, nsec_t after)
+{
+    for (uint32_t i = 0; i < lane->n; i++) {
+        const struct piece *piece =
+            &lane->pieces[(lane->first + i) % LANE_PIECES];
+
+        if (piece->due > after) {
+            return piece->due;
+        }
+    }
+    return lane->closed > after ? lane->closed : NSEC_NEVER;
+}
+
+static uint32_t
+lane_write(struct lane *lane, const void *data, size_t size, nsec_t due)
+{
+    uint32_t room = LANE_BYTES - lane->n_bytes;
+    uint32_t n = size < room ? (uint32_t)size : room;
+    uint32_t at = (lane->first_byte + lane->n_bytes) % LANE_BYTES;
+    uint32_t part = n < LANE_BYTES - at ? n : LANE_BYTES - at;
+
+    if (lane->n == LANE_PIECES || n == 0) {
+        return 0;
+    }
+    memcpy(lane->bytes + at, data, part);
+    memcpy(lane->bytes, (const uint8_t *)data + part, n - part);
+    lane->n_bytes += n;
+    lane->pieces[(lane->first + lane->n++) % LANE_PIECES] =
+        (struct piece){.due = due, .size = n};
+    return n;
+}
+
+static uint32_t
+lane_read(struct lane *lane, void *out, size_t size, nsec_t now)
+{
+    uint32_t used = 0;
+
+    while (lane->n > 0 && used < size) {
+        struct piece *piece = &lane->pieces[lane->first];
+        uint32_t n = piece->size;
+
+        if (piece->due > now) {
+            break;
+        }
+        n = n < size - used ? n : (uint32_t)(size - used);
+        for (uint32_t i = 0; i < n; i++) {
+            ((uint8_t *)out)[used++] = lane->bytes[lane->first_byte];
+            lane->first_byte = (lane->first_byte + 1) % LANE_BYTES;
+        }
+        lane->n_bytes -= n;
+        piece->size -= n;
+        if (piece->size == 0) {
+            lane->first = (lane->first + 1) % LANE_PIECES;
+            lane->n--;
+        }
+    }
+    return used;
+}
+
+/* The transport. */
+
+static struct sim_transport *
+sim_cast(struct transport *transport)
+{
+    return (struct sim_transport *)(void *)transport;
+}
+
+extern const struct transport_class transport_sim;
+
+static int
+sim_open(struct transport **out, const char *address,
+         const struct transport_opts *opts)
+{
+    struct sim_network *network = opts->sim;
+    struct place *place = network ? find_place(network, address) : NULL;
+    struct sim_transport *self;
+
+    if (!place || opts->fd >= 0) {
+        return -EINVAL;
+    }
+    if (opts->listen && place->ends[0]) {
+        return -EADDRINUSE;
+    }
+    self = calloc(1, sizeof *self);
+    if (!self) {
+        return -ENOMEM;
+    }
+    self->transport.class = &transport_sim;
+    self->network = network;
+    self->place = place;
+    self->listens = opts->listen;
+    if (opts->listen) {
+        place->ends[0] = self;
+    }
+    *out = &self->transport;
+    return 0;
+}
+
+/* What was sent still comes; then the peer sees the end. */
+static void
+sim_drop(struct transport *transport)
+{
+    struct sim_transport *self = sim_cast(transport);
+    struct place *place = self->place;
+
+    transport->ready &= ~(TRANSPORT_LINK | TRANSPORT_ROOM | TRANSPORT_HANGUP);
+    if (!self->linked) {
+        return;
+    }
+    self->linked = false;
+    place->lanes[!self->listens].closed =
+        nsec_min(place->lanes[!self->listens].closed,
+                 self->network->now + place->delay_ns);
+    lane_reset(&place->lanes[self->listens]);
+    place->lanes[self->listens].closed = self->network->now;
+    if (!self->listens) {
+        place->ends[1] = NULL;
+        place->waiting = false;
+    }
+    self->network->news = true;
+}
+
+static void
+sim_close(struct transport *transport)
+{
+    struct sim_transport *self = sim_cast(transport);
+
+    if (!transport) {
+        return;
+    }
+    sim_drop(transport);
+    if (self->listens) {
+        self->place->ends[0] = NULL;
+    }
+    free(self);
+}
+
+static int
+sim_connect(struct transport *transport)
+{
+    struct sim_transport *self = sim_cast(transport);
+    struct place *place = self->place;
+
+    if (self->listens) {
+        if (place->waiting && !place->down) {
+            place->waiting = false;
+            self->linked = true;
+        }
+        return self->linked;
+    }
+    if (place->down || !place->ends[0] || place->ends[0]->linked ||
+        place->ends[1]) {
+        return -ECONNREFUSED;
+    }
+    lane_reset(&place->lanes[0]);
+    lane_reset(&place->lanes[1]);
+    place->ends[1] = self;
+    place->waiting = true;
+    self->linked = true;
+    self->network->news = true;
+    return 1;
+}
+
+static int
+sim_identify(const struct transport *transport, struct transport_identity *out)
+{
+    return -ENOTSUP;
+}
+
+/* Sends one part, or loses it on the way, or a bit of it. */
+static uint32_t
+send_part(struct sim_transport *self, const struct iovec *part)
+{
+    struct place *place = self->place;
+    struct lane *lane = &place->lanes[!self->listens];
+    struct prng *prng = &self->network->prng;
+    nsec_t due = self->network->now + place->delay_ns;
+    uint32_t n, at;
+
+    if (place->loss > 0 && prng_real(prng) < place->loss) {
+        return (uint32_t)part->iov_len;
+    }
+    at = lane->first_byte + lane->n_bytes;
+    n = lane_write(lane, part->iov_base, part->iov_len, due);
+    self->network->news |= n > 0 && due == self->network->now;
+    if (n > 0 && place->corruption > 0 && prng_real(prng) < place->corruption) {
+        at = (at + (uint32_t)prng_below(prng, n)) % LANE_BYTES;
+        lane->bytes[at] ^= (uint8_t)(1u << prng_below(prng, 8));
+    }
+    return n;
+}
+
+static ssize_t
+sim_send(struct transport *transport, const struct iovec *iov, int n)
+{
+    struct sim_transport *self = sim_cast(transport);
+    size_t sent = 0;
+
+    if (!self->linked ||
+        self->place->lanes[!self->listens].closed != NSEC_NEVER) {
+        return -EPIPE;
+    }
+    for (int i = 0; i < n; i++) {
+        uint32_t part = iov[i].iov_len > 0 ? send_part(self, &iov[i]) : 0;
+
+        sent += part;
+        if (part < iov[i].iov_len) {
+            break;
+        }
+    }
+    return sent > 0 ? (ssize_t)sent : -EAGAIN;
+}
+
+static ssize_t
+sim_recv(struct transport *transport, void *data, size_t size)
+{
+    struct sim_transport *self = sim_cast(transport);
+    struct lane *lane = &self->place->lanes[self->listens];
+    uint32_t n;
+
+    if (!self->linked) {
+        return -ENOTCONN;
+    }
+    if (self->place->stalled) {
+        return -EAGAIN;
+    }
+    n = lane_read(lane, data, size, self->network->now);
+    if (n == 0 && (lane->n > 0 || lane->closed > self->network->now)) {
+        return -EAGAIN;
+    }
+    return n;
+}
+
+const struct transport_class transport_sim = {
+    .name = "sim",
+    .summary = "a made-up network, for simulation and tests",
+    .simulated = true,
+    .open = sim_open,
+    .close = sim_close,
+    .connect = sim_connect,
+    .drop = sim_drop,
+    .identify = sim_identify,
+    .send = sim_send,
+    .recv = sim_recv,
+};
