@@ -3,7 +3,7 @@
  * faster; every util_period_ms a utilization below util_low_percent makes them
  * one slower.  Relies on the view alone; called by the engine through
  * policy_basic.  Both rules may fire in one turn; 'tie' says what then
- * (docs/decisions/basic-tie.md).  A VM whose agent is lost wants nothing. */
+ * (docs/decisions/0004-basic-tie.md).  A VM whose agent is lost wants nothing. */
 #include <errno.h>
 #include <string.h>
 
