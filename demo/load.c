@@ -9,7 +9,6 @@
  * and on request a real-time priority, so that what takes CPU time from the
  * guests takes none from it.  Started by demo/run.py and by hand. */
 #include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
