@@ -11,15 +11,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "broker/guest_session.h"
 #include "broker/outbox.h"
 #include "include/mchan.h"
 #include "model/cause.h"
 
-#define OUTBOX_SIZE 64
+#define OUTBOX_SIZE 128
+#define ROOM_MIN 32
 #define MESSAGE_MAX 65536  /* Of a channel's, whatever it says in HELLO. */
 #define EVENTS_PER_TURN 16 /* Of one channel. */
+#define ATTACHING_COST 50  /* In messages. */
 #define RETRY_NS NSEC_PER_MSEC
 #define MESSAGE_NS (NSEC_PER_SEC / BACK_MESSAGES_PER_SECOND)
 #define BURST_NS (BACK_MESSAGES_BURST * MESSAGE_NS)
@@ -28,7 +31,11 @@ struct guest {
     struct back *back;
     struct mchan *channel; /* Owned; null until it is given. */
     struct guest_session session;
-    bool ready; /* To be heard in the next turn. */
+    bool ready;          /* To be heard in the next turn. */
+    uint32_t attachment; /* The session's. */
+    /* Its agent is gone, but may have said something before. */
+    bool leaving;
+    char leaving_why[MCHAN_REASON_SIZE];
     /* Messages it may still send at once, as the time they take. */
     nsec_t credit_ns, credited;
     nsec_t waits_until; /* It sent too much; 0: it did not. */
@@ -46,9 +53,9 @@ struct back {
 };
 
 static void hear_guest(struct guest *, nsec_t now);
-static bool hear_events(struct guest *, nsec_t now);
-static void hear_event(struct guest *, const struct mchan_event *, nsec_t now);
 static bool hear_messages(struct guest *, nsec_t now);
+static bool hear_event(struct guest *, nsec_t now);
+static void leave(struct guest *, nsec_t now);
 static bool take_credit(struct guest *, nsec_t now);
 static bool has_room(const struct back *);
 static int to_agent(void *ctx, const struct msg *, unsigned version);
@@ -199,61 +206,15 @@ static void
 hear_guest(struct guest *guest, nsec_t now)
 {
     guest->waits_until = 0;
-    bool drained = true;
-
-    if (guest->session.phase != GUEST_ABSENT) {
-        drained = hear_messages(guest, now);
-    }
-    if (drained && hear_events(guest, now)) {
-        drained = hear_messages(guest, now);
-    }
-    if (drained) {
-        guest->ready = mchan_arm(guest->channel, MCHAN_READABLE) > 0;
-    }
-}
-
-/* Returns whether there may be something to receive now. */
-static bool
-hear_events(struct guest *guest, nsec_t now)
-{
-    struct mchan_event event;
-    bool any = false;
-
-    for (int i = 0; i < EVENTS_PER_TURN && has_room(guest->back); i++) {
-        if (mchan_next_event(guest->channel, &event) <= 0) {
-            break;
+    for (int i = 0; i < EVENTS_PER_TURN; i++) {
+        if (!hear_messages(guest, now)) {
+            return;
         }
-        hear_event(guest, &event, now);
-        any = true;
-    }
-    return any && guest->session.phase != GUEST_ABSENT;
-}
-
-static void
-hear_event(struct guest *guest, const struct mchan_event *event, nsec_t now)
-{
-    char reason[GUEST_SESSION_REASON_SIZE];
-
-    switch (event->type) {
-    case MCHAN_UP:
-        guest_session_attached(&guest->session, now);
-        break;
-    case MCHAN_PEER_LOST:
-        guest_session_detached(&guest->session, event->reason, now);
-        break;
-    case MCHAN_PROTO_ERROR:
-        snprintf(reason, sizeof reason, "it broke the channel: %s",
-                 event->reason);
-        guest_session_misused(&guest->session, reason, now);
-        break;
-    case MCHAN_GAP:
-        guest_session_misused(&guest->session, "messages of its are missing",
-                              now);
-        break;
-    case MCHAN_DROPPED:
-    case MCHAN_SUSPENDING:
-    case MCHAN_RESUMED:
-        break;
+        leave(guest, now);
+        if (!hear_event(guest, now)) {
+            guest->ready = mchan_arm(guest->channel, MCHAN_READABLE) > 0;
+            return;
+        }
     }
 }
 
@@ -280,11 +241,65 @@ hear_messages(struct guest *guest, nsec_t now)
         if (size < 0) {
             return true;
         }
+        /* Of a new attachment, whose UP was not collected yet: then all of the
+         * old one was heard. */
+        for (int j = 0;
+             info.attachment != guest->attachment && j < EVENTS_PER_TURN; j++) {
+            leave(guest, now);
+            hear_event(guest, now);
+        }
         guest->credit_ns -= MESSAGE_NS;
         guest_session_input(&guest->session, info.tag, back->buffer,
                             (size_t)size, now);
     }
     return false;
+}
+
+/* Returns whether there was one. */
+static bool
+hear_event(struct guest *guest, nsec_t now)
+{
+    char reason[GUEST_SESSION_REASON_SIZE];
+    struct mchan_event event;
+
+    if (mchan_next_event(guest->channel, &event) <= 0) {
+        return false;
+    }
+    switch (event.type) {
+    case MCHAN_UP:
+        leave(guest, now);
+        guest->attachment = event.attachment;
+        guest->credit_ns -= ATTACHING_COST * MESSAGE_NS;
+        guest_session_attached(&guest->session, now);
+        break;
+    case MCHAN_PEER_LOST:
+        guest->leaving = true;
+        memcpy(guest->leaving_why, event.reason, sizeof event.reason);
+        break;
+    case MCHAN_PROTO_ERROR:
+        snprintf(reason, sizeof reason, "it broke the channel: %s",
+                 event.reason);
+        guest_session_misused(&guest->session, reason, now);
+        break;
+    case MCHAN_GAP:
+        guest_session_misused(&guest->session, "messages of its are missing",
+                              now);
+        break;
+    case MCHAN_DROPPED:
+    case MCHAN_SUSPENDING:
+    case MCHAN_RESUMED:
+        break;
+    }
+    return true;
+}
+
+static void
+leave(struct guest *guest, nsec_t now)
+{
+    if (guest->leaving) {
+        guest->leaving = false;
+        guest_session_detached(&guest->session, guest->leaving_why, now);
+    }
 }
 
 static bool
@@ -299,11 +314,12 @@ take_credit(struct guest *guest, nsec_t now)
     return guest->credit_ns >= MESSAGE_NS;
 }
 
-/* One guest's turn, and its session's, never cause more than these. */
+/* What comes of one message and the events before it, or of one event, never
+ * needs more. */
 static bool
 has_room(const struct back *back)
 {
-    return outbox_room(&back->outbox) >= 2 * GUEST_SESSION_EVENTS_MAX;
+    return outbox_room(&back->outbox) >= ROOM_MIN;
 }
 
 /* The session's port. */

@@ -14,8 +14,8 @@
 struct broker_config;
 struct limits;
 
-/* 'domains' (borrowed) are what the driver offers; only those whose CPUs are all
- * in the configuration's list may be written. */
+/* 'domains' (borrowed) are what the driver offers; only those whose CPUs are
+ * all in the configuration's list may be written. */
 int limits_create(struct limits **out, const struct broker_config *,
                   const struct pstate_domain *domains, uint32_t n_domains);
 void limits_destroy(struct limits *);

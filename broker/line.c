@@ -28,21 +28,20 @@ line_open(struct line *line, struct loop *loop, int fd, bool listens,
     if (error) {
         return error;
     }
-    error = loop_watch(loop, mchan_fd(line->channel), false, &line->ready);
-    if (error) {
+    line_want(line, true);
+    if (!line->waiting) {
         line_close(line);
+        return -ENOMEM;
     }
-    return error;
+    return 0;
 }
 
 void
 line_close(struct line *line)
 {
-    if (line->channel) {
-        loop_unwatch(line->loop, mchan_fd(line->channel));
-        mchan_close(line->channel);
-        line->channel = NULL;
-    }
+    line_want(line, false);
+    mchan_close(line->channel);
+    line->channel = NULL;
     line->ready = false;
     line->lost = true;
 }
@@ -92,10 +91,26 @@ line_recv(struct line *line, struct msg *out, char *why, size_t why_size)
 }
 
 void
+line_want(struct line *line, bool wanted)
+{
+    wanted = wanted && line->channel && !line->lost;
+    if (wanted == line->waiting) {
+        return;
+    }
+    if (wanted) {
+        line->waiting = !loop_watch(line->loop, mchan_fd(line->channel), false,
+                                    &line->ready);
+    } else {
+        loop_unwatch(line->loop, mchan_fd(line->channel));
+        line->waiting = false;
+        line->ready = false;
+    }
+}
+
+void
 line_arm(struct line *line)
 {
-    if (!line->channel || line->lost) {
-        line->ready = false;
+    if (!line->waiting) {
         return;
     }
     unsigned what = MCHAN_READABLE | (line->blocked ? MCHAN_WRITABLE : 0);
@@ -121,7 +136,7 @@ next_event(struct line *line)
     }
     if (event.type == MCHAN_PEER_LOST) {
         line->lost = true;
-        loop_unwatch(line->loop, mchan_fd(line->channel));
+        line_want(line, false);
     }
     return true;
 }

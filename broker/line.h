@@ -22,6 +22,7 @@ struct line {
     bool ready;            /* Something may have come. */
     bool lost;             /* The other end is gone, and stays so. */
     bool blocked;          /* It was full when we last sent. */
+    bool waiting;          /* The loop waits on it. */
 };
 
 /* Takes 'fd', one end of a socket pair.  One of its two processes 'listens'. */
@@ -35,6 +36,9 @@ int line_send(struct line *, const struct msg *);
 /* 1 and a message, 0 if there is none now, or -EPROTO with 'why' if what came
  * is none. */
 int line_recv(struct line *, struct msg *out, char *why, size_t why_size);
+/* Whether what comes is wanted now; it is at first.  One that isn't wakes
+ * nobody. */
+void line_want(struct line *, bool wanted);
 /* To be called before sleeping.  Afterwards 'ready' says whether to sleep. */
 void line_arm(struct line *);
 /* 'now' if there is something to do, else NSEC_NEVER. */

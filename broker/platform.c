@@ -110,13 +110,10 @@ fail:
 int
 platform_destroy(struct platform *platform)
 {
-    char why[CONFIG_WHY_SIZE];
-
     if (!platform) {
         return 0;
     }
-    int n_failed = controls_release_all(platform->controls,
-                                        platform->next_sample, why, sizeof why);
+    int n_failed = platform_release(platform, platform->next_sample);
     sampler_destroy(platform->sampler);
     controls_destroy(platform->controls);
     if (platform->power.hw == platform->pstate.hw) {
@@ -182,6 +179,14 @@ platform_deadline(const struct platform *platform)
     return platform->outbox.n
                ? nsec_min(platform->next_sample, platform->last_try + RETRY_NS)
                : platform->next_sample;
+}
+
+int
+platform_release(struct platform *platform, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    return controls_release_all(platform->controls, now, why, sizeof why);
 }
 
 void

@@ -53,6 +53,9 @@ void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
 void platform_run(struct platform *, nsec_t now);
 nsec_t platform_deadline(const struct platform *);
 
+/* Puts back all it changed so far.  Returns as platform_destroy(). */
+int platform_release(struct platform *, nsec_t now);
+
 /* Asks the guests that the configuration starts to end.  platform_run() is to
  * be called on, until platform_guests_left() is 0 or patience ends. */
 void platform_end_guests(struct platform *, nsec_t now);
