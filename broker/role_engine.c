@@ -25,6 +25,7 @@ struct engine_role {
     struct loop *loop;
     struct line parent, back, platform;
     struct journal *journal;
+    struct engine_port port;
     struct engine *engine;
     struct control *control;
     struct watched control_fd;
@@ -81,11 +82,11 @@ static int
 begin(struct engine_role *role)
 {
     static const struct loop_ops ops = {.turn = turn, .deadline = deadline};
-    const struct engine_port port = {.ctx = role,
-                                     .to_platform = to_platform,
-                                     .watch = watch,
-                                     .wall_ns = wall_ns};
 
+    role->port = (struct engine_port){.ctx = role,
+                                      .to_platform = to_platform,
+                                      .watch = watch,
+                                      .wall_ns = wall_ns};
     int error = loop_create(&role->loop, &ops, role);
     if (!error) {
         error = watched_signals(role->loop, &role->ignored_signal);
@@ -110,7 +111,7 @@ begin(struct engine_role *role)
     if (error) {
         return error;
     }
-    error = engine_create(&role->engine, role->env->config, &port,
+    error = engine_create(&role->engine, role->env->config, &role->port,
                           role->journal, role->env->clock());
     if (error) {
         log_error("can't start: %s", strerror(-error));
