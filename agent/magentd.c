@@ -58,6 +58,7 @@ static const struct option long_options[] = {
 
 static int load_settings(struct program *, int argc, char **argv, char *why,
                          size_t why_size);
+static int try_probes(struct program *, char *why, size_t why_size);
 static int run(struct program *);
 
 int
@@ -80,6 +81,9 @@ main(int argc, char **argv)
         show_probes(program.json);
         return EXIT_SUCCESS;
     case ACTION_CHECK:
+        if (!error) {
+            error = try_probes(&program, why, sizeof why);
+        }
         show_check(program.json, error, why);
         return error ? EXIT_USAGE : EXIT_SUCCESS;
     case ACTION_RUN:
@@ -205,6 +209,25 @@ load_settings(struct program *program, int argc, char **argv, char *why,
     return settings_finish(&program->settings, why, why_size);
 }
 
+/* Opens and closes each probe: that changes nothing, and shows what only the
+ * probe knows to be wrong. */
+static int
+try_probes(struct program *program, char *why, size_t why_size)
+{
+    for (uint32_t i = 0; i < program->settings.n_probes; i++) {
+        const struct settings_probe *p = &program->settings.probes[i];
+        struct probe_env env = {.options = &p->options, .proc_dirfd = -1};
+        struct probe *probe = NULL;
+        int error = p->class->open(&probe, &env, why, why_size);
+
+        if (error) {
+            return error;
+        }
+        p->class->close(probe);
+    }
+    return 0;
+}
+
 /* Running */
 
 static nsec_t
@@ -289,7 +312,9 @@ open_agent(struct program *program, char *why, size_t why_size)
     int error = mchan_open(&channel, uri, &opts);
 
     if (error) {
-        snprintf(why, why_size, "channel %s: %s", uri, strerror(-error));
+        snprintf(why, why_size,
+                 "channel %s: %s; a channel is unix:PATH or shm:PATH", uri,
+                 strerror(-error));
         return error;
     }
     program->channel_fd = mchan_fd(channel);
@@ -374,7 +399,7 @@ run(struct program *program)
     }
     agent_destroy(program->agent);
     loop_destroy(program->loop);
-    if (error == -EINVAL) {
+    if (error == -EINVAL || error == -EPROTONOSUPPORT) {
         return EXIT_USAGE;
     }
     return error ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,14 @@ struct bed {
     uint64_t n_lines, n_slow; /* Written; of these over 3 ms. */
     uint64_t n_reports, n_notices, n_requests, n_violations, n_bad;
 };
+
+static volatile sig_atomic_t stopped;
+
+static void
+on_stop(int signum)
+{
+    stopped = 1;
+}
 
 static nsec_t
 read_clock(clockid_t id)
@@ -76,8 +85,18 @@ answer(struct bed *bed, const struct msg *msg)
 static void
 on_message(struct bed *bed, const struct msg *msg)
 {
+    static const struct msg_report none;
+    /* A NOTICE begins as a REPORT does. */
+    const struct msg_report *epoch =
+        msg->type == MSG_REPORT || msg->type == MSG_NOTICE ? &msg->report
+                                                           : &none;
     struct msg reply = {0};
 
+    printf("{\"message\": \"%s\", \"epoch\": %" PRIu64
+           ", \"requests\": %" PRIu64 ", \"violations\": %" PRIu64 "}\n",
+           msg_name(msg->type), epoch->epoch, epoch->n_requests,
+           epoch->n_violations);
+    fflush(stdout);
     switch ((int)msg->type) {
     case MSG_HELLO:
         reply.type = MSG_WELCOME;
@@ -135,7 +154,7 @@ run(struct bed *bed, uint64_t rate, nsec_t length)
     nsec_t start = read_clock(CLOCK_BOOTTIME), now = start;
     struct pollfd pfd = {.fd = mchan_fd(bed->channel), .events = POLLIN};
 
-    while (now - start < length) {
+    while (!stopped && now - start < length) {
         uint64_t due =
             (uint64_t)((double)(now - start) * (double)rate / NSEC_PER_SEC);
         struct timespec wait = {.tv_nsec = STEP_NS};
@@ -164,6 +183,7 @@ main(int argc, char **argv)
         fprintf(stderr, "usage: agent_bed URI LOG LINES_PER_SECOND SECONDS\n");
         return 2;
     }
+    signal(SIGTERM, on_stop);
     prng_init(&bed.prng, 1);
     bed.log_fd = open(argv[2], O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     error =

@@ -113,7 +113,7 @@ def round_of(bed, command, check):
         if program.poll() is not None:
             raise RuntimeError("%s ended with %d" % (program.args[0],
                                                      program.returncode))
-        counts = json.loads(writer.communicate()[0])
+        counts = json.loads(writer.communicate()[0].splitlines()[-1])
         end(program)
         seen = check(work, counts)
         if seen < SEEN_MIN * LINES_PER_SECOND * bed.seconds:
