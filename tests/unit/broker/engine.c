@@ -681,6 +681,40 @@ platform_that_starts_anew_is_told_again(void **state)
     assert_int_equal(bench->last.set_pstate.pstate, 3);
 }
 
+static void
+action_lost_with_its_platform_is_sent_again_at_once(void **state)
+{
+    struct bench *bench = *state;
+
+    hold_at(bench, "3");
+    tell_notice(bench, 0);
+    run(bench);
+    uint64_t n_sent = bench->n_sent;
+    bench->now += 10 * MS;
+    tell_domain(bench, 0, 2); /* By chance just where it should be. */
+    run(bench);
+    assert_int_equal(bench->n_sent, n_sent + 1);
+    assert_int_equal(bench->last.set_pstate.pstate, 2);
+}
+
+static void
+putting_back_is_neither_raise_nor_lowering(void **state)
+{
+    struct bench *bench = *state;
+    struct msg msg = message(MSG_GUEST_LOST);
+
+    hold_at(bench, "3");
+    assert_int_equal(status_of(bench).counts->n_lowerings, 1);
+    msg.guest_lost.vm = bench->guests[0].uuid;
+    msg.guest_lost.cause = ++bench->causes;
+    tell(bench, &msg);
+    run(bench);
+    obey(bench);
+    assert_int_equal(status_of(bench).host->domains[0].pstate, 0);
+    assert_int_equal(status_of(bench).counts->n_raises, 0);
+    assert_int_equal(status_of(bench).counts->n_lowerings, 1);
+}
+
 /* What ends. */
 
 static void
@@ -879,6 +913,26 @@ failing_journal_makes_read_only_until_it_works(void **state)
 }
 
 static void
+policy_begins_afresh_after_read_only(void **state)
+{
+    struct bench *bench = *state;
+
+    hold_at(bench, "3");
+    tell_notice(bench, 0);
+    run(bench);
+    obey(bench);
+    assert_int_equal(status_of(bench).host->domains[0].pstate, 2);
+    bench->journal->failing = true;
+    epoch(bench, 0.9);
+    obey(bench);
+    bench->journal->failing = false;
+    epoch(bench, 0.9);
+    run(bench);
+    assert_int_equal(bench->last.type, MSG_SET_PSTATE);
+    assert_int_equal(bench->last.set_pstate.pstate, 3);
+}
+
+static void
 row_not_taken_makes_read_only_at_the_next_turn(void **state)
 {
     struct bench *bench = *state;
@@ -1048,6 +1102,33 @@ nothing_is_done_before_the_platform_is_ready(void **state)
     tell(bench, &ready);
     run(bench);
     assert_int_equal(bench->n_sent, 1);
+}
+
+static void
+policy_is_asked_as_soon_as_the_platform_is_ready(void **state)
+{
+    struct bench *bench = *state;
+    struct engine *engine = NULL;
+    char why[160];
+
+    engine_destroy(bench->engine);
+    bench->config.policy = policy_find("none");
+    options_init(&bench->config.policy_options, bench->config.policy->options);
+    options_set(&bench->config.policy_options, "pin_fastest", "true", why,
+                sizeof why);
+    assert_int_equal(engine_create(&engine, &bench->config, &bench->port,
+                                   bench->journal, bench->now),
+                     0);
+    bench->engine = engine;
+    run(bench);
+    bench->now += 10 * MS;
+    tell_domain(bench, 0, 3);
+    tell_found(bench, 0, VM_RUNNING);
+    struct msg ready = message(MSG_READY);
+    tell(bench, &ready);
+    run(bench); /* Not only at the next epoch's end. */
+    assert_int_equal(bench->n_sent, 1);
+    assert_int_equal(bench->last.set_pstate.pstate, 0);
 }
 
 static void
@@ -1398,6 +1479,8 @@ main(void)
         TEST(late_and_strange_outcomes_change_nothing),
         TEST(read_back_beyond_the_table_is_a_failure),
         TEST(platform_that_starts_anew_is_told_again),
+        TEST(action_lost_with_its_platform_is_sent_again_at_once),
+        TEST(putting_back_is_neither_raise_nor_lowering),
         TEST(lost_agent_releases_at_once),
         TEST(gone_vm_releases_and_stays_in_the_table_if_configured),
         TEST(wishes_expire_when_nothing_renews_them),
@@ -1407,6 +1490,7 @@ main(void)
         TEST(counts_begin_anew_with_a_policy),
         TEST(time_in_each_pstate_adds_up),
         TEST(failing_journal_makes_read_only_until_it_works),
+        TEST(policy_begins_afresh_after_read_only),
         TEST(row_not_taken_makes_read_only_at_the_next_turn),
         TEST(unknown_vm_is_refused_and_said),
         TEST(unknown_vms_do_not_flood_the_journal),
@@ -1415,6 +1499,7 @@ main(void)
         TEST(senseless_domain_is_left_alone),
         TEST(message_not_for_the_engine_is_said),
         TEST(nothing_is_done_before_the_platform_is_ready),
+        TEST(policy_is_asked_as_soon_as_the_platform_is_ready),
         TEST(without_policy_and_cpus_it_observes),
         TEST(vm_operation_is_journalled_then_sent),
         TEST(vm_operation_without_a_journal_is_refused),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Basic: each rule of the paper, its limits, ties, and what must not happen. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/cbor.h"
 #include "model/cause.h"
 #include "policy/policy.h"
 
@@ -506,6 +508,48 @@ tie_of_both_at_the_slowest_stays(void **state)
     assert_int_equal(said(world, 0), 4);
 }
 
+/* On the way to another host. */
+
+static int
+load(struct world *world, uint64_t wants, uint64_t pstate, size_t n)
+{
+    uint8_t bytes[64];
+    struct cbor_out out;
+    struct cbor_in in;
+
+    cbor_out_init(&out, bytes, sizeof bytes);
+    cbor_put_array(&out, n);
+    cbor_put_u64(&out, wants);
+    cbor_put_u64(&out, pstate);
+    cbor_in_init(&in, bytes, out.used);
+    return world->policy->load_vm(vm_of(world, 0)->policy_state, &in);
+}
+
+static void
+vm_that_moved_goes_on_where_it_was(void **state)
+{
+    struct world *world = *state;
+
+    assert_int_equal(load(world, 1, 3, 2), 0);
+    notice(world, 0);
+    turn(world, false);
+    assert_int_equal(said(world, 0), 2);
+    assert_string_equal(wish_of(world, 0)->reason.rule, "basic/raise");
+}
+
+static void
+saved_state_out_of_range_is_refused(void **state)
+{
+    struct world *world = *state;
+
+    assert_int_equal(load(world, 1, PSTATES_MAX, 2), -EPROTO);
+    assert_int_equal(load(world, 2, 3, 2), -EPROTO);
+    assert_int_equal(load(world, 1, 3, 1), -EPROTO);
+    assert_int_equal(load(world, 1, UINT64_C(1) << 32, 2), -EPROTO);
+    turn(world, true);
+    assert_int_equal(said(world, 0), 0); /* As if nothing had come. */
+}
+
 /* None. */
 
 static void
@@ -567,6 +611,8 @@ main(void)
         TEST(tie_of_both_changes_nothing),
         TEST(tie_of_both_at_the_fastest_lowers),
         TEST(tie_of_both_at_the_slowest_stays),
+        TEST(vm_that_moved_goes_on_where_it_was),
+        TEST(saved_state_out_of_range_is_refused),
         TEST(none_wishes_nothing),
         TEST(none_pins_running_vms_if_told_so),
     };
