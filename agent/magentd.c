@@ -323,7 +323,6 @@ open_agent(struct program *program, char *why, size_t why_size)
         snprintf(why, why_size, "no memory");
         return error;
     }
-    log_info("measures for the broker at %s", uri);
     return 0;
 }
 
@@ -346,6 +345,8 @@ open_probes(struct program *program, char *why, size_t why_size)
             return error;
         }
     }
+    log_info("measures for the broker at %s",
+             option_text(&program->settings.values, "channel"));
     return 0;
 }
 

@@ -33,6 +33,8 @@ follow_init(struct follow *f, const char *path)
     memset(f, 0, offsetof(struct follow, buffer));
     f->path = path;
     f->fd = -1;
+    enter(f); /* If there is no file yet, looks will find it. */
+    f->started = true;
 }
 
 void
@@ -138,11 +140,8 @@ static int
 enter(struct follow *f)
 {
     struct stat st;
-    bool existed = f->existed;
-    int fd;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-    f->existed = true;
-    fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return -errno;
     }
@@ -163,7 +162,7 @@ enter(struct follow *f)
     f->skipping = f->headless = f->replaced = false;
     f->n_quiet = f->n_leaving = 0;
     f->n_files++;
-    if (!existed) {
+    if (!f->started) {
         start_at_end(f, (uint64_t)st.st_size);
     }
     return 0;

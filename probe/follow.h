@@ -30,7 +30,7 @@ struct follow {
     dev_t dev;
     ino_t ino;
     uint64_t offset; /* Bytes of the file read so far. */
-    bool existed;    /* There was a file already, or we looked once. */
+    bool started;    /* A file found from now on is new to us. */
     bool skipping;   /* Within a line that is not wanted: too long, */
     bool headless;   /* or begun before we came. */
     bool replaced;   /* The path names another file by now. */
@@ -47,7 +47,7 @@ struct follow {
 typedef void follow_line_fn(void *ctx, const char *line, size_t size,
                             uint64_t offset);
 
-/* A file that is there already is followed from its end (the rest of a line
+/* Starts: a file that is there now is followed from its end (the rest of a line
  * that is just being written is left out), one that appears later from its
  * beginning. */
 void follow_init(struct follow *, const char *path);
