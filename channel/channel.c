@@ -203,6 +203,8 @@ try_connect(struct mchan *channel, nsec_t now)
         mgmtback_give_up(&channel->back);
         mgmtfront_give_up(&channel->front);
         channel->deadline = NSEC_NEVER;
+    } else if (result == -EPROTO) {
+        violated(channel, now, "the memory handed over is not as agreed");
     } else if (result < 0) {
         channel->deadline = NSEC_NEVER;
         failed(channel, now);

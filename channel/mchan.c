@@ -334,12 +334,12 @@ mchan_arm(struct mchan *channel, unsigned what)
     if (holds(channel, what)) {
         return 1;
     }
-    if (session->state != SESSION_UP || channel->link.streams) {
+    if (session->state == SESSION_APART || channel->link.streams) {
         return 0;
     }
     /* Rings: what came before the wish was stored is found by looking again. */
-    link_arm(&channel->link,
-             what & MCHAN_WRITABLE ? session->message_max_agreed : 0);
+    bool writable = what & MCHAN_WRITABLE && session->state == SESSION_UP;
+    link_arm(&channel->link, writable ? session->message_max_agreed : 0);
     channel_turn(channel);
     return holds(channel, what);
 }

@@ -60,7 +60,8 @@ struct transport_class {
     /* Tries to have a link where none stands: goes on with an attempt under
      * way, or starts one, or accepts a peer.  Never blocks.  Returns 1 when a
      * link stands, 0 when it may later (an event tells), -ENOTCONN when it
-     * never will again, another -Exxx when this attempt failed. */
+     * never will again, -EPROTO when the peer offered what it must not,
+     * another -Exxx when this attempt failed. */
     int (*connect)(struct transport *);
 
     /* Ends the link or the attempt, so that connect() may start anew.  Memory
