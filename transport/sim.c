@@ -444,11 +444,11 @@ sim_recv(struct transport *transport, void *data, size_t size)
     if (!self->linked) {
         return -ENOTCONN;
     }
-    if (self->place->stalled) {
-        return -EAGAIN;
-    }
-    n = lane_read(lane, data, size, self->network->now);
-    if (n == 0 && (lane->n > 0 || lane->closed > self->network->now)) {
+    n = self->place->stalled ? 0
+                             : lane_read(lane, data, size, self->network->now);
+    if (n == 0 && (self->place->stalled || lane->n > 0 ||
+                   lane->closed > self->network->now)) {
+        transport->ready &= ~TRANSPORT_LINK;
         return -EAGAIN;
     }
     return n;
