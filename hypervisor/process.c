@@ -19,15 +19,12 @@
  * by the platform process. */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,13 +32,12 @@
 #include "base/text.h"
 #include "hypervisor/guestinit.h"
 #include "hypervisor/hypervisor.h"
+#include "hypervisor/pidfile.h"
 #include "hypervisor/proctree.h"
 
 #define END_GRACE (2 * NSEC_PER_SEC)
 #define ROUNDS_MAX 8 /* Of stopping or killing in one call. */
 #define PIN_EVERY 8  /* Scans between looks at all processes' CPUs. */
-#define ANCESTORS_MAX 64
-#define PID_FILE_SLACK 2 /* Seconds by which clocks may be read apart. */
 #define BOOT_ID_SIZE 64
 
 struct guest {
@@ -188,7 +184,11 @@ process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
         return start(hv, guest, why, why_size);
     }
     if (!guest->there) {
-        snprintf(why, why_size, "guest %s is not running", guest->conf->name);
+        snprintf(why, why_size, "guest %s is not running%s", guest->conf->name,
+                 guest->conf->pid_file
+                     ? "; its pid file names no process that began before the "
+                       "file was written"
+                     : "");
         return -ENOENT;
     }
     switch (op) {
@@ -242,111 +242,6 @@ own_path(const struct guest *guest, char out[GUESTINIT_PATH_SIZE])
     snprintf(out, GUESTINIT_PATH_SIZE, "%.64s.pid", guest->conf->name);
 }
 
-/* Reads what our init wrote.  False if it is not there, or of another run of
- * the kernel. */
-static bool
-read_own_file(struct hypervisor *hv, struct guest *guest,
-              struct process_id *out)
-{
-    char path[GUESTINIT_PATH_SIZE], text[256], *rest = text;
-    uint64_t pid, started;
-
-    own_path(guest, path);
-    if (sysfs_read(hv->state_dirfd, path, text, sizeof text) <= 0) {
-        return false;
-    }
-    char *pid_word = strsep(&rest, " ");
-    char *start_word = strsep(&rest, " ");
-    if (!start_word || !rest || strcmp(rest, hv->boot_id) ||
-        text_to_u64(pid_word, &pid) || text_to_u64(start_word, &started) ||
-        pid <= 1 || pid > INT_MAX) {
-        return false;
-    }
-    *out = (struct process_id){.pid = (pid_t)pid, .start = started};
-    return true;
-}
-
-/* Whether a process is this one, or one that this one descends from. */
-static bool
-is_ancestor(struct hypervisor *hv, pid_t pid)
-{
-    char text[1024];
-    uint64_t own;
-
-    if (sysfs_read(hv->proc_dirfd, "self/stat", text, sizeof text) <= 0) {
-        return true;
-    }
-    text[strcspn(text, " ")] = '\0';
-    pid_t at = text_to_u64(text, &own) || own > INT_MAX ? pid : (pid_t)own;
-    for (int i = 0; i < ANCESTORS_MAX && at > 0; i++) {
-        struct process p;
-
-        if (at == pid) {
-            return true;
-        }
-        at = process_read(hv->proc_dirfd, at, &p) ? 0 : p.parent;
-    }
-    return false;
-}
-
-/* When the kernel started, on the wall's clock; 0 if it doesn't say. */
-static int64_t
-boot_seconds(struct hypervisor *hv)
-{
-    static const char key[] = "btime ";
-    char text[65536];
-    uint64_t seconds;
-
-    if (sysfs_read(hv->proc_dirfd, "stat", text, sizeof text) <= 0) {
-        return 0;
-    }
-    char *at = strstr(text, key);
-    if (!at) {
-        return 0;
-    }
-    at += strlen(key);
-    at[strcspn(at, "\n")] = '\0';
-    return text_to_u64(at, &seconds) ? 0 : (int64_t)seconds;
-}
-
-/* Reads a pid file that somebody else wrote, which has a number and nothing to
- * tell whose it was.  A process that started after the file was written is not
- * the one that was meant, and none of our own ancestors ever is. */
-static bool
-read_foreign_file(struct hypervisor *hv, struct guest *guest,
-                  struct process_id *out)
-{
-    struct process p;
-    struct stat st;
-    char text[32];
-    uint64_t pid;
-
-    int fd = openat(hv->state_dirfd, guest->conf->pid_file,
-                    O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return false;
-    }
-    ssize_t got = fstat(fd, &st) ? -1 : read(fd, text, sizeof text - 1);
-    close(fd);
-    if (got <= 0) {
-        return false;
-    }
-    text[got] = '\0';
-    text[strcspn(text, " \n")] = '\0';
-    if (text_to_u64(text, &pid) || pid <= 1 || pid > INT_MAX ||
-        process_read(hv->proc_dirfd, (pid_t)pid, &p) || p.state == 'Z' ||
-        is_ancestor(hv, (pid_t)pid)) {
-        return false;
-    }
-    int64_t started =
-        boot_seconds(hv) + (int64_t)p.id.start / (int64_t)sysconf(_SC_CLK_TCK);
-    if (started > st.st_mtime + PID_FILE_SLACK) {
-        return false;
-    }
-    *out = p.id;
-    return true;
-}
-
 /* Takes a guest whose first process is known. */
 static void
 adopt(struct hypervisor *hv, struct guest *guest, const struct process_id *root,
@@ -398,12 +293,16 @@ see_whether_frozen(struct guest *guest)
 static void
 find_running(struct hypervisor *hv, struct guest *guest)
 {
+    const char *foreign = guest->conf->pid_file;
+    char path[GUESTINIT_PATH_SIZE];
     struct process_id root;
-    bool ours =
-        read_own_file(hv, guest, &root) && process_lives(hv->proc_dirfd, &root);
 
+    own_path(guest, path);
+    bool ours = !pidfile_read_own(hv->proc_dirfd, hv->state_dirfd, path,
+                                  hv->boot_id, &root);
     if (!ours &&
-        (!guest->conf->pid_file || !read_foreign_file(hv, guest, &root))) {
+        (!foreign || pidfile_read_foreign(hv->proc_dirfd, hv->state_dirfd,
+                                          foreign, &root))) {
         return;
     }
     adopt(hv, guest, &root, ours);
