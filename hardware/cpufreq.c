@@ -174,9 +174,12 @@ cpufreq_set(struct hardware *hw, uint32_t domain, uint32_t pstate)
         return domain_write_u64(hw, domain, "scaling_max_freq", khz);
     }
 
-    int error =
-        domain_read(hw, domain, "scaling_governor", governor, sizeof governor);
-    if (!error && strcmp(governor, "userspace")) {
+    if (domain_read(hw, domain, "scaling_governor", governor,
+                    sizeof governor)) {
+        return -EIO;
+    }
+    int error = 0;
+    if (strcmp(governor, "userspace")) {
         error = domain_write(hw, domain, "scaling_governor", "userspace");
     }
     return error ? error
