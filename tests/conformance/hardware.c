@@ -126,7 +126,8 @@ finish(struct fixture *f)
 static void
 class_is_complete(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         assert_true(text_is_name(class->name));
         assert_true(class->summary && class->summary[0]);
         assert_non_null(class->open);
@@ -150,7 +151,8 @@ class_is_complete(void **state)
 static void
 options_explain_themselves(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct option_values values;
 
         options_init(&values, class->options); /* Asserts the defaults. */
@@ -165,7 +167,8 @@ options_explain_themselves(void **state)
 static void
 closing_nothing_is_nothing(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         class->close(NULL);
     }
 }
@@ -173,7 +176,8 @@ closing_nothing_is_nothing(void **state)
 static void
 absent_hardware_is_told_with_a_why(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class, false);
@@ -191,7 +195,8 @@ absent_hardware_is_told_with_a_why(void **state)
 static void
 opens_and_closes_again_and_again(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class, true);
@@ -206,15 +211,16 @@ opens_and_closes_again_and_again(void **state)
 static void
 two_stand_side_by_side(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
         struct hardware *second = NULL;
         uint32_t now;
 
         prepare(&f, class, true);
         if (opens(&f)) {
-            assert_int_equal(
-                class->open(&second, &f.env, f.why, sizeof f.why), 0);
+            assert_int_equal(class->open(&second, &f.env, f.why, sizeof f.why),
+                             0);
             class->close(f.hw);
             f.hw = NULL;
             if (class->pstate) {
@@ -229,7 +235,8 @@ two_stand_side_by_side(void **state)
 static void
 opening_changes_nothing(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
         char path[128];
         uint32_t now;
@@ -250,7 +257,8 @@ opening_changes_nothing(void **state)
 static void
 domains_are_well_formed(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         const struct pstate_domain *domains;
         struct fixture f;
 
@@ -274,7 +282,8 @@ domains_are_well_formed(void **state)
 static void
 what_is_set_is_read_back(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         const struct pstate_domain *domains;
         struct fixture f;
 
@@ -295,7 +304,8 @@ what_is_set_is_read_back(void **state)
 static void
 what_was_found_is_put_back_by_another(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         char saved[HARDWARE_SAVED_SIZE];
         struct fixture f;
         uint32_t now;
@@ -320,11 +330,20 @@ static void
 garbage_is_not_restored(void **state)
 {
     static const char *const garbage[] = {
-        "", " ", "x", "pstate=", "pstate=-1", "pstate=99", "pstate=1 ",
-        "pstate=18446744073709551617", "governor=powersave", "%s%n",
+        "",
+        " ",
+        "x",
+        "pstate=",
+        "pstate=-1",
+        "pstate=99",
+        "pstate=1 ",
+        "pstate=18446744073709551617",
+        "governor=powersave",
+        "%s%n",
     };
 
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
         uint32_t now;
 
@@ -346,7 +365,8 @@ garbage_is_not_restored(void **state)
 static void
 out_of_range_is_refused(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         const struct pstate_domain *domains;
         char saved[HARDWARE_SAVED_SIZE];
         struct fixture f;
@@ -374,7 +394,8 @@ out_of_range_is_refused(void **state)
 static void
 power_has_quality_source_and_time(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct cpu_load load = {.busy = 0.5};
         struct power_reading r = {.power_mw = 77};
         struct fixture f;
@@ -402,7 +423,8 @@ power_has_quality_source_and_time(void **state)
 static void
 stolen_time_is_known_of_own_cpus_only(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
         uint64_t ns = 77;
 

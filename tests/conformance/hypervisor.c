@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rules that every hypervisor driver obeys, with one guest "a" that it can start
- * and one "b" that it can't. */
+/* Rules that every hypervisor driver obeys, with one guest "a" that it can
+ * start and one "b" that it can't. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,8 +50,8 @@ prepare(struct fixture *f, const struct hypervisor_class *class)
     f->proc_dirfd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     options_init(&f->options, class->options);
     for (int i = 0; i < 2; i++) {
-        f->guests[i] = (struct hypervisor_guest){
-            .uuid = {{(uint8_t)(i + 1)}}, .n_vcpus = 1};
+        f->guests[i] = (struct hypervisor_guest){.uuid = {{(uint8_t)(i + 1)}},
+                                                 .n_vcpus = 1};
         f->guests[i].name[0] = (char)('a' + i);
     }
     f->guests[0].command = "while :; do sleep 0.05; done";
@@ -116,7 +116,8 @@ refused(int error, int wanted, const struct fixture *f)
 static void
 class_is_complete(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         assert_true(text_is_name(class->name));
         assert_true(class->summary && class->summary[0]);
         assert_non_null(class->open);
@@ -131,7 +132,8 @@ class_is_complete(void **state)
 static void
 options_explain_themselves(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct option_values values;
 
         options_init(&values, class->options);
@@ -154,7 +156,8 @@ operations_have_names(void **state)
 static void
 closing_nothing_is_nothing(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         class->close(NULL);
     }
 }
@@ -162,7 +165,8 @@ closing_nothing_is_nothing(void **state)
 static void
 opening_starts_nothing(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -174,7 +178,8 @@ opening_starts_nothing(void **state)
 static void
 no_guests_are_fine(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -191,7 +196,8 @@ no_guests_are_fine(void **state)
 static void
 two_stand_side_by_side(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct hypervisor *second = NULL;
         struct fixture f;
 
@@ -206,7 +212,8 @@ two_stand_side_by_side(void **state)
 static void
 guest_goes_through_its_life(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -230,7 +237,8 @@ guest_goes_through_its_life(void **state)
 static void
 what_is_so_already_is_refused_with_a_why(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -248,7 +256,8 @@ what_is_so_already_is_refused_with_a_why(void **state)
 static void
 guest_that_is_not_there_is_refused_with_a_why(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -264,7 +273,8 @@ unknown_guest_is_refused_with_a_why(void **state)
 {
     static const struct uuid stranger = {{99}};
 
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -281,7 +291,8 @@ unknown_guest_is_refused_with_a_why(void **state)
 static void
 guest_without_a_command_is_not_started(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);
@@ -294,7 +305,8 @@ guest_without_a_command_is_not_started(void **state)
 static void
 sample_keeps_to_its_room(void **state)
 {
-    FOR_EACH_CLASS (class) {
+    FOR_EACH_CLASS(class)
+    {
         struct fixture f;
 
         prepare(&f, class);

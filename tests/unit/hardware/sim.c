@@ -32,8 +32,7 @@ driver(void)
 static void
 must_open(struct fixture *f)
 {
-    assert_int_equal(driver()->open(&f->hw, &f->env, f->why, sizeof f->why),
-                     0);
+    assert_int_equal(driver()->open(&f->hw, &f->env, f->why, sizeof f->why), 0);
 }
 
 static int
@@ -245,8 +244,8 @@ sets_are_counted_refused_ones_too(void **state)
 static void
 senseless_domains_are_refused(void **state)
 {
-    struct pstate_domain good = {
-        .n_cpus = 1, .table = {.n = 2, .freq_khz = {2, 1}}};
+    struct pstate_domain good = {.n_cpus = 1,
+                                 .table = {.n = 2, .freq_khz = {2, 1}}};
     struct pstate_domain bad[5];
     struct hardware_sim *sim = NULL;
 

@@ -245,7 +245,8 @@ ended_childs_time_counts_once(void **state)
     assert_int_equal(proctree_busy_ns(f->tree), 130 * MS);
 }
 
-/* The parent was looked at before it had waited, the child after it was gone. */
+/* The parent was looked at before it had waited, the child after it was gone.
+ */
 static void
 time_inherited_a_look_later_counts_once(void **state)
 {
@@ -290,10 +291,8 @@ time_never_falls(void **state)
 {
     struct fixture *f = *state;
 
-    put(f, (struct made){.pid = 10,
-                         .parent = 1,
-                         .child_ticks = 50,
-                         .run_ns = 100 * MS});
+    put(f, (struct made){
+               .pid = 10, .parent = 1, .child_ticks = 50, .run_ns = 100 * MS});
     begin(f, 10);
     proctree_scan(f->tree);
     uint64_t before = proctree_busy_ns(f->tree);
@@ -311,8 +310,8 @@ ended_threads_are_in_the_ticks(void **state)
 {
     struct fixture *f = *state;
 
-    put(f, (struct made){
-               .pid = 10, .parent = 1, .ticks = 30, .run_ns = 100 * MS});
+    put(f,
+        (struct made){.pid = 10, .parent = 1, .ticks = 30, .run_ns = 100 * MS});
     begin(f, 10);
     proctree_scan(f->tree);
     assert_int_equal(proctree_busy_ns(f->tree), 30 * TICK);

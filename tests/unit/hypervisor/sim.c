@@ -228,8 +228,7 @@ senseless_vms_are_refused(void **state)
 
     assert_int_equal(hypervisor_sim_add(f->sim, &a, "web", 0, cpus), -EINVAL);
     assert_int_equal(
-        hypervisor_sim_add(f->sim, &a, "web", VM_VCPUS_MAX + 1, cpus),
-        -EINVAL);
+        hypervisor_sim_add(f->sim, &a, "web", VM_VCPUS_MAX + 1, cpus), -EINVAL);
     assert_int_equal(hypervisor_sim_add(f->sim, &a, "web", 1, cpus), 0);
     assert_int_equal(hypervisor_sim_add(f->sim, &a, "web", 1, cpus), -EEXIST);
     for (int i = 1; i < HYPERVISOR_SIM_VMS_MAX; i++) {
