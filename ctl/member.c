@@ -48,9 +48,11 @@ power_text(const json_t *power, char *out, size_t size)
         return;
     }
     duration_text(member_number(power, "age_s"), age, sizeof age);
-    snprintf(out, size, "%.1f W (%s by %s, %s ago)",
-             member_number(power, "power_w"), quality,
-             member_text(power, "source"), age);
+    const char *source = member_text(power, "source");
+    bool same = !strcmp(source, quality);
+    snprintf(out, size, "%.1f W (%s%s%s, %s ago)",
+             member_number(power, "power_w"), quality, same ? "" : " by ",
+             same ? "" : source, age);
 }
 
 void
