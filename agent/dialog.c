@@ -392,6 +392,25 @@ doubt(struct dialog *d, const char *what, const char *why)
 }
 
 static void
+on_beat_reply(struct dialog *d, const struct msg_beat_reply *reply, nsec_t now)
+{
+    uint64_t error_ns;
+    int64_t offset_ns;
+
+    beats_offset(&d->beats, &offset_ns, &error_ns);
+    if (!beats_answer(&d->beats, reply->number, reply->origin_ns,
+                      reply->receive_ns, reply->transmit_ns,
+                      d->env->now(d->env->ctx))) {
+        doubt(d, "BEAT_REPLY answers no beat of ours", "");
+        return;
+    }
+    d->told_silent = false;
+    if (error_ns == BEATS_ERROR_UNKNOWN) {
+        d->beat_at = now; /* The broker is to know at once what we do now. */
+    }
+}
+
+static void
 on_message(struct dialog *d, const struct msg *msg, nsec_t now)
 {
     switch ((int)msg->type) {
@@ -409,14 +428,7 @@ on_message(struct dialog *d, const struct msg *msg, nsec_t now)
         back_off(d, now);
         break;
     case MSG_BEAT_REPLY:
-        if (beats_answer(&d->beats, msg->beat_reply.number,
-                         msg->beat_reply.origin_ns, msg->beat_reply.receive_ns,
-                         msg->beat_reply.transmit_ns,
-                         d->env->now(d->env->ctx))) {
-            d->told_silent = false;
-        } else {
-            doubt(d, "BEAT_REPLY answers no beat of ours", "");
-        }
+        on_beat_reply(d, &msg->beat_reply, now);
         break;
     default:
         doubt(d, msg_name(msg->type), " is not for agents");
