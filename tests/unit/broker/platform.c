@@ -1,0 +1,966 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform core on made-up hardware and VMs: what it tells, what it writes,
+ * and that it always finds the way back. */
+#include "broker/platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/sysfs.h"
+#include "hardware/hardware.h"
+#include "hardware/sim.h"
+#include "hypervisor/sim.h"
+
+#define SECOND NSEC_PER_SEC
+#define KEPT_MAX 4096
+
+static const char config_text[] =
+    "host_id = \"h\";\n"
+    "cpus = [0, 1, 2];\n"
+    "hypervisor = { driver = \"sim\"; };\n"
+    "pstate = { driver = \"sim\"; };\n"
+    "power = { driver = \"sim\"; };\n"
+    "guests = ( { name = \"web1\"; vcpus = [0]; channel = \"sim:1\"; },\n"
+    "           { name = \"web2\"; vcpus = [1, 2]; channel = \"sim:2\"; },\n"
+    "           { name = \"own\"; vcpus = [2]; channel = \"sim:3\";\n"
+    "             command = \"true\"; } );\n"
+    "sample_ms = 250;\n"
+    "limits = { pstate_max = 3; writes_per_second = 20; };\n";
+
+/* The world; it outlives the broker. */
+static struct hardware_sim *hardware;
+static struct hypervisor_sim *hypervisor;
+static char dir[64];
+static int saved_dirfd;
+
+static struct broker_config config;
+static struct platform_env env;
+static struct platform *platform;
+static struct msg told[KEPT_MAX];
+static int n_told, engine_error;
+static char why[CONFIG_WHY_SIZE];
+static nsec_t now;
+
+static int
+to_engine(void *ctx, const struct msg *msg)
+{
+    if (!engine_error && n_told < KEPT_MAX) {
+        told[n_told++] = *msg;
+    }
+    return engine_error;
+}
+
+static int
+setup(void **state)
+{
+    struct pstate_domain domains[2] = {
+        {.id = 0,
+         .n_cpus = 1,
+         .cpus = {0},
+         .table = {.n = 5, .freq_khz = {2400, 2200, 2000, 1800, 1000}},
+         .emulated = true},
+        {.id = 1,
+         .n_cpus = 2,
+         .cpus = {1, 2},
+         .table = {.n = 5, .freq_khz = {2400, 2200, 2000, 1800, 1000}},
+         .emulated = true},
+    };
+
+    (void)state;
+    assert_int_equal(config_parse(&config, config_text, "t", why, sizeof why),
+                     0);
+    assert_int_equal(hardware_sim_create(&hardware, domains, 2), 0);
+    hardware_sim_set_power(hardware, QUALITY_MEASURED, 50000);
+    assert_int_equal(hypervisor_sim_create(&hypervisor), 0);
+    for (int i = 0; i < 2; i++) {
+        const struct guest_config *guest = &config.guests[i];
+
+        assert_int_equal(hypervisor_sim_add(hypervisor, &guest->uuid,
+                                            guest->name, guest->n_vcpus,
+                                            guest->vcpu_cpu),
+                         0);
+    }
+    strcpy(dir, "/tmp/mbroker-platform-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    saved_dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(saved_dirfd >= 0);
+    env = (struct platform_env){.sys_dirfd = -1,
+                                .proc_dirfd = -1,
+                                .data_dirfd = -1,
+                                .state_dirfd = -1,
+                                .saved_dirfd = saved_dirfd,
+                                .hardware_sim = hardware,
+                                .hypervisor_sim = hypervisor,
+                                .to_engine = to_engine};
+    platform = NULL;
+    n_told = engine_error = 0;
+    now = 1000 * SECOND;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    char command[128];
+
+    (void)state;
+    platform_destroy(platform);
+    hardware_sim_destroy(hardware);
+    hypervisor_sim_destroy(hypervisor);
+    config_fini(&config);
+    close(saved_dirfd);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    return system(command);
+}
+
+static void
+start(void)
+{
+    assert_int_equal(
+        platform_create(&platform, &config, &env, now, why, sizeof why), 0);
+    platform_run(platform, now);
+}
+
+static void
+pass(nsec_t time)
+{
+    nsec_t end = now + time;
+
+    while (now < end) {
+        nsec_t next = nsec_min(platform_deadline(platform), end);
+
+        now = next > now ? next : now + 1;
+        platform_run(platform, now);
+    }
+}
+
+/* The n-th message of a type, from the first (0) or the last (-1). */
+static const struct msg *
+find(enum msg_type type, int nth)
+{
+    if (nth < 0) {
+        for (int i = n_told - 1; i >= 0; i--) {
+            if (told[i].type == type) {
+                return &told[i];
+            }
+        }
+        return NULL;
+    }
+    for (int i = 0; i < n_told; i++) {
+        if (told[i].type == type && nth-- == 0) {
+            return &told[i];
+        }
+    }
+    return NULL;
+}
+
+static int
+count(enum msg_type type)
+{
+    int n = 0;
+
+    for (int i = 0; i < n_told; i++) {
+        n += told[i].type == type;
+    }
+    return n;
+}
+
+static const struct msg_outcome *
+set(uint32_t domain, uint32_t pstate)
+{
+    static uint64_t command = 100;
+    struct msg msg = {.type = MSG_SET_PSTATE,
+                      .set_pstate = {.command = ++command,
+                                     .cause = 7,
+                                     .domain = domain,
+                                     .pstate = pstate,
+                                     .decided_ns = now}};
+
+    platform_on_msg(platform, &msg, now);
+    const struct msg *outcome = find(MSG_OUTCOME, -1);
+    assert_non_null(outcome);
+    assert_int_equal(outcome->outcome.command, command);
+    assert_int_equal(outcome->outcome.cause, 7);
+    return &outcome->outcome;
+}
+
+static const struct msg_outcome *
+release(uint32_t domain)
+{
+    struct msg msg = {.type = MSG_RELEASE,
+                      .release = {.command = 55, .cause = 8, .domain = domain}};
+
+    platform_on_msg(platform, &msg, now);
+    const struct msg *outcome = find(MSG_OUTCOME, -1);
+    assert_int_equal(outcome->outcome.command, 55);
+    return &outcome->outcome;
+}
+
+static const struct msg_outcome *
+control(const struct uuid *vm, enum vm_op op)
+{
+    struct msg msg = {
+        .type = MSG_VM_CONTROL,
+        .vm_control = {.command = 66, .cause = 9, .vm = *vm, .op = op}};
+
+    platform_on_msg(platform, &msg, now);
+    const struct msg *outcome = find(MSG_OUTCOME, -1);
+    assert_int_equal(outcome->outcome.command, 66);
+    return &outcome->outcome;
+}
+
+static bool
+is_saved(const char *file)
+{
+    return !faccessat(saved_dirfd, file, F_OK, 0);
+}
+
+/* Start. */
+
+static void
+tells_domains_and_vms_then_ready(void **state)
+{
+    start();
+    const struct msg *domain = find(MSG_DOMAIN, 1);
+    assert_int_equal(count(MSG_DOMAIN), 2);
+    assert_int_equal(domain->domain.domain, 1);
+    assert_string_equal(domain->domain.driver, "sim");
+    assert_int_equal(domain->domain.n_cpus, 2);
+    assert_int_equal(domain->domain.cpus[1], 2);
+    assert_int_equal(domain->domain.n_freqs_khz, 5);
+    assert_int_equal(domain->domain.freqs_khz[4], 1000);
+    assert_int_equal(domain->domain.pstate, 0);
+    assert_int_equal(domain->domain.emulated, 1);
+
+    const struct msg *vm = find(MSG_VM_FOUND, 1);
+    assert_int_equal(count(MSG_VM_FOUND), 2);
+    assert_true(uuid_equal(&vm->vm_found.vm, &config.guests[1].uuid));
+    assert_string_equal(vm->vm_found.name, "web2");
+    assert_string_equal(vm->vm_found.hypervisor, "sim");
+    assert_int_equal(vm->vm_found.n_vcpu_cpus, 2);
+    assert_int_equal(vm->vm_found.vcpu_cpus[1], 2);
+    assert_int_equal(vm->vm_found.state, VM_RUNNING);
+
+    assert_int_equal(count(MSG_READY), 1);
+    assert_int_equal(count(MSG_TROUBLE), 0);
+    assert_ptr_equal(find(MSG_READY, 0), &told[n_told - 1]);
+}
+
+static void
+all_it_tells_can_be_sent(void **state)
+{
+    uint8_t data[MSG_SIZE_MAX];
+
+    start();
+    hardware_sim_set_power(hardware, QUALITY_MODELLED, 123456);
+    set(0, 1);
+    set(0, 9);
+    hypervisor_sim_fail(hypervisor, -EIO);
+    pass(SECOND);
+    for (int i = 0; i < n_told; i++) {
+        if (msg_encode(&told[i], MSG_VERSION_MAX, data, sizeof data, why,
+                       sizeof why) < 0) {
+            fail_msg("%s: %s", msg_name(told[i].type), why);
+        }
+    }
+}
+
+static void
+starts_only_guests_that_have_a_command_and_do_not_run(void **state)
+{
+    start();
+    assert_int_equal(count(MSG_VM_FOUND), 2);
+    assert_int_equal(count(MSG_TROUBLE), 0);
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_FOUND), 3);
+    assert_string_equal(find(MSG_VM_FOUND, 2)->vm_found.name, "own");
+}
+
+static void
+a_guest_found_running_is_not_started_again(void **state)
+{
+    const struct guest_config *own = &config.guests[2];
+
+    assert_int_equal(
+        hypervisor_sim_add(hypervisor, &own->uuid, own->name, 1, own->vcpu_cpu),
+        0);
+    start();
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_FOUND), 3);
+    assert_int_equal(count(MSG_TROUBLE), 0);
+}
+
+static void
+a_message_is_kept_while_the_engine_takes_none(void **state)
+{
+    engine_error = -EAGAIN;
+    start();
+    pass(SECOND);
+    assert_int_equal(n_told, 0);
+    engine_error = 0;
+    pass(NSEC_PER_MSEC);
+    assert_int_equal(count(MSG_DOMAIN), 2);
+    assert_int_equal(count(MSG_READY), 1);
+    assert_int_equal(told[0].type, MSG_DOMAIN);
+}
+
+static void
+a_driver_that_is_not_here_is_told_and_left_out(void **state)
+{
+    config.power = hardware_find("rapl");
+    if (!config.power) {
+        skip();
+    }
+    options_init(&config.power_options, config.power->options);
+    env.sys_dirfd = saved_dirfd; /* An empty /sys. */
+    start();
+    assert_int_equal(count(MSG_TROUBLE), 1);
+    assert_string_equal(find(MSG_TROUBLE, 0)->trouble.where, "rapl");
+    assert_string_not_equal(find(MSG_TROUBLE, 0)->trouble.reason, "");
+    assert_int_equal(count(MSG_READY), 1);
+    pass(SECOND);
+    assert_int_equal(count(MSG_SAMPLE_POWER), 0);
+    assert_int_equal(set(0, 2)->error, 0);
+}
+
+static void
+a_domain_with_a_cpu_of_others_is_left_alone(void **state)
+{
+    config.n_cpus = 2; /* CPU 2 is no longer ours. */
+    start();
+    assert_int_equal(count(MSG_DOMAIN), 1);
+    assert_int_equal(find(MSG_DOMAIN, 0)->domain.cpus[0], 0);
+    assert_int_equal(count(MSG_TROUBLE), 1);
+    assert_int_equal(set(1, 2)->error, ERANGE);
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+}
+
+static void
+without_a_configuration_it_changes_nothing(void **state)
+{
+    config_fini(&config);
+    assert_int_equal(config_default(&config, why, sizeof why), 0);
+    start();
+    assert_int_equal(count(MSG_DOMAIN), 0);
+    assert_int_equal(count(MSG_READY), 1);
+    assert_int_equal(set(0, 1)->error, ENODEV);
+    assert_int_equal(control(&(struct uuid){{1}}, VM_OP_END)->error, ENODEV);
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+}
+
+/* Actions. */
+
+static void
+a_pstate_is_set_and_read_back_with_a_time_at_each_step(void **state)
+{
+    start();
+    const struct msg_outcome *outcome = set(1, 3);
+    assert_int_equal(outcome->error, 0);
+    assert_int_equal(outcome->pstate, 3);
+    assert_int_equal(outcome->received_ns, now);
+    assert_int_equal(outcome->checked_ns, now);
+    assert_int_equal(outcome->written_ns, now);
+    assert_int_equal(outcome->read_ns, now);
+    assert_int_equal(hardware_sim_pstate(hardware, 2), 3);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+}
+
+static nsec_t
+ticking_clock(void)
+{
+    return ++now;
+}
+
+static void
+the_steps_of_an_action_follow_each_other(void **state)
+{
+    env.clock = ticking_clock;
+    start();
+    const struct msg_outcome *outcome = set(0, 2);
+    assert_true(outcome->received_ns < outcome->checked_ns);
+    assert_true(outcome->checked_ns < outcome->written_ns);
+    assert_true(outcome->written_ns < outcome->read_ns);
+}
+
+static void
+what_the_limits_forbid_is_not_written(void **state)
+{
+    start();
+    const struct msg_outcome *outcome = set(0, 4);
+    assert_int_equal(outcome->error, EPERM);
+    assert_string_equal(outcome->reason,
+                        "the configuration allows p-states 0 to 3");
+    assert_int_equal(outcome->checked_ns, 0);
+    assert_int_equal(outcome->written_ns, 0);
+    assert_int_equal(set(2, 1)->error, ERANGE);
+    assert_int_equal(set(65535, 1)->error, ERANGE);
+    assert_int_equal(set(0, 15)->error, ERANGE);
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+    assert_false(is_saved("pstate-cpu0"));
+}
+
+static void
+too_many_writes_are_refused_until_time_passes(void **state)
+{
+    int n = 0;
+
+    start();
+    while (!set(0, (uint32_t)n % 3)->error) {
+        n++;
+    }
+    assert_int_equal(n, 20);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, EBUSY);
+    assert_int_equal(set(1, 1)->error, 0); /* Another domain may. */
+    now += SECOND;
+    assert_int_equal(set(0, 1)->error, 0);
+}
+
+static void
+a_write_that_fails_says_so(void **state)
+{
+    start();
+    hardware_sim_fault(hardware, 0, SIM_FAULT_FAILS);
+    const struct msg_outcome *outcome = set(0, 2);
+    assert_int_equal(outcome->error, EIO);
+    assert_int_equal(outcome->written_ns, 0);
+    assert_string_not_equal(outcome->reason, "");
+}
+
+static void
+a_write_that_does_nothing_is_found_out(void **state)
+{
+    start();
+    hardware_sim_fault(hardware, 0, SIM_FAULT_STICKS);
+    const struct msg_outcome *outcome = set(0, 2);
+    assert_int_equal(outcome->error, EIO);
+    assert_int_equal(outcome->pstate, 0);
+    assert_string_equal(outcome->reason,
+                        "sim was told p-state 2 and reads back 0");
+}
+
+static void
+hardware_that_is_a_little_late_is_read_again(void **state)
+{
+    start();
+    hardware_sim_fault(hardware, 0, SIM_FAULT_LATE);
+    assert_int_equal(set(0, 2)->error, 0);
+}
+
+static void
+hardware_that_is_gone_fails_without_a_crash(void **state)
+{
+    start();
+    hardware_sim_fault(hardware, 0, SIM_FAULT_GONE);
+    assert_int_equal(set(0, 2)->error, ENODEV);
+    pass(SECOND);
+}
+
+static void
+vms_are_controlled_only_if_the_configuration_names_them(void **state)
+{
+    struct uuid stranger = {{0xee}};
+
+    start();
+    assert_int_equal(
+        hypervisor_sim_add(hypervisor, &stranger, "x", 1, (uint32_t[]){0}), 0);
+    assert_int_equal(control(&stranger, VM_OP_END)->error, EPERM);
+    assert_int_equal(control(&config.guests[0].uuid, VM_OP_FREEZE)->error, 0);
+    n_told = 0;
+    pass(SECOND);
+    assert_string_equal(find(MSG_VM_FOUND, 0)->vm_found.name, "web1");
+    assert_int_equal(find(MSG_VM_FOUND, 0)->vm_found.state, VM_FROZEN);
+    assert_true(hypervisor_sim_runs(hypervisor, &stranger));
+    assert_false(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
+}
+
+static void
+expects_three_types_and_no_other(void **state)
+{
+    for (unsigned type = 0; type < 65536; type++) {
+        bool expected = type == MSG_SET_PSTATE || type == MSG_RELEASE ||
+                        type == MSG_VM_CONTROL;
+
+        assert_true(platform_expects(type) == expected);
+    }
+}
+
+static void
+every_action_has_its_outcome_though_the_engine_sleeps(void **state)
+{
+    int n = 0;
+
+    start();
+    n_told = 0;
+    engine_error = -EAGAIN;
+    while (platform_has_room(platform)) {
+        struct msg msg = {.type = MSG_SET_PSTATE,
+                          .set_pstate = {.command = (uint64_t)++n,
+                                         .cause = 1,
+                                         .domain = 0,
+                                         .pstate = 1}};
+
+        platform_on_msg(platform, &msg, now);
+        assert_true(n < 10000);
+    }
+    pass(SECOND);
+    engine_error = 0;
+    pass(NSEC_PER_MSEC);
+    assert_int_equal(count(MSG_OUTCOME), n);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(find(MSG_OUTCOME, i)->outcome.command, i + 1);
+    }
+    assert_true(platform_has_room(platform));
+}
+
+/* The way back. */
+
+static void
+what_was_found_is_on_disk_before_the_first_write(void **state)
+{
+    start();
+    hardware_sim_set_pstate(hardware, 0, 1);
+    hardware_sim_fault(hardware, 0, SIM_FAULT_FAILS);
+    set(0, 2);
+    assert_true(is_saved("pstate-cpu0"));
+}
+
+static void
+nothing_is_written_if_what_was_found_can_not_be_saved(void **state)
+{
+    env.saved_dirfd = 999; /* Not open. */
+    start();
+    const struct msg_outcome *outcome = set(0, 2);
+    assert_int_equal(outcome->error, EBADF);
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+}
+
+static void
+release_puts_back_what_was_found(void **state)
+{
+    hardware_sim_set_pstate(hardware, 1, 2);
+    start();
+    set(1, 0);
+    set(1, 3);
+    const struct msg_outcome *outcome = release(1);
+    assert_int_equal(outcome->error, 0);
+    assert_int_equal(outcome->pstate, 2);
+    assert_int_equal(hardware_sim_pstate(hardware, 1), 2);
+    assert_false(is_saved("pstate-cpu1"));
+}
+
+static void
+release_of_what_was_never_changed_writes_nothing(void **state)
+{
+    start();
+    assert_int_equal(release(0)->error, 0);
+    assert_int_equal(release(9)->error, ERANGE);
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+}
+
+static void
+a_release_that_fails_keeps_the_saved_state(void **state)
+{
+    struct platform_stats stats;
+
+    start();
+    set(0, 2);
+    hardware_sim_fault(hardware, 0, SIM_FAULT_FAILS);
+    assert_int_equal(release(0)->error, EIO);
+    assert_true(is_saved("pstate-cpu0"));
+    platform_stats(platform, &stats);
+    assert_int_equal(stats.n_changed_domains, 1);
+    hardware_sim_fault(hardware, 0, SIM_FAULT_NONE);
+    assert_int_equal(release(0)->error, 0);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+}
+
+static void
+leaving_puts_everything_back(void **state)
+{
+    hardware_sim_set_pstate(hardware, 0, 1);
+    hardware_sim_set_pstate(hardware, 1, 2);
+    start();
+    set(0, 3);
+    set(1, 0);
+    assert_int_equal(platform_destroy(platform), 0);
+    platform = NULL;
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 1);
+    assert_int_equal(hardware_sim_pstate(hardware, 1), 2);
+    assert_false(is_saved("pstate-cpu0"));
+    assert_false(is_saved("pstate-cpu1"));
+}
+
+static void
+leaving_counts_what_could_not_be_put_back(void **state)
+{
+    start();
+    set(0, 3);
+    set(1, 3);
+    hardware_sim_fault(hardware, 1, SIM_FAULT_FAILS);
+    assert_int_equal(platform_destroy(platform), 1);
+    platform = NULL;
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+    assert_true(is_saved("pstate-cpu1"));
+}
+
+/* A crash: the process is gone, hardware and files stay. */
+static void
+crash(void)
+{
+    int copy = dup(saved_dirfd);
+    char keep[2][128];
+
+    assert_true(copy >= 0);
+    for (int i = 0; i < 2; i++) {
+        if (sysfs_read(copy, i ? "pstate-cpu1" : "pstate-cpu0", keep[i],
+                       sizeof keep[i]) < 0) {
+            keep[i][0] = '\0';
+        }
+    }
+    uint32_t pstates[] = {hardware_sim_pstate(hardware, 0),
+                          hardware_sim_pstate(hardware, 1)};
+    platform_destroy(platform);
+    platform = NULL;
+    for (uint32_t i = 0; i < 2; i++) {
+        hardware_sim_set_pstate(hardware, i, pstates[i]);
+        if (keep[i][0]) {
+            int fd = openat(copy, i ? "pstate-cpu1" : "pstate-cpu0",
+                            O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+            assert_true(dprintf(fd, "%s\n", keep[i]) > 0);
+            close(fd);
+        }
+    }
+    close(copy);
+}
+
+static void
+restoring_puts_back_what_a_crash_left(void **state)
+{
+    hardware_sim_set_pstate(hardware, 1, 2);
+    start();
+    set(0, 3);
+    set(1, 0);
+    crash();
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 3);
+    assert_int_equal(platform_restore(&config, &env, why, sizeof why), 2);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+    assert_int_equal(hardware_sim_pstate(hardware, 1), 2);
+    assert_int_equal(platform_restore(&config, &env, why, sizeof why), 0);
+}
+
+static void
+restoring_goes_by_the_file_not_by_the_configuration(void **state)
+{
+    start();
+    set(0, 3);
+    crash();
+    config_fini(&config);
+    assert_int_equal(config_default(&config, why, sizeof why), 0);
+    assert_int_equal(platform_restore(&config, &env, why, sizeof why), 1);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 0);
+}
+
+static void
+restoring_keeps_files_it_can_not_use_and_says_so(void **state)
+{
+    static const char *const texts[] = {
+        "driver nosuch\ncpus 0\nstate x\nend\n",
+        "driver sim\ncpus 0 1\nstate x\nend\n",
+        "driver sim\ncpus 0\nstate nonsense\nend\n",
+        "driver rapl\ncpus 0\nstate x\nend\n",
+        "rubbish",
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        int fd = openat(saved_dirfd, "pstate-cpu0",
+                        O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+        assert_true(dprintf(fd, "%s", texts[i]) > 0);
+        close(fd);
+        why[0] = '\0';
+        assert_int_equal(platform_restore(&config, &env, why, sizeof why),
+                         -EIO);
+        assert_non_null(strstr(why, "pstate-cpu0 is kept: "));
+        assert_true(is_saved("pstate-cpu0"));
+    }
+    assert_int_equal(hardware_sim_n_sets(hardware), 0);
+}
+
+static void
+restoring_goes_on_after_a_file_it_can_not_use(void **state)
+{
+    start();
+    set(1, 3);
+    crash();
+    int fd = openat(saved_dirfd, "a-first", O_WRONLY | O_CREAT, 0600);
+    assert_true(dprintf(fd, "rubbish") > 0);
+    close(fd);
+    assert_int_equal(platform_restore(&config, &env, why, sizeof why), -EIO);
+    assert_int_equal(hardware_sim_pstate(hardware, 1), 0);
+    assert_false(is_saved("pstate-cpu1"));
+}
+
+static void
+what_an_earlier_broker_found_stays_what_is_put_back(void **state)
+{
+    hardware_sim_set_pstate(hardware, 0, 2);
+    start();
+    set(0, 3);
+    crash(); /* And nobody restores. */
+    start();
+    set(0, 1);
+    assert_int_equal(release(0)->pstate, 2);
+    assert_false(is_saved("pstate-cpu0"));
+}
+
+/* Samples. */
+
+static void
+samples_come_every_period(void **state)
+{
+    start();
+    n_told = 0;
+    pass(2 * SECOND);
+    assert_int_equal(count(MSG_SAMPLE_POWER), 8);
+    assert_int_equal(count(MSG_SAMPLE_CPU), 3 * 8);
+    assert_in_range(count(MSG_SAMPLE_VM), 2 * 8, 3 * 8);
+}
+
+static void
+a_vm_s_use_is_told_as_it_grows(void **state)
+{
+    const struct uuid *web1 = &config.guests[0].uuid;
+
+    start();
+    for (int i = 1; i <= 4; i++) {
+        hypervisor_sim_set_busy(hypervisor, web1, (uint64_t)i * SECOND / 10);
+        pass(SECOND / 4);
+    }
+    uint64_t busy_ns = 0, available_ns = 0;
+    for (int i = 0; i < n_told; i++) {
+        if (told[i].type == MSG_SAMPLE_VM &&
+            uuid_equal(&told[i].sample_vm.vm, web1)) {
+            assert_true(told[i].sample_vm.busy_ns >= busy_ns);
+            assert_true(told[i].sample_vm.available_ns >= available_ns);
+            busy_ns = told[i].sample_vm.busy_ns;
+            available_ns = told[i].sample_vm.available_ns;
+        }
+    }
+    assert_int_equal(busy_ns, 4 * SECOND / 10);
+    assert_int_equal(available_ns, SECOND);
+}
+
+static void
+a_vm_of_two_vcpus_has_twice_the_time(void **state)
+{
+    start();
+    pass(SECOND);
+    for (int i = n_told - 1; i >= 0; i--) {
+        if (told[i].type == MSG_SAMPLE_VM &&
+            uuid_equal(&told[i].sample_vm.vm, &config.guests[1].uuid)) {
+            assert_int_equal(told[i].sample_vm.available_ns, 2 * SECOND);
+            return;
+        }
+    }
+    fail();
+}
+
+static void
+cpu_time_that_falls_is_another_run_not_a_debt(void **state)
+{
+    const struct uuid *web1 = &config.guests[0].uuid;
+    uint64_t last = 0;
+
+    start();
+    hypervisor_sim_set_busy(hypervisor, web1, 900 * NSEC_PER_MSEC);
+    pass(SECOND);
+    hypervisor_sim_set_busy(hypervisor, web1, 100 * NSEC_PER_MSEC);
+    pass(SECOND);
+    for (int i = 0; i < n_told; i++) {
+        if (told[i].type == MSG_SAMPLE_VM &&
+            uuid_equal(&told[i].sample_vm.vm, web1)) {
+            assert_true(told[i].sample_vm.busy_ns >= last);
+            last = told[i].sample_vm.busy_ns;
+        }
+    }
+    assert_int_equal(last, SECOND);
+}
+
+static void
+power_has_source_and_quality_and_unknown_is_never_a_number(void **state)
+{
+    hardware_sim_set_power(hardware, QUALITY_UNKNOWN, 0);
+    start();
+    const struct msg *power = find(MSG_SAMPLE_POWER, 0);
+    assert_int_equal(power->sample_power.quality, QUALITY_UNKNOWN);
+    assert_int_equal(count(MSG_TROUBLE), 1);
+    hardware_sim_set_power(hardware, QUALITY_MEASURED, 87000);
+    pass(SECOND);
+    power = find(MSG_SAMPLE_POWER, -1);
+    assert_int_equal(power->sample_power.quality, QUALITY_MEASURED);
+    assert_int_equal(power->sample_power.power_mw, 87000);
+    assert_string_equal(power->sample_power.source, "sim");
+    assert_int_equal(count(MSG_TROUBLE), 2); /* It works again. */
+}
+
+static void
+a_failing_hypervisor_is_told_once_and_loses_no_vm(void **state)
+{
+    start();
+    hypervisor_sim_fail(hypervisor, -EIO);
+    pass(3 * SECOND);
+    assert_int_equal(count(MSG_TROUBLE), 1);
+    assert_int_equal(count(MSG_VM_GONE), 0);
+    hypervisor_sim_fail(hypervisor, 0);
+    pass(SECOND);
+    assert_string_equal(find(MSG_TROUBLE, -1)->trouble.reason, "works again");
+    assert_int_equal(count(MSG_VM_GONE), 0);
+}
+
+static void
+a_vm_that_ends_or_vanishes_is_told_once(void **state)
+{
+    start();
+    pass(SECOND);
+    hypervisor_sim_end(hypervisor, &config.guests[0].uuid);
+    hypervisor_sim_vanish(hypervisor, &config.guests[1].uuid);
+    pass(2 * SECOND);
+    assert_int_equal(count(MSG_VM_GONE), 2);
+    n_told = 0;
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_GONE), 0);
+}
+
+static void
+a_vm_that_ended_is_told_though_the_engine_slept(void **state)
+{
+    start();
+    engine_error = -EAGAIN;
+    hypervisor_sim_end(hypervisor, &config.guests[0].uuid);
+    pass(20 * SECOND);
+    engine_error = 0;
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_GONE), 1);
+}
+
+static void
+a_vcpu_that_moves_is_told(void **state)
+{
+    start();
+    hypervisor_sim_move(hypervisor, &config.guests[0].uuid, 0, 2);
+    pass(SECOND);
+    for (int i = n_told - 1; i >= 0; i--) {
+        if (told[i].type == MSG_VM_FOUND &&
+            !strcmp(told[i].vm_found.name, "web1")) {
+            assert_int_equal(told[i].vm_found.vcpu_cpus[0], 2);
+            return;
+        }
+    }
+    fail();
+}
+
+static void
+samples_are_dropped_and_counted_while_the_engine_sleeps(void **state)
+{
+    struct platform_stats stats;
+
+    start();
+    engine_error = -EAGAIN;
+    pass(100 * SECOND);
+    engine_error = 0;
+    n_told = 0;
+    pass(SECOND / 2);
+    platform_stats(platform, &stats);
+    assert_true(stats.n_dropped_samples > 400);
+    assert_true(n_told < 30); /* None of them waited. */
+}
+
+static void
+a_long_sleep_is_not_caught_up_with(void **state)
+{
+    start();
+    n_told = 0;
+    now += 3600 * SECOND;
+    platform_run(platform, now);
+    platform_run(platform, now);
+    assert_int_equal(count(MSG_SAMPLE_POWER), 1);
+    assert_int_equal(platform_deadline(platform), now + SECOND / 4);
+}
+
+static void
+only_guests_we_started_are_ended(void **state)
+{
+    start();
+    pass(SECOND);
+    assert_int_equal(platform_guests_left(platform), 1);
+    platform_end_guests(platform, now);
+    pass(SECOND);
+    assert_int_equal(platform_guests_left(platform), 0);
+    assert_int_equal(count(MSG_VM_GONE), 1);
+    assert_true(
+        uuid_equal(&find(MSG_VM_GONE, 0)->vm_gone.vm, &config.guests[2].uuid));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(tells_domains_and_vms_then_ready),
+        TEST(all_it_tells_can_be_sent),
+        TEST(starts_only_guests_that_have_a_command_and_do_not_run),
+        TEST(a_guest_found_running_is_not_started_again),
+        TEST(a_message_is_kept_while_the_engine_takes_none),
+        TEST(a_driver_that_is_not_here_is_told_and_left_out),
+        TEST(a_domain_with_a_cpu_of_others_is_left_alone),
+        TEST(without_a_configuration_it_changes_nothing),
+        TEST(a_pstate_is_set_and_read_back_with_a_time_at_each_step),
+        TEST(the_steps_of_an_action_follow_each_other),
+        TEST(what_the_limits_forbid_is_not_written),
+        TEST(too_many_writes_are_refused_until_time_passes),
+        TEST(a_write_that_fails_says_so),
+        TEST(a_write_that_does_nothing_is_found_out),
+        TEST(hardware_that_is_a_little_late_is_read_again),
+        TEST(hardware_that_is_gone_fails_without_a_crash),
+        TEST(vms_are_controlled_only_if_the_configuration_names_them),
+        TEST(expects_three_types_and_no_other),
+        TEST(every_action_has_its_outcome_though_the_engine_sleeps),
+        TEST(what_was_found_is_on_disk_before_the_first_write),
+        TEST(nothing_is_written_if_what_was_found_can_not_be_saved),
+        TEST(release_puts_back_what_was_found),
+        TEST(release_of_what_was_never_changed_writes_nothing),
+        TEST(a_release_that_fails_keeps_the_saved_state),
+        TEST(leaving_puts_everything_back),
+        TEST(leaving_counts_what_could_not_be_put_back),
+        TEST(restoring_puts_back_what_a_crash_left),
+        TEST(restoring_goes_by_the_file_not_by_the_configuration),
+        TEST(restoring_keeps_files_it_can_not_use_and_says_so),
+        TEST(restoring_goes_on_after_a_file_it_can_not_use),
+        TEST(what_an_earlier_broker_found_stays_what_is_put_back),
+        TEST(samples_come_every_period),
+        TEST(a_vm_s_use_is_told_as_it_grows),
+        TEST(a_vm_of_two_vcpus_has_twice_the_time),
+        TEST(cpu_time_that_falls_is_another_run_not_a_debt),
+        TEST(power_has_source_and_quality_and_unknown_is_never_a_number),
+        TEST(a_failing_hypervisor_is_told_once_and_loses_no_vm),
+        TEST(a_vm_that_ends_or_vanishes_is_told_once),
+        TEST(a_vm_that_ended_is_told_though_the_engine_slept),
+        TEST(a_vcpu_that_moves_is_told),
+        TEST(samples_are_dropped_and_counted_while_the_engine_sleeps),
+        TEST(a_long_sleep_is_not_caught_up_with),
+        TEST(only_guests_we_started_are_ended),
+    };
+
+    return cmocka_run_group_tests_name("platform", tests, NULL, NULL);
+}
