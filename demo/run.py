@@ -13,7 +13,6 @@ by their numbers, files with its one directory in /tmp.  The result is printed
 and, for programs, in DIR/demo/summary.json.
 """
 import argparse
-import ctypes
 import json
 import os
 import pathlib
@@ -29,13 +28,12 @@ sys.dont_write_bytecode = True
 import guests as guest_files  # noqa: E402
 import judge  # noqa: E402
 from host import Broker, Machine, Trouble, configuration  # noqa: E402
-from rounds import (CURVE, PEAK_RATE, Round, Sums, THRESHOLD_MS,  # noqa: E402
-                    UTIL_PERIOD_MS, plan)
+from processes import END_S, become_subreaper, end_descendants  # noqa: E402
+from rounds import (AGENT_THRESHOLD_US, CURVE, PEAK_RATE, Round, Sums,  # noqa: E402
+                    THRESHOLD_MS, UTIL_PERIOD_MS, plan)
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 NAMES = {"none": "No PM", "basic": "Basic"}
-PR_SET_CHILD_SUBREAPER = 36
-END_S = 3
 
 
 class Demo:
@@ -75,7 +73,7 @@ class Demo:
         self.guests = [guest_files.Guest(self.dir, i, cpus[i * len(cpus) // guest_files.COUNT])
                        for i in range(guest_files.COUNT)]
         commands = [guest.write(nginx, self.build / "agent" / "magentd", www,
-                                THRESHOLD_MS * 1000, port)
+                                AGENT_THRESHOLD_US, port)
                     for guest, port in zip(self.guests, free_ports(len(self.guests)))]
         config = self.dir / "mbroker.conf"
         config.write_text(configuration(self.machine, self.dir, TOP / "data", self.guests,
@@ -140,6 +138,9 @@ class Demo:
         for key, share in basic["pstate_share"].items():
             rows.append(("time at %s GHz, %s" % (key, self.machine.pstate_is),
                          "%.0f %%" % (100 * shares.get(key, 0)), "%.0f %%" % (100 * share)))
+        rows.append(("CPUs that other programs kept busy",
+                     "%.2f" % self.sums["none"].foreign_cpus(),
+                     "%.2f" % self.sums["basic"].foreign_cpus()))
         say("")
         for row in rows:
             say("  %-34s %12s %12s" % row)
@@ -180,6 +181,8 @@ class Demo:
             sla_threshold_ms=THRESHOLD_MS, util_period_ms=UTIL_PERIOD_MS,
             page_bytes=self.page_size, page_cpu_ms=round(self.work_ms, 3),
             peak_rate_per_guest=PEAK_RATE, curve=CURVE,
+            other_programs_cpus={name: round(sums.foreign_cpus(), 2)
+                                 for name, sums in self.sums.items()},
             p99_ms={name: [round(us / 1000, 2) for us in sums.p99_us]
                     for name, sums in self.sums.items()})
         return {"platform": platform, "policies": policies}
@@ -234,54 +237,6 @@ def percent(part, whole):
 
 def say(text):
     print(text, flush=True)
-
-
-def become_subreaper():
-    """What mbrokerd leaves behind, should it die, becomes our child."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def descendants():
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = pathlib.Path("/proc", entry, "stat").read_text().rsplit(")", 1)[1]
-                parents[int(entry)] = int(fields.split()[1])
-            except (OSError, IndexError):
-                continue
-    found, more = set(), {os.getpid()}
-    while more:
-        more = {pid for pid, parent in parents.items() if parent in more} - found
-        found |= more
-    return found
-
-
-def end_descendants():
-    """Ends all that came from us and is still there, asking first."""
-    for number, seconds in ((signal.SIGTERM, END_S), (signal.SIGKILL, END_S)):
-        deadline = time.monotonic() + seconds
-        while True:
-            reap()
-            left = descendants()
-            if not left:
-                return
-            for pid in left:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-
-
-def reap():
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
 
 
 def read_seconds():
