@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """magentd as a program, on real log files, with a real broker's end of a channel
 (bench/agent_bed, which writes no lines of its own here)."""
+import http.server
 import json
 import os
 import pathlib
 import queue
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -72,10 +76,10 @@ class Scene:
             time.sleep(0.01)
         return broker
 
-    def agent(self, *options):
+    def agent(self, *options, probe=""):
         agent = self.start([MAGENTD, "--channel", self.uri, "--probe",
-                            "httplog:path=%s" % self.log, "--epoch-ms", "100",
-                            *options], "stderr")
+                            "httplog:path=%s%s" % (self.log, probe),
+                            "--epoch-ms", "100", *options], "stderr")
         agent.wait_for(lambda line: "measures for the broker" in line)
         return agent
 
@@ -218,6 +222,102 @@ def test_log_that_is_a_directory_is_told_and_survived(scene):
     scene.write(0.001)
     agent.wait_for(lambda line: "measures again" in line)
     reports(broker, 1)
+
+
+class Worker(http.server.BaseHTTPRequestHandler):
+    """What stands behind nginx: needs 6 ms for each request."""
+
+    def do_GET(self):
+        time.sleep(0.006)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_):
+        pass
+
+
+NGINX = """
+{user}
+daemon off; master_process on; worker_processes 1;
+pid {dir}/nginx.pid; error_log {dir}/error.log;
+events {{ worker_connections 64; }}
+http {{
+  client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2;
+  fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4;
+  scgi_temp_path {dir}/t5;
+  log_format wanted '{format}';
+  access_log {dir}/access.log wanted;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://127.0.0.1:{worker}; }}
+  }}
+}}
+"""
+
+OURS = "$msec $request_time $status"
+COMBINED = ("$remote_addr - $remote_user [$time_local] \"$request\" $status "
+            "$body_bytes_sent \"$http_referer\" \"$http_user_agent\" "
+            "$request_time")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def nginx(scene, log_format):
+    """A real nginx as front of a worker; returns it and how to ask it."""
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if not program:
+        pytest.skip("nginx is not installed (tools/bootstrap --test)")
+    worker = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Worker)
+    threading.Thread(target=worker.serve_forever, daemon=True).start()
+    port = free_port()
+    conf = scene.folder / "nginx.conf"
+    conf.write_text(NGINX.format(
+        dir=scene.folder, port=port, worker=worker.server_port,
+        format=log_format, user="user root;" if os.getuid() == 0 else ""))
+    front = scene.start([program, "-p", scene.folder, "-c", conf, "-e",
+                         scene.folder / "error.log"], "stderr")
+
+    def ask(n):
+        for _ in range(n):
+            url = "http://127.0.0.1:%d/" % port
+            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+                assert answer.read() == b"ok"
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            ask(1)
+            return front, worker, ask
+        except OSError:
+            assert time.monotonic() < end, "nginx does not answer"
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("log_format", [OURS, COMBINED],
+                         ids=["ours", "combined"])
+def test_real_nginx_is_seen_through_its_rotation(scene, log_format):
+    front, worker, ask = nginx(scene, log_format)
+    try:
+        broker, agent = scene.broker(), scene.agent(probe=",format=nginx")
+        welcomed(agent)
+        ask(20)
+        scene.log.rename(scene.folder / "access.log.1")
+        ask(10)  # Into the renamed file.
+        front.process.send_signal(signal.SIGUSR1)
+        while not scene.log.exists():
+            time.sleep(0.01)
+        ask(20)
+        # Slower than 3 ms, each of them: an agent that sees 0 ms is blind.
+        assert reports(broker, 50) == 50
+    finally:
+        front.end(signal.SIGQUIT)
+        worker.shutdown()
+        worker.server_close()
 
 
 def run(*options):
