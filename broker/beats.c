@@ -21,8 +21,8 @@ beats_heard(struct beats *beats, nsec_t now)
 }
 
 void
-beats_answer(struct beats *beats, const struct msg_beat *beat, nsec_t received,
-             nsec_t now, struct msg_beat_reply *out)
+beats_reply(struct beats *beats, const struct msg_beat *beat, nsec_t received,
+            nsec_t now, struct msg_beat_reply *out)
 {
     beats->offset_ns = beat->offset_ns;
     beats->offset_error_ns = beat->offset_error_ns;

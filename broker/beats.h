@@ -24,8 +24,8 @@ void beats_start(struct beats *, nsec_t period_ns, nsec_t now);
 /* Something came that shows it alive. */
 void beats_heard(struct beats *, nsec_t now);
 /* A beat came at 'received' and is answered at 'now' (both freshly read). */
-void beats_answer(struct beats *, const struct msg_beat *, nsec_t received,
-                  nsec_t now, struct msg_beat_reply *out);
+void beats_reply(struct beats *, const struct msg_beat *, nsec_t received,
+                 nsec_t now, struct msg_beat_reply *out);
 /* To be called in every turn after what came was heard.  True: it is lost. */
 bool beats_look(struct beats *, nsec_t now);
 /* When to look. */

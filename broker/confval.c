@@ -118,6 +118,26 @@ confval_int(const struct confval *at, const config_setting_t *setting,
     return 0;
 }
 
+int
+confval_real(const struct confval *at, const config_setting_t *setting,
+             double min, double max, double *out)
+{
+    if (!config_setting_is_number(setting)) {
+        return refuse_type(at, setting, "a number");
+    }
+    /* config_setting_get_float() converts whole numbers only if told to. */
+    double value = config_setting_type(setting) == CONFIG_TYPE_FLOAT
+                       ? config_setting_get_float(setting)
+                       : (double)config_setting_get_int64(setting);
+    if (!(value >= min && value <= max)) {
+        return confval_refuse(at, setting, "%s = %g is outside %g to %g",
+                              setting->name ? setting->name : "a member", value,
+                              min, max);
+    }
+    *out = value;
+    return 0;
+}
+
 /* The fields. */
 
 static int
@@ -219,6 +239,25 @@ read_number(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
+read_real(const struct confval *at, const config_setting_t *setting,
+          const struct field *field, void *out)
+{
+    double value;
+
+    int error = confval_real(at, setting, (double)field->min,
+                             (double)field->max, &value);
+    if (error) {
+        return error;
+    }
+    if (field->kind == FIELD_S) {
+        *(nsec_t *)out = (nsec_t)(value * (double)NSEC_PER_SEC + 0.5);
+    } else {
+        *(double *)out = value;
+    }
+    return 0;
+}
+
+static int
 read_field(const struct confval *at, const config_setting_t *setting,
            const struct field *field, void *object)
 {
@@ -241,6 +280,9 @@ read_field(const struct confval *at, const config_setting_t *setting,
     case FIELD_U64:
     case FIELD_MS:
         return read_number(at, setting, field, out);
+    case FIELD_S:
+    case FIELD_REAL:
+        return read_real(at, setting, field, out);
     case FIELD_GROUP:
         return confval_group(at, setting, field->fields, object);
     case FIELD_CUSTOM:

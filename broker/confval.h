@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Typed values out of libconfig's tree, each refusal naming its line.  For the
- * broker/config*.c files only. */
+/* Typed values out of libconfig's tree, each refusal naming its line.  For
+ * the broker/config*.c files and for msim's scenarios. */
 #ifndef BROKER_CONFVAL_H
 #define BROKER_CONFVAL_H
 
@@ -29,6 +29,8 @@ enum field_kind {
     FIELD_U32,    /* Into uint32_t. */
     FIELD_U64,    /* Times 'scale', into uint64_t. */
     FIELD_MS,     /* Milliseconds, into nsec_t. */
+    FIELD_S,      /* Seconds, also with a fraction, into nsec_t. */
+    FIELD_REAL,   /* Also with a fraction, into double. */
     FIELD_GROUP,  /* A group of 'fields'. */
     FIELD_CUSTOM, /* By 'read'. */
 };
@@ -62,6 +64,8 @@ int confval_text(const struct confval *, const struct config_setting_t *,
                  const char **out);
 int confval_int(const struct confval *, const struct config_setting_t *,
                 int64_t min, int64_t max, int64_t *out);
+int confval_real(const struct confval *, const struct config_setting_t *,
+                 double min, double max, double *out);
 /* A list of CPU numbers, [0, 1] or "0-1", each at most once if 'distinct'. */
 int confval_cpus(const struct confval *, const struct config_setting_t *,
                  bool distinct, uint32_t *out, size_t max, uint32_t *n_out);

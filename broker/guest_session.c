@@ -227,7 +227,7 @@ on_beat(struct guest_session *session, const struct msg_beat *beat, nsec_t now)
     struct msg reply = {.type = MSG_BEAT_REPLY};
     nsec_t received = time_now(session, now);
 
-    beats_answer(&session->beats, beat, received, time_now(session, now),
+    beats_reply(&session->beats, beat, received, time_now(session, now),
                  &reply.beat_reply);
     to_agent(session, &reply);
 }

@@ -431,7 +431,11 @@ sim_send(struct transport *transport, const struct iovec *iov, int n)
             break;
         }
     }
-    return sent > 0 ? (ssize_t)sent : -EAGAIN;
+    if (sent == 0) {
+        transport->ready &= ~TRANSPORT_ROOM;
+        return -EAGAIN;
+    }
+    return (ssize_t)sent;
 }
 
 static ssize_t

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of what can be done to a world, one function each; what has an end
+ * is called a second time with 'on' false.  Called by run.c between two
+ * moments, so nobody is in the middle of a turn. */
+#include "sim/fault.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "hardware/sim.h"
+#include "hypervisor/sim.h"
+#include "model/host.h"
+#include "policy/policy.h"
+#include "sim/machine.h"
+#include "sim/scenario.h"
+#include "sim/trace.h"
+#include "sim/world.h"
+#include "transport/sim.h"
+#include "wire/msg.h"
+
+/* Agents and their channels. */
+
+static void
+kill_agent(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    if (on) {
+        world_kill_agent(world, fault->guest);
+    } else {
+        (void)world_start_agent(world, fault->guest);
+    }
+}
+
+static void
+stop_agent(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    if (on) {
+        world_stop_agent(world, fault->guest);
+    } else {
+        (void)world_start_agent(world, fault->guest);
+    }
+}
+
+static void
+silence_agent(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->guests[fault->guest].silent = on;
+}
+
+static void
+cut_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_down(world->network, name, on);
+}
+
+static void
+stall_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_stalled(world->network, name, on);
+}
+
+static void
+delay_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const struct scenario_guest *guest = &world->scenario->guests[fault->guest];
+    nsec_t delay =
+        on ? (nsec_t)(fault->value * (double)NSEC_PER_MSEC) : guest->delay_ns;
+
+    sim_network_set_delay(world->network, guest->name, delay);
+}
+
+static void
+corrupt_channel(struct world *world, const struct scenario_fault *fault,
+                bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_corruption(world->network, name,
+                               on ? fault->value / 1000 : 0);
+}
+
+/* The hardware. */
+
+static uint32_t
+domain_of(const struct world *world, uint32_t cpu)
+{
+    const struct option_values *options =
+        &world->scenario->config.pstate_options;
+
+    return world_cpu_place(world, cpu) /
+           (uint32_t)option_int(options, "cpus_per_domain");
+}
+
+static void
+change_pstate(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    hardware_sim_set_pstate(world->hardware, domain_of(world, fault->cpu),
+                            (uint32_t)fault->value);
+}
+
+static void
+set_hardware_fault(struct world *world, const struct scenario_fault *fault,
+                   bool on, enum sim_fault kind)
+{
+    hardware_sim_fault(world->hardware, domain_of(world, fault->cpu),
+                       on ? kind : SIM_FAULT_NONE);
+}
+
+static void
+fail_pstate(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_hardware_fault(world, fault, on, SIM_FAULT_FAILS);
+}
+
+static void
+stick_pstate(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_hardware_fault(world, fault, on, SIM_FAULT_STICKS);
+}
+
+static void
+late_pstate(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_hardware_fault(world, fault, on, SIM_FAULT_LATE);
+}
+
+static void
+lose_sensor(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->sensor_lost = on;
+}
+
+/* VMs. */
+
+static const struct uuid *
+uuid_of(const struct world *world, const struct scenario_fault *fault)
+{
+    return &world->scenario->config.guests[fault->guest].uuid;
+}
+
+static void
+end_vm(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world_kill_agent(world, fault->guest);
+    (void)hypervisor_sim_end(world->hypervisor, uuid_of(world, fault));
+}
+
+static void
+vanish_vm(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world_kill_agent(world, fault->guest);
+    (void)hypervisor_sim_vanish(world->hypervisor, uuid_of(world, fault));
+}
+
+static void
+move_vm(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    struct world_guest *guest = &world->guests[fault->guest];
+
+    guest->cpu = fault->cpu;
+    machine_set_cpu(world->machine, fault->guest,
+                    world_cpu_place(world, fault->cpu));
+    (void)hypervisor_sim_move(world->hypervisor, uuid_of(world, fault), 0,
+                              fault->cpu);
+}
+
+static void
+fail_hypervisor(struct world *world, const struct scenario_fault *fault,
+                bool on)
+{
+    hypervisor_sim_fail(world->hypervisor, on ? -5 /* EIO */ : 0);
+}
+
+/* The broker and its processes. */
+
+static void
+stop_broker(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    if (on) {
+        world_stop_broker(world);
+    } else {
+        (void)world_start_broker(world);
+    }
+}
+
+static void
+lose_outcomes(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->platform_to_engine.lose_type = on ? MSG_OUTCOME : 0;
+}
+
+static void
+lose_actions(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->engine_to_platform.lose_type = on ? MSG_SET_PSTATE : 0;
+}
+
+static void
+block_platform(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->engine_to_platform.full = on;
+}
+
+static void
+set_policy(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const struct policy_class *class = policy_find(fault->text);
+    struct option_values options;
+    char why[160] = "there is no such policy";
+
+    if (!world->engine) {
+        return;
+    }
+    if (class) {
+        options_init(&options, class->options);
+    }
+    if (!class || engine_set_policy(world->engine, fault->text, &options,
+                                    world->now, why, sizeof why)) {
+        trace_add(world->trace, "msim", "policy %s: %s", fault->text, why);
+    }
+}
+
+/* clang-format off */
+const struct fault fault_table[] = {
+    {"kill_agent", FAULT_GUEST | FAULT_FOR,
+     "the agent dies without a word; after for_s another starts", 0, 0,
+     kill_agent},
+    {"stop_agent", FAULT_GUEST | FAULT_FOR,
+     "the agent says BYE and ends; after for_s another starts", 0, 0,
+     stop_agent},
+    {"silence_agent", FAULT_GUEST | FAULT_FOR,
+     "the agent does nothing: it stops beating", 0, 0, silence_agent},
+    {"cut_channel", FAULT_GUEST | FAULT_FOR,
+     "the channel breaks and can't be made anew", 0, 0, cut_channel},
+    {"stall_channel", FAULT_GUEST | FAULT_FOR,
+     "nothing is delivered, nobody is told", 0, 0, stall_channel},
+    {"delay_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "messages come value ms late, each way", 0, 60000, delay_channel},
+    {"corrupt_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "value of 1000 pieces of what is sent have a wrong bit", 0, 1000,
+     corrupt_channel},
+    {"change_pstate", FAULT_CPU | FAULT_VALUE,
+     "somebody else sets the CPU's p-state to value", 0, PSTATES_MAX - 1,
+     change_pstate},
+    {"fail_pstate", FAULT_CPU | FAULT_FOR, "p-states can't be set", 0, 0,
+     fail_pstate},
+    {"stick_pstate", FAULT_CPU | FAULT_FOR,
+     "setting a p-state does nothing and says that all is well", 0, 0,
+     stick_pstate},
+    {"late_pstate", FAULT_CPU | FAULT_FOR,
+     "a p-state is reached only after it was read back once", 0, 0,
+     late_pstate},
+    {"lose_sensor", FAULT_FOR, "the power meter fails", 0, 0, lose_sensor},
+    {"end_vm", FAULT_GUEST, "the VM ends, and its agent with it", 0, 0, end_vm},
+    {"vanish_vm", FAULT_GUEST,
+     "the VM is gone without a word of the hypervisor's", 0, 0, vanish_vm},
+    {"move_vm", FAULT_GUEST | FAULT_CPU, "the VM runs on another CPU", 0, 0,
+     move_vm},
+    {"fail_hypervisor", FAULT_FOR, "the hypervisor does not answer", 0, 0,
+     fail_hypervisor},
+    {"stop_broker", FAULT_FOR,
+     "the broker stops in good order; after for_s it starts again", 0, 0,
+     stop_broker},
+    {"lose_outcomes", FAULT_FOR,
+     "what came of an action is never told to the engine", 0, 0,
+     lose_outcomes},
+    {"lose_actions", FAULT_FOR,
+     "orders to set a p-state never reach the platform", 0, 0, lose_actions},
+    {"block_platform", FAULT_FOR, "the platform takes no orders", 0, 0,
+     block_platform},
+    {"set_policy", FAULT_TEXT,
+     "an operator puts the policy text in force, with its defaults", 0, 0,
+     set_policy},
+    {0},
+};
+/* clang-format on */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a scenario can do to a world from outside: faults, and what operators
+ * and guests do.  Adding one is a row in fault.c. */
+#ifndef SIM_FAULT_H
+#define SIM_FAULT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct scenario_fault;
+struct world;
+
+/* What its line in the scenario must say. */
+#define FAULT_GUEST 1u /* guest */
+#define FAULT_CPU 2u   /* cpu */
+#define FAULT_VALUE 4u /* value, a number */
+#define FAULT_TEXT 8u  /* text */
+#define FAULT_FOR 16u  /* for_s may say when it ends; it else never does. */
+
+struct fault {
+    const char *name; /* Null ends the table. */
+    unsigned needs;
+    const char *help;
+    double low, high; /* Of the value. */
+    /* Begins it, or with 'on' false ends it. */
+    void (*apply)(struct world *, const struct scenario_fault *, bool on);
+};
+
+extern const struct fault fault_table[];
+
+#endif

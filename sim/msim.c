@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* msim: runs scenario files and says which hold.  Reads the files and the
+ * command line; all else is run.c's.  A scenario that fails prints what was
+ * expected, what was seen, and the command that repeats it. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "broker/config.h"
+#include "sim/fault.h"
+#include "sim/gauge.h"
+#include "sim/run.h"
+
+enum output {
+    OUTPUT_LINES,
+    OUTPUT_TAP,
+    OUTPUT_JSON,
+};
+
+struct options {
+    enum output output;
+    bool trace, seeded;
+    uint64_t seed;
+    const char *program;
+};
+
+static const char usage[] =
+    "usage: msim [--tap | --json] [--seed N] [--trace] FILE...\n"
+    "\n"
+    "Runs scenarios on a made-up host and a made-up clock; msim(1) describes\n"
+    "their files.\n"
+    "\n"
+    "  --tap       one TAP line a scenario, for test harnesses\n"
+    "  --json      an array of results\n"
+    "  --seed N    another seed than the files name\n"
+    "  --trace     every event with its virtual time, on standard error\n"
+    "  --gauges    what a scenario can expect something of\n"
+    "  --faults    what a scenario can do to its host\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit code: 0 if all hold, 1 if one does not, 2 if one can't be read.\n";
+
+static int run_file(const struct options *options, const char *path, int number,
+                    json_t *results);
+static char *read_file(const char *path, char *why, size_t why_size);
+static void list_gauges(void);
+static void list_faults(void);
+
+/* Returns -1 to go on, or the exit code. */
+static int
+parse_options(struct options *options, int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"tap", no_argument, NULL, 't'},
+        {"json", no_argument, NULL, 'j'},
+        {"trace", no_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 's'},
+        {"gauges", no_argument, NULL, 'g'},
+        {"faults", no_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", known, NULL)) >= 0) {
+        switch (c) {
+        case 't':
+            options->output = OUTPUT_TAP;
+            break;
+        case 'j':
+            options->output = OUTPUT_JSON;
+            break;
+        case 'r':
+            options->trace = true;
+            break;
+        case 's':
+            options->seeded = true;
+            if (text_to_u64(optarg, &options->seed) ||
+                options->seed > INT64_MAX) {
+                fprintf(stderr, "msim: --seed %s: a whole number is wanted\n",
+                        optarg);
+                return 2;
+            }
+            break;
+        case 'g':
+            list_gauges();
+            return 0;
+        case 'f':
+            list_faults();
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        case 'v':
+            puts("msim " MBROKER_VERSION);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+    if (optind == argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    return -1;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options options = {.program = argv[0]};
+    int worst = 0, code = parse_options(&options, argc, argv);
+    json_t *results = json_array();
+
+    if (code >= 0 || !results) {
+        json_decref(results);
+        return code >= 0 ? code : 2;
+    }
+    if (options.output == OUTPUT_TAP) {
+        printf("1..%d\n", argc - optind);
+    }
+    for (int i = optind; i < argc; i++) {
+        code = run_file(&options, argv[i], i - optind + 1, results);
+        worst = code > worst ? code : worst;
+        fflush(stdout);
+    }
+    if (options.output == OUTPUT_JSON) {
+        json_dumpf(results, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(results);
+    return worst;
+}
+
+/* One scenario. */
+
+/* The file's name without its folder and ending. */
+static void
+name_of(const char *path, char *out, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+    char *dot;
+
+    text_copy(out, size, slash ? slash + 1 : path);
+    dot = strrchr(out, '.');
+    if (dot && !strcmp(dot, ".scn")) {
+        *dot = '\0';
+    }
+}
+
+static void
+print_failures(const struct options *options, const struct scenario *scenario,
+               const struct run_result *result, const char *path)
+{
+    const char *start = options->output == OUTPUT_TAP ? "# " : "  ";
+    char words[256];
+
+    if (result->broken[0]) {
+        printf("%sthe run broke off: %s\n", start, result->broken);
+    }
+    for (uint32_t i = 0; i < scenario->n_expects; i++) {
+        const struct scenario_expect *expect = &scenario->expects[i];
+        const struct run_expect *got = &result->expects[i];
+
+        if (got->met) {
+            continue;
+        }
+        run_expected(scenario, expect, words, sizeof words);
+        printf("%s%s:%u: expected %s\n", start, path, expect->line, words);
+        if (got->failed) {
+            printf("%s  seen %s at %g s\n", start, got->seen,
+                   (double)got->when / (double)NSEC_PER_SEC);
+        } else {
+            printf("%s  the run did not get there\n", start);
+        }
+    }
+    printf("%sto repeat: %s --seed %" PRIu64 " --trace %s\n", start,
+           options->program, scenario->seed, path);
+}
+
+static void
+print_result(const struct options *options, const struct scenario *scenario,
+             const struct run_result *result, const char *path, int number)
+{
+    char name[128];
+
+    name_of(path, name, sizeof name);
+    if (options->output == OUTPUT_TAP) {
+        printf("%sok %d - %s\n", result->passed ? "" : "not ", number, name);
+    } else {
+        printf("%-4s %s: %" PRIu32 " of %" PRIu32 " expectations, %" PRIu64
+               " requests, %.2f %% slow, %.1f W, trace %016" PRIx64 "\n",
+               result->passed ? "ok" : "FAIL", name,
+               scenario->n_expects - result->n_failed, scenario->n_expects,
+               result->n_requests,
+               result->n_requests > 0
+                   ? 100.0 * (double)result->n_slow / (double)result->n_requests
+                   : 0.0,
+               result->mean_power_w, result->trace_hash);
+    }
+    if (!result->passed) {
+        print_failures(options, scenario, result, path);
+    }
+}
+
+static void
+add_json(json_t *results, const struct scenario *scenario,
+         const struct run_result *result, const char *path)
+{
+    json_t *expects = json_array();
+    char name[128], hash[24], words[256];
+
+    for (uint32_t i = 0; i < scenario->n_expects; i++) {
+        const struct run_expect *got = &result->expects[i];
+
+        run_expected(scenario, &scenario->expects[i], words, sizeof words);
+        json_array_append_new(
+            expects,
+            json_pack("{s:i, s:s, s:b, s:s, s:f}", "line",
+                      (int)scenario->expects[i].line, "expected", words, "met",
+                      got->met, "seen", got->seen, "at_s",
+                      (double)got->when / (double)NSEC_PER_SEC));
+    }
+    name_of(path, name, sizeof name);
+    snprintf(hash, sizeof hash, "%016" PRIx64, result->trace_hash);
+    json_array_append_new(
+        results, json_pack("{s:s, s:s, s:I, s:b, s:s, s:s, s:o, s:I, s:I, s:f}",
+                           "name", name, "about", scenario->about, "seed",
+                           (json_int_t)scenario->seed, "passed", result->passed,
+                           "broken", result->broken, "trace", hash, "expect",
+                           expects, "requests", (json_int_t)result->n_requests,
+                           "slow", (json_int_t)result->n_slow, "mean_power_w",
+                           result->mean_power_w));
+}
+
+/* Says that a file is no scenario. */
+static int
+refuse(const struct options *options, const char *path, const char *why,
+       int number, json_t *results)
+{
+    if (options->output == OUTPUT_TAP) {
+        printf("not ok %d - %s\n# %s\n", number, path, why);
+    } else if (options->output == OUTPUT_JSON) {
+        json_array_append_new(results,
+                              json_pack("{s:s, s:b, s:s}", "name", path,
+                                        "passed", 0, "broken", why));
+    }
+    fprintf(stderr, "msim: %s\n", why);
+    return 2;
+}
+
+static int
+run_file(const struct options *options, const char *path, int number,
+         json_t *results)
+{
+    static struct scenario scenario;
+    static struct run_result result;
+    char why[CONFIG_WHY_SIZE + 256];
+    char *text = read_file(path, why, sizeof why);
+    int error =
+        text ? scenario_parse(&scenario, text, path, why, sizeof why) : -EINVAL;
+
+    free(text);
+    if (error) {
+        return refuse(options, path, why, number, results);
+    }
+    if (options->seeded) {
+        scenario.seed = options->seed;
+        scenario.config.seed = options->seed;
+    }
+    run_scenario(&scenario, options->trace ? stderr : NULL, &result);
+    if (options->output == OUTPUT_JSON) {
+        add_json(results, &scenario, &result, path);
+    } else {
+        print_result(options, &scenario, &result, path, number);
+    }
+    scenario_fini(&scenario);
+    return result.passed ? 0 : 1;
+}
+
+static char *
+read_file(const char *path, char *why, size_t why_size)
+{
+    FILE *file = fopen(path, "rb");
+    char *text = malloc(CONFIG_TEXT_MAX + 1);
+    size_t size = 0;
+
+    if (!file || !text) {
+        snprintf(why, why_size, "%s: %s", path, strerror(errno));
+        goto fail;
+    }
+    size = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
+    if (ferror(file)) {
+        snprintf(why, why_size, "%s: %s", path, strerror(errno));
+        goto fail;
+    }
+    if (size > CONFIG_TEXT_MAX || memchr(text, '\0', size)) {
+        snprintf(why, why_size, "%s: a scenario is text of at most %d bytes",
+                 path, CONFIG_TEXT_MAX);
+        goto fail;
+    }
+    text[size] = '\0';
+    fclose(file);
+    return text;
+
+fail:
+    if (file) {
+        fclose(file);
+    }
+    free(text);
+    return NULL;
+}
+
+/* Tables. */
+
+static void
+list_gauges(void)
+{
+    static const char *const of[] = {"host", "cpu", "guest"};
+
+    for (const struct gauge *gauge = gauge_table; gauge->name; gauge++) {
+        printf("%-20s %-6s %s%s%s%s\n", gauge->name, of[gauge->of], gauge->help,
+               gauge->unit && gauge->unit[0] ? " (" : "",
+               gauge->unit ? gauge->unit : "",
+               gauge->unit && gauge->unit[0] ? ")" : "");
+    }
+}
+
+static void
+list_faults(void)
+{
+    static const char *const needs[] = {"guest", "cpu", "value", "text",
+                                        "[for_s]"};
+
+    for (const struct fault *fault = fault_table; fault->name; fault++) {
+        char words[48] = "";
+
+        for (size_t i = 0; i < 5; i++) {
+            if (fault->needs >> i & 1) {
+                strcat(strcat(words, needs[i]), " ");
+            }
+        }
+        printf("%-18s %-24s %s\n", fault->name, words, fault->help);
+    }
+}

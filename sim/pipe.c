@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Moves messages between the broker's cores as the process shells would:
+ * through msg_encode() and msg_decode(), in a buffer of a channel's size.  What
+ * can't be encoded is a bug of the sender's, and ends the run.  Called by
+ * world.c. */
+#include "sim/pipe.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/trace.h"
+#include "wire/msg.h"
+
+struct record {
+    uint32_t type, size; /* Followed by the message. */
+};
+
+static void note(struct pipe *pipe, const struct msg *msg, const char *what);
+
+int
+pipe_init(struct pipe *pipe, const char *name, struct trace *trace)
+{
+    *pipe = (struct pipe){.name = name, .trace = trace};
+    pipe->bytes = malloc(PIPE_BYTES_MAX);
+    return pipe->bytes ? 0 : -ENOMEM;
+}
+
+void
+pipe_fini(struct pipe *pipe)
+{
+    free(pipe->bytes);
+    pipe->bytes = NULL;
+}
+
+int
+pipe_send(struct pipe *pipe, const struct msg *msg)
+{
+    uint8_t data[MSG_SIZE_MAX];
+    char why[MSG_WHY_SIZE] = "";
+    ssize_t size =
+        msg_encode(msg, MSG_VERSION_MAX, data, sizeof data, why, sizeof why);
+    struct record record = {.type = msg->type, .size = (uint32_t)size};
+
+    if (size < 0) {
+        fprintf(stderr, "msim: %s: a message can't be encoded: %s\n",
+                pipe->name, why);
+    }
+    assert(size >= 0);
+    if (pipe->full ||
+        sizeof record + (size_t)size > PIPE_BYTES_MAX - pipe->used) {
+        return -EAGAIN;
+    }
+    if (pipe->lose_type == msg->type) {
+        pipe->n_lost++;
+        note(pipe, msg, "LOST ");
+        return 0;
+    }
+    memcpy(pipe->bytes + pipe->used, &record, sizeof record);
+    memcpy(pipe->bytes + pipe->used + sizeof record, data, (size_t)size);
+    pipe->used += sizeof record + (size_t)size;
+    return 0;
+}
+
+bool
+pipe_take(struct pipe *pipe, struct msg *out)
+{
+    struct record record;
+    char why[MSG_WHY_SIZE] = "";
+    int error;
+
+    if (pipe->first == pipe->used) {
+        pipe->first = 0;
+        pipe->used = 0;
+        return false;
+    }
+    memcpy(&record, pipe->bytes + pipe->first, sizeof record);
+    error = msg_decode(out, record.type, MSG_VERSION_MAX,
+                       pipe->bytes + pipe->first + sizeof record, record.size,
+                       why, sizeof why);
+    if (error) {
+        fprintf(stderr, "msim: %s: %s\n", pipe->name, why);
+    }
+    assert(!error);
+    pipe->first += sizeof record + record.size;
+    note(pipe, out, "");
+    return true;
+}
+
+static void
+note(struct pipe *pipe, const struct msg *msg, const char *what)
+{
+    char line[TRACE_LINE_MAX];
+
+    msg_format(msg, line, sizeof line);
+    trace_add(pipe->trace, pipe->name, "%s%s", what, line);
+}

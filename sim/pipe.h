@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pipe between two processes of a made-up mbrokerd: messages in order,
+ * encoded and decoded as on a real channel, bounded, and lossy when asked to
+ * be. */
+#ifndef SIM_PIPE_H
+#define SIM_PIPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct msg;
+struct trace;
+
+#define PIPE_BYTES_MAX 65536 /* As a channel's ring. */
+
+struct pipe {
+    const char *name; /* "back>engine"; borrowed for ever. */
+    struct trace *trace;
+    bool full;          /* Takes nothing now: a fault. */
+    unsigned lose_type; /* Messages of this type are lost; 0: none is. */
+    uint64_t n_lost;
+    size_t first, used;
+    uint8_t *bytes; /* Owned. */
+};
+
+/* 0 or -ENOMEM. */
+int pipe_init(struct pipe *, const char *name, struct trace *);
+void pipe_fini(struct pipe *);
+/* 0, or -EAGAIN if there is no room. */
+int pipe_send(struct pipe *, const struct msg *);
+/* True and the oldest message, or false. */
+bool pipe_take(struct pipe *, struct msg *out);
+
+#endif

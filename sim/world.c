@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts a made-up host together and gives everybody their turns.  Within one
+ * moment of virtual time the agents, back, engine and platform act one after
+ * the other until nobody has anything left to do (world_settle); between two
+ * moments only requests move (world_pass).  Messages between the broker's
+ * processes go through pipes, those of the agents through the simulated
+ * network, so that every byte is encoded, checked and decoded as on a host.
+ * Called by run.c. */
+#include "sim/world.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/back.h"
+#include "broker/journal.h"
+#include "broker/platform.h"
+#include "hardware/hardware.h"
+#include "hardware/ladder.h"
+#include "hardware/sim.h"
+#include "hypervisor/sim.h"
+#include "include/mchan.h"
+#include "policy/policy.h"
+#include "sim/machine.h"
+#include "sim/trace.h"
+#include "transport/sim.h"
+#include "wire/msg.h"
+
+/* The made-up meter: what the host takes idle, and each CPU at most. */
+#define IDLE_MW 100000
+#define CPU_MW 20000
+
+static int make_machine(struct world *world);
+static int make_hardware(struct world *world);
+static int make_guests(struct world *world);
+static const char *who_is_due(const struct world *world);
+static bool turn(struct world *world);
+static void follow_hardware(struct world *world);
+static void measure_power(struct world *world, nsec_t passed);
+static int open_channel(struct world *world, uint32_t guest, bool listens,
+                        struct mchan **out);
+
+int
+world_create(struct world **out, const struct scenario *scenario,
+             struct trace *trace, char *why, size_t why_size)
+{
+    struct world *world = calloc(1, sizeof *world);
+    int error = -ENOMEM;
+
+    if (world) {
+        world->scenario = scenario;
+        world->trace = trace;
+        world->now = SCENARIO_START;
+        world->power_mw = IDLE_MW;
+        world->n_guests = scenario->n_guests;
+        error = pipe_init(&world->back_to_engine, "back>engine", trace);
+    }
+    error =
+        error ? error
+              : pipe_init(&world->platform_to_engine, "platform>engine", trace);
+    error =
+        error ? error
+              : pipe_init(&world->engine_to_platform, "engine>platform", trace);
+    error = error ? error : sim_network_create(&world->network, scenario->seed);
+    error = error ? error : make_hardware(world);
+    error = error ? error : make_machine(world);
+    error = error ? error : make_guests(world);
+    if (error) {
+        snprintf(why, why_size, "the world can't be made: %s",
+                 strerror(-error));
+        world_destroy(world);
+        return error;
+    }
+    follow_hardware(world);
+    measure_power(world, 0);
+    *out = world;
+    return 0;
+}
+
+void
+world_destroy(struct world *world)
+{
+    if (!world) {
+        return;
+    }
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        agent_destroy(world->guests[i].agent);
+        free(world->guests[i].requests);
+    }
+    world_stop_broker(world);
+    machine_destroy(world->machine);
+    hardware_sim_destroy(world->hardware);
+    hypervisor_sim_destroy(world->hypervisor);
+    sim_network_destroy(world->network);
+    pipe_fini(&world->back_to_engine);
+    pipe_fini(&world->platform_to_engine);
+    pipe_fini(&world->engine_to_platform);
+    free(world);
+}
+
+int
+world_settle(struct world *world)
+{
+    for (int i = 0; i < WORLD_ROUNDS_MAX; i++) {
+        if (!turn(world) && world_deadline(world) > world->now) {
+            return 0;
+        }
+    }
+    snprintf(world->why, sizeof world->why,
+             "after %d turns at one moment %s still wants another",
+             WORLD_ROUNDS_MAX, who_is_due(world));
+    return -ELOOP;
+}
+
+nsec_t
+world_deadline(const struct world *world)
+{
+    nsec_t deadline = sim_network_deadline(world->network);
+
+    if (world->engine) {
+        deadline = nsec_min(deadline, engine_deadline(world->engine));
+        deadline = nsec_min(deadline, platform_deadline(world->platform));
+        deadline = nsec_min(deadline, back_deadline(world->back));
+    }
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        const struct world_guest *guest = &world->guests[i];
+        nsec_t ahead = guest->scenario->clock_ahead_ns;
+
+        if (guest->agent && !guest->silent) {
+            nsec_t due = agent_deadline(guest->agent, world->now + ahead);
+
+            deadline =
+                nsec_min(deadline, due == NSEC_NEVER ? due : due - ahead);
+        }
+    }
+    return deadline;
+}
+
+void
+world_pass(struct world *world, nsec_t to)
+{
+    nsec_t passed = to - world->now;
+
+    machine_run(world->machine, to);
+    world->now = to;
+    world->trace->now = world_elapsed(world);
+    measure_power(world, passed);
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        /* A VM that ended is no longer known; then nobody asks either. */
+        (void)hypervisor_sim_set_busy(world->hypervisor,
+                                      &world->scenario->config.guests[i].uuid,
+                                      machine_busy_ns(world->machine, i));
+    }
+}
+
+nsec_t
+world_elapsed(const struct world *world)
+{
+    return world->now - SCENARIO_START;
+}
+
+uint32_t
+world_cpu_place(const struct world *world, uint32_t cpu)
+{
+    const struct broker_config *config = &world->scenario->config;
+    uint32_t place = 0;
+
+    while (place < config->n_cpus && config->cpus[place] != cpu) {
+        place++;
+    }
+    assert(place < config->n_cpus);
+    return place;
+}
+
+/* For people: who keeps the clock from going on. */
+static const char *
+who_is_due(const struct world *world)
+{
+    if (sim_network_deadline(world->network) <= world->now) {
+        return "the network";
+    } else if (world->engine && engine_deadline(world->engine) <= world->now) {
+        return "the engine";
+    } else if (world->engine &&
+               platform_deadline(world->platform) <= world->now) {
+        return "the platform";
+    } else if (world->engine && back_deadline(world->back) <= world->now) {
+        return "back";
+    }
+    return "an agent";
+}
+
+/* One round: everybody once, in the order in which data passes through them. */
+
+static bool
+run_agents(struct world *world)
+{
+    bool any = sim_network_run(world->network, world->now);
+
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        struct world_guest *guest = &world->guests[i];
+
+        if (guest->agent && !guest->silent) {
+            agent_on_channel(guest->agent);
+            agent_run(guest->agent,
+                      world->now + guest->scenario->clock_ahead_ns);
+            (void)agent_arm(guest->agent);
+        }
+    }
+    return any;
+}
+
+static bool
+run_back(struct world *world)
+{
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        back_mark_ready(world->back, i);
+    }
+    back_run(world->back, world->now);
+    return false;
+}
+
+static bool
+run_engine(struct world *world)
+{
+    bool any = false;
+    struct msg msg;
+
+    while (pipe_take(&world->platform_to_engine, &msg)) {
+        engine_on_event(world->engine, &msg, world->now);
+        any = true;
+    }
+    while (pipe_take(&world->back_to_engine, &msg)) {
+        engine_on_event(world->engine, &msg, world->now);
+        any = true;
+    }
+    if (any || engine_deadline(world->engine) <= world->now) {
+        engine_run(world->engine, world->now);
+    }
+    return any;
+}
+
+static bool
+run_platform(struct world *world)
+{
+    bool any = false;
+    struct msg msg;
+
+    while (platform_has_room(world->platform) &&
+           pipe_take(&world->engine_to_platform, &msg)) {
+        assert(platform_expects(msg.type));
+        platform_on_msg(world->platform, &msg, world->now);
+        any = true;
+    }
+    platform_run(world->platform, world->now);
+    follow_hardware(world);
+    return any;
+}
+
+static bool
+turn(struct world *world)
+{
+    bool any = run_agents(world);
+
+    if (world->engine) {
+        any |= run_back(world);
+        any |= run_engine(world);
+        any |= run_platform(world);
+        any |= world->platform_to_engine.used > 0;
+    }
+    return any;
+}
+
+/* The machine runs at the frequencies that the hardware really has, and VMs run
+ * that the hypervisor lets run. */
+static void
+follow_hardware(struct world *world)
+{
+    const struct broker_config *config = &world->scenario->config;
+
+    for (uint32_t i = 0; i < config->n_cpus; i++) {
+        uint32_t pstate = hardware_sim_pstate(world->hardware, config->cpus[i]);
+        uint32_t khz = hardware_sim_freq_khz(world->hardware, config->cpus[i]);
+
+        machine_set_freq(world->machine, i, khz);
+        if (pstate != world->pstates[i]) {
+            trace_add(world->trace, "hardware",
+                      "cpu %" PRIu32 " p-state %" PRIu32 " -> %" PRIu32
+                      " (%" PRIu32 " MHz)",
+                      config->cpus[i], world->pstates[i], pstate, khz / 1000);
+            world->pstates[i] = pstate;
+        }
+    }
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        machine_set_running(
+            world->machine, i,
+            hypervisor_sim_runs(world->hypervisor, &config->guests[i].uuid));
+    }
+}
+
+/* Dynamic power goes with the frequency and the square of the voltage, while a
+ * CPU is busy. */
+static void
+measure_power(struct world *world, nsec_t passed)
+{
+    double khz0 = world->reference_khz;
+    double mv0 = world->reference_mv;
+    double power_mw = IDLE_MW;
+
+    for (uint32_t i = 0; i < world->n_guests && passed > 0; i++) {
+        struct world_guest *guest = &world->guests[i];
+        uint64_t busy_ns = machine_busy_ns(world->machine, i);
+        double busy = (double)(busy_ns - guest->busy_ns) / (double)passed;
+        double khz = hardware_sim_freq_khz(world->hardware, guest->cpu);
+        double mv = hardware_sim_voltage_mv(world->hardware, guest->cpu);
+
+        power_mw += CPU_MW * busy * khz / khz0 * (mv / mv0) * (mv / mv0);
+        guest->busy_ns = busy_ns;
+    }
+    if (passed > 0) {
+        world->power_mw = (uint64_t)power_mw;
+        world->energy_mj += power_mw * (double)passed / (double)NSEC_PER_SEC;
+    }
+    hardware_sim_set_power(world->hardware,
+                           world->sensor_lost ? QUALITY_UNKNOWN
+                                              : QUALITY_MEASURED,
+                           world->power_mw);
+}
+
+/* Making the world. */
+
+static int
+make_hardware(struct world *world)
+{
+    const struct broker_config *config = &world->scenario->config;
+    const struct hardware_env env = {.cpus = config->cpus,
+                                     .n_cpus = config->n_cpus,
+                                     .options = &config->pstate_options};
+    struct pstate_domain *domains;
+    int n = ladder_domains(&domains, &env, world->why, sizeof world->why);
+    int error;
+
+    if (n < 0) {
+        return n;
+    }
+    error = hardware_sim_create(&world->hardware, domains, (uint32_t)n);
+    world->reference_khz = domains[0].table.freq_khz[0];
+    world->reference_mv = domains[0].table.voltage_mv[0];
+    free(domains);
+    return error;
+}
+
+static void
+on_done(void *ctx, const struct machine_done *done)
+{
+    struct world *world = ctx;
+    struct world_guest *guest = &world->guests[done->guest];
+    uint64_t response_us =
+        (uint64_t)(done->ended - done->arrived) / NSEC_PER_USEC;
+
+    guest->n_requests++;
+    guest->n_slow += response_us > guest->scenario->sla.threshold_us;
+    if (response_us > guest->slowest_us) {
+        guest->slowest_us = response_us;
+    }
+    probe_world_add(&guest->probe_world,
+                    done->ended + guest->scenario->clock_ahead_ns, response_us);
+}
+
+static int
+make_machine(struct world *world)
+{
+    const struct scenario *scenario = world->scenario;
+    const struct machine_env env = {.ctx = world, .done = on_done};
+    struct machine_load *loads =
+        calloc((size_t)world->n_guests + 1, sizeof *loads);
+    int error;
+
+    if (!loads) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < world->n_guests; i++) {
+        loads[i] = scenario->guests[i].load;
+        loads[i].cpu = world_cpu_place(world, scenario->guests[i].cpu);
+        loads[i].seed ^= scenario->seed * UINT64_C(0x9e3779b97f4a7c15);
+        for (uint32_t k = 0; k < loads[i].n_steps; k++) {
+            loads[i].steps[k].at += SCENARIO_START;
+        }
+    }
+    error = machine_create(&world->machine, scenario->config.n_cpus,
+                           world->reference_khz, loads, world->n_guests, &env,
+                           world->now);
+    free(loads);
+    return error;
+}
+
+static int
+make_guests(struct world *world)
+{
+    const struct scenario *scenario = world->scenario;
+    int error = hypervisor_sim_create(&world->hypervisor);
+
+    for (uint32_t i = 0; i < world->n_guests && !error; i++) {
+        struct world_guest *guest = &world->guests[i];
+        const struct guest_config *config = &scenario->config.guests[i];
+
+        guest->scenario = &scenario->guests[i];
+        guest->world = world;
+        guest->cpu = scenario->guests[i].cpu;
+        guest->requests = calloc(WORLD_REQUESTS_MAX, sizeof *guest->requests);
+        if (!guest->requests) {
+            return -ENOMEM;
+        }
+        probe_world_init(&guest->probe_world, guest->requests,
+                         WORLD_REQUESTS_MAX);
+        options_init(&guest->probe_options, probe_find("sim")->options);
+        sim_network_set_delay(world->network, config->name,
+                              guest->scenario->delay_ns);
+        error =
+            hypervisor_sim_add(world->hypervisor, &config->uuid, config->name,
+                               config->n_vcpus, config->vcpu_cpu);
+    }
+    return error;
+}
+
+/* The broker. */
+
+static int
+back_sends(void *ctx, const struct msg *msg)
+{
+    return pipe_send(&((struct world *)ctx)->back_to_engine, msg);
+}
+
+static int
+platform_sends(void *ctx, const struct msg *msg)
+{
+    return pipe_send(&((struct world *)ctx)->platform_to_engine, msg);
+}
+
+static int
+engine_sends(void *ctx, const struct msg *msg)
+{
+    return pipe_send(&((struct world *)ctx)->engine_to_platform, msg);
+}
+
+static void
+engine_shows(void *ctx, const char *json)
+{
+}
+
+int
+world_start_broker(struct world *world)
+{
+    const struct broker_config *config = &world->scenario->config;
+    const struct journal_opts opts = {.size_max = config->journal_size_max,
+                                      .age_max_s = config->journal_age_max_s};
+    const struct platform_env platform_env = {
+        .sys_dirfd = -1,
+        .data_dirfd = -1,
+        .proc_dirfd = -1,
+        .state_dirfd = -1,
+        .saved_dirfd = -1,
+        .hardware_sim = world->hardware,
+        .hypervisor_sim = world->hypervisor,
+        .to_engine = platform_sends,
+        .ctx = world,
+    };
+    int error;
+
+    assert(!world->engine);
+    error = journal_open(&world->journal, NULL, &opts, world->why,
+                         sizeof world->why);
+    if (error) {
+        return error;
+    }
+    world->port = (struct engine_port){
+        .ctx = world, .to_platform = engine_sends, .watch = engine_shows};
+    error = engine_create(&world->engine, config, &world->port, world->journal,
+                          world->now);
+    if (!error) {
+        error = platform_create(&world->platform, config, &platform_env,
+                                world->now, world->why, sizeof world->why);
+    }
+    if (!error) {
+        const struct back_env env = {
+            .to_engine = back_sends,
+            .ctx = world,
+            .start_count = journal_start_count(world->journal),
+        };
+        error = back_create(&world->back, config, &env);
+    }
+    for (uint32_t i = 0; i < world->n_guests && !error; i++) {
+        struct mchan *channel;
+
+        error = open_channel(world, i, true, &channel);
+        if (!error) {
+            back_add_channel(world->back, i, channel);
+        }
+    }
+    trace_add(world->trace, "msim", "the broker starts, policy %s",
+              config->policy->name);
+    return error;
+}
+
+void
+world_stop_broker(struct world *world)
+{
+    if (!world->journal) {
+        return;
+    }
+    back_destroy(world->back);
+    engine_destroy(world->engine);
+    platform_destroy(world->platform);
+    journal_close(world->journal);
+    world->back = NULL;
+    world->engine = NULL;
+    world->platform = NULL;
+    world->journal = NULL;
+    world->back_to_engine.first = world->back_to_engine.used = 0;
+    world->platform_to_engine.first = world->platform_to_engine.used = 0;
+    world->engine_to_platform.first = world->engine_to_platform.used = 0;
+    trace_add(world->trace, "msim", "the broker stopped");
+    follow_hardware(world);
+}
+
+/* Agents. */
+
+static nsec_t
+guest_now(void *ctx)
+{
+    const struct world_guest *guest = ctx;
+
+    return guest->world->now + guest->scenario->clock_ahead_ns;
+}
+
+static nsec_t
+world_time(void *ctx)
+{
+    return ((const struct world *)ctx)->now;
+}
+
+static void
+agent_says(void *ctx, enum log_level level, const char *line)
+{
+    const struct world_guest *guest = ctx;
+
+    trace_add(guest->world->trace, guest->scenario->name, "%s", line);
+}
+
+/* The two ends of a guest's channel; the guest's lives by the guest's clock. */
+static int
+open_channel(struct world *world, uint32_t guest, bool listens,
+             struct mchan **out)
+{
+    const char *uri = world->scenario->config.guests[guest].channel;
+    struct mchan_opts opts = MCHAN_OPTS_INIT;
+
+    opts.now_ns = listens ? world_time : guest_now;
+    opts.now_ctx = listens ? (void *)world : &world->guests[guest];
+    opts.seed = world->scenario->seed * 1000003 + 2 * guest + listens + 1;
+    opts.sim = world->network;
+    return listens ? mchan_listen(out, uri, &opts)
+                   : mchan_open(out, uri, &opts);
+}
+
+int
+world_start_agent(struct world *world, uint32_t index)
+{
+    struct world_guest *guest = &world->guests[index];
+    const struct scenario_guest *scenario = guest->scenario;
+    const struct agent_config config = {
+        .sla = scenario->sla, .software = "msim", .claims = scenario->claims};
+    struct mchan *channel;
+    int error;
+
+    if (guest->agent) {
+        return 0;
+    }
+    error = open_channel(world, index, false, &channel);
+    if (error) {
+        snprintf(world->why, sizeof world->why, "%s: no channel: %s",
+                 scenario->name, strerror(-error));
+        return error;
+    }
+    guest->agent_env =
+        (struct agent_env){.ctx = guest, .now = guest_now, .say = agent_says};
+    guest->probe_env = (struct probe_env){.options = &guest->probe_options,
+                                          .proc_dirfd = -1,
+                                          .seed = scenario->load.seed,
+                                          .world = &guest->probe_world};
+    error = agent_create(&guest->agent, &config, &guest->agent_env, channel,
+                         guest_now(guest));
+    if (!error) {
+        error =
+            agent_add_probe(guest->agent, probe_find("sim"), &guest->probe_env,
+                            world->why, sizeof world->why);
+    }
+    return error;
+}
+
+void
+world_stop_agent(struct world *world, uint32_t guest)
+{
+    agent_destroy(world->guests[guest].agent);
+    world->guests[guest].agent = NULL;
+}
+
+void
+world_kill_agent(struct world *world, uint32_t guest)
+{
+    sim_network_cut(world->network, world->scenario->guests[guest].name);
+    world_stop_agent(world, guest);
+}

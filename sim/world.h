@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A made-up host with its broker and guests, and the clock they live by.  The
+ * broker's cores, the agents, the channels, the policies are the real ones; the
+ * hardware, the VMs, the network and time are not.  Members are open to the
+ * files of sim/ that read (gauge.c) and disturb (fault.c) a world. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/agent.h"
+#include "base/clock.h"
+#include "broker/engine.h"
+#include "probe/probe.h"
+#include "probe/sim.h"
+#include "sim/pipe.h"
+#include "sim/scenario.h"
+
+struct agent;
+struct back;
+struct hardware_sim;
+struct hypervisor_sim;
+struct journal;
+struct machine;
+struct platform;
+struct trace;
+struct sim_network;
+
+#define WORLD_REQUESTS_MAX 8192 /* Ended and not yet seen by the probe. */
+#define WORLD_ROUNDS_MAX 10000  /* Of turns in which time stands still. */
+#define WORLD_WHY_SIZE 320
+
+struct world_guest {
+    const struct scenario_guest *scenario;
+    struct world *world;
+    struct agent *agent; /* Null: none runs. */
+    bool silent;         /* It is not given the CPU: a fault. */
+    struct agent_env agent_env;
+    struct probe_env probe_env;
+    struct option_values probe_options;
+    struct probe_world probe_world;
+    struct probe_request *requests; /* Its storage. */
+    uint64_t n_requests, n_slow;    /* As its clients counted. */
+    uint64_t slowest_us;
+    uint32_t cpu;     /* Where it runs, by number. */
+    uint64_t busy_ns; /* As the machine had it when power was last summed. */
+};
+
+struct world {
+    const struct scenario *scenario;
+    struct trace *trace;
+    nsec_t now;
+    struct machine *machine;
+    struct hardware_sim *hardware;
+    struct hypervisor_sim *hypervisor;
+    struct sim_network *network;
+    struct journal *journal;
+    /* Null while the broker is stopped. */
+    struct engine *engine;
+    struct platform *platform;
+    struct back *back;
+    struct engine_port port;
+    struct pipe back_to_engine, platform_to_engine, engine_to_platform;
+    uint32_t reference_khz, reference_mv; /* Of p-state 0. */
+    bool sensor_lost;
+    uint64_t power_mw;                 /* What the meter would show. */
+    double energy_mj;                  /* Summed from the start. */
+    uint32_t pstates[CONFIG_CPUS_MAX]; /* As last traced, by place. */
+    uint32_t n_guests;
+    struct world_guest guests[SCENARIO_GUESTS_MAX];
+    char why[WORLD_WHY_SIZE];
+};
+
+/* Makes the world as it is before anybody starts.  'scenario' and 'trace' are
+ * borrowed until world_destroy().  Returns 0 or -Exxx with 'why'. */
+int world_create(struct world **out, const struct scenario *scenario,
+                 struct trace *trace, char *why, size_t why_size);
+void world_destroy(struct world *);
+
+/* Lets everybody whose turn it is at world->now act, until nobody has anything
+ * to do.  Returns 0, or -ELOOP with world->why if they never come to rest. */
+int world_settle(struct world *);
+/* When somebody wants to act next. */
+nsec_t world_deadline(const struct world *);
+/* Lets time pass until 'to', in which nobody but requests moves. */
+void world_pass(struct world *, nsec_t to);
+
+/* Since the scenario's start. */
+nsec_t world_elapsed(const struct world *);
+
+/* Each returns 0 or -Exxx with world->why. */
+int world_start_broker(struct world *);
+int world_start_agent(struct world *, uint32_t guest);
+
+/* The broker stops in good order and puts back what it changed. */
+void world_stop_broker(struct world *);
+/* A guest's agent leaves with a word, or dies without one. */
+void world_stop_agent(struct world *, uint32_t guest);
+void world_kill_agent(struct world *, uint32_t guest);
+
+/* The place of a CPU number in the configuration's list. */
+uint32_t world_cpu_place(const struct world *, uint32_t cpu);
+
+#endif
