@@ -153,9 +153,6 @@ check_config(const struct confval *at, const config_setting_t *root,
     const struct broker_config *config = &scenario->config;
     const config_setting_t *host = config_setting_get_member(root, "host");
 
-    if (config->n_cpus == 0) {
-        return confval_refuse(at, host, "host needs cpus, as cpus = [0, 1];");
-    }
     if (strcmp(config->pstate->name, "sim") ||
         strcmp(config->power->name, "sim") ||
         strcmp(config->hypervisor->name, "sim")) {

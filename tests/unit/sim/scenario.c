@@ -132,7 +132,7 @@ what_is_missing_is_named(void **state)
     refused(START HOST GUESTS "expect = ();\n",
             "t.scn:5: a scenario without expectations shows nothing");
     refused(START "host = {};\nguests = ();\n" EXPECT,
-            "t.scn:3: host needs cpus, as cpus = [0, 1];");
+            "t.scn:1: pstate has no CPUs to set; say cpus = [...];");
     refused(START HOST "guests = (\n  { cpu = 0; } );\n" EXPECT,
             "t.scn:5: a guest must have a name and a cpu");
 }
