@@ -318,14 +318,19 @@ on_own_cpu(const struct thief *thief)
  * machine, so it burns what its CPU clock says is still missing. */
 struct pace {
     nsec_t period_start;
-    nsec_t since, used_ns; /* Both clocks when the order came. */
+    nsec_t since, used_ns; /* Both clocks when the first period began. */
 };
 
-static void
-pace_start(struct pace *pace)
+/* Returns when to burn first: the period begins with the others' part, so that
+ * who gave the order, perhaps from this CPU, is not the first to wait. */
+static nsec_t
+pace_start(struct pace *pace, uint32_t want_ns)
 {
-    pace->period_start = pace->since = clock_now(CLOCK_MONOTONIC);
+    nsec_t now = clock_now(CLOCK_MONOTONIC);
+
+    pace->period_start = pace->since = now + PERIOD_NS - want_ns;
     pace->used_ns = clock_now(CLOCK_THREAD_CPUTIME_ID);
+    return pace->period_start;
 }
 
 /* Burns this period's part and returns when the next period begins.  What a
@@ -387,11 +392,10 @@ thief_run(void *ctx)
             futex_wait(&thief->want_ns, 0, NULL);
             continue;
         }
-        if (want_ns != paced_ns) {
-            paced_ns = want_ns;
-            pace_start(&pace);
-        }
-        struct timespec until = timespec_of(burn(&pace, want_ns));
+        bool is_new = want_ns != paced_ns;
+        paced_ns = want_ns;
+        struct timespec until = timespec_of(is_new ? pace_start(&pace, want_ns)
+                                                   : burn(&pace, want_ns));
         futex_wait(&thief->want_ns, want_ns, &until);
     }
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shows that emulated p-states take the right share of a real CPU, none at
  * p-state 0, and that options which contradict each other are refused. */
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -230,6 +233,58 @@ shared_domain_changes_all_its_cpus(void **state)
     driver()->close(f.hw);
 }
 
+/* The number of the one thread whose name begins with "thief/". */
+static pid_t
+find_thief(void)
+{
+    char path[300], name[16] = "";
+    struct dirent *entry;
+    pid_t found = 0;
+
+    DIR *dir = opendir("/proc/self/task");
+    while (!found && (entry = readdir(dir))) {
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *in = fopen(path, "r");
+        if (in && fgets(name, sizeof name, in) && !strncmp(name, "thief/", 6)) {
+            found = atoi(entry->d_name);
+        }
+        if (in) {
+            fclose(in);
+        }
+    }
+    closedir(dir);
+    return found;
+}
+
+static void
+thief_that_was_moved_goes_back_to_its_cpu(void **state)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    cpu_set_t set, own;
+    struct fixture f;
+
+    prepare(&f);
+    must_open(&f);
+    sched_getaffinity(0, sizeof set, &set);
+    CPU_CLR(f.cpus[0], &set);
+    if (!CPU_COUNT(&set)) {
+        driver()->close(f.hw);
+        print_message("# skipped: needs two CPUs\n");
+        skip();
+    }
+    assert_int_equal(driver()->pstate->set(f.hw, 0, 4), 0);
+    pid_t thief = find_thief();
+    assert_true(thief > 0);
+    assert_int_equal(sched_setaffinity(thief, sizeof set, &set), 0);
+    nsec_t end = clock_ns(CLOCK_MONOTONIC) + 20 * NSEC_PER_SEC;
+    do {
+        assert_true(clock_ns(CLOCK_MONOTONIC) < end);
+        nanosleep(&pause, NULL);
+        sched_getaffinity(thief, sizeof own, &own);
+    } while (CPU_COUNT(&own) != 1 || !CPU_ISSET(f.cpus[0], &own));
+    driver()->close(f.hw);
+}
+
 static void
 closing_ends_the_burning(void **state)
 {
@@ -400,6 +455,7 @@ main(void)
         cmocka_unit_test(each_pstate_steals_more_than_the_one_above),
         cmocka_unit_test(a_program_on_the_cpu_gets_less_done),
         cmocka_unit_test(shared_domain_changes_all_its_cpus),
+        cmocka_unit_test(thief_that_was_moved_goes_back_to_its_cpu),
         cmocka_unit_test(closing_ends_the_burning),
         cmocka_unit_test(papers_frequencies_are_the_default),
         cmocka_unit_test(rising_frequencies_are_refused_by_name),
