@@ -160,7 +160,8 @@ tear_down(void **state)
 
     if (f->hv) {
         look(f);
-        if (f->n && f->sample.state != VM_ENDED) {
+        /* Only what we started: a failed test may have adopted anything. */
+        if (f->guest.command && f->n && f->sample.state != VM_ENDED) {
             end_now(f);
         }
         driver()->close(f->hv);
