@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ring: records come out as they went in, across the ring's end too; a full
+ * one waits; and whatever the other side writes, we stay inside. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "transport/ring.h"
+
+#define SIZE RING_SIZE_MIN
+#define GUARD 4096
+
+struct pair {
+    struct ring_words words[2];
+    uint8_t *memory; /* The ring, between guards. */
+    struct ring_tx tx;
+    struct ring_rx rx;
+};
+
+static int
+set_up(void **state)
+{
+    struct pair *pair = aligned_alloc(128, sizeof *pair);
+    assert_non_null(pair);
+    memset(pair, 0, sizeof *pair);
+    pair->memory = aligned_alloc(64, SIZE + 2 * GUARD);
+    assert_non_null(pair->memory);
+    memset(pair->memory, 0xa5, SIZE + 2 * GUARD);
+    memset(pair->memory + GUARD, 0, SIZE);
+    ring_tx_init(&pair->tx, pair->memory + GUARD, SIZE, &pair->words[0],
+                 &pair->words[1]);
+    ring_rx_init(&pair->rx, pair->memory + GUARD, SIZE, &pair->words[1],
+                 &pair->words[0]);
+    *state = pair;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct pair *pair = *state;
+    for (size_t i = 0; i < GUARD; i++) {
+        assert_int_equal(pair->memory[i], 0xa5);
+        assert_int_equal(pair->memory[GUARD + SIZE + i], 0xa5);
+    }
+    free(pair->memory);
+    free(pair);
+    return 0;
+}
+
+static bool
+put(struct pair *pair, uint32_t size, uint32_t sequence)
+{
+    uint8_t *to = ring_tx_reserve(&pair->tx, size);
+    if (!to) {
+        return false;
+    }
+    memset(to, (int)(sequence & 0xff), size);
+    struct record record = {.size = size, .kind = RECORD_RELIABLE};
+    record.sequence = sequence;
+    record.attachment = 5;
+    ring_tx_commit(&pair->tx, &record);
+    return true;
+}
+
+/* Takes the next record, which must be this one. */
+static void
+take(struct pair *pair, uint32_t size, uint32_t sequence)
+{
+    struct record record;
+    const char *why = NULL;
+    assert_int_equal(ring_rx_peek(&pair->rx, &record, &why), 1);
+    assert_int_equal(record.size, size);
+    assert_int_equal(record.sequence, sequence);
+    assert_int_equal(record.attachment, 5);
+    const uint8_t *payload = ring_rx_payload(&pair->rx);
+    for (uint32_t i = 0; i < size; i++) {
+        assert_int_equal(payload[i], sequence & 0xff);
+    }
+    ring_rx_consume(&pair->rx, &record);
+}
+
+static void
+assert_empty(struct pair *pair)
+{
+    struct record record;
+    const char *why = NULL;
+    assert_int_equal(ring_rx_peek(&pair->rx, &record, &why), 0);
+}
+
+static void
+refresh(struct pair *pair)
+{
+    uint64_t acked;
+    assert_int_equal(ring_tx_refresh(&pair->tx, &acked), 0);
+}
+
+static void
+an_empty_ring_has_nothing(void **state)
+{
+    assert_empty(*state);
+}
+
+static void
+nothing_is_seen_before_it_is_committed(void **state)
+{
+    struct pair *pair = *state;
+    uint8_t *to = ring_tx_reserve(&pair->tx, 100);
+    memset(to, 0xff, 100);
+    assert_empty(pair);
+}
+
+static void
+what_a_former_round_left_is_not_a_record(void **state)
+{
+    /* Fill and empty with payloads that look like headers, then go round. */
+    struct pair *pair = *state;
+    for (uint32_t i = 1; i < 500; i++) {
+        uint8_t *to = ring_tx_reserve(&pair->tx, 200);
+        assert_non_null(to);
+        memset(to, 0x01, 200);
+        struct record record = {.size = 200, .kind = RECORD_RELIABLE};
+        ring_tx_commit(&pair->tx, &record);
+        const char *why;
+        assert_int_equal(ring_rx_peek(&pair->rx, &record, &why), 1);
+        ring_rx_consume(&pair->rx, &record);
+        assert_empty(pair);
+        ring_rx_release(&pair->rx, pair->rx.position, i);
+        refresh(pair);
+    }
+}
+
+static void
+records_of_all_sizes_go_round(void **state)
+{
+    struct pair *pair = *state;
+    struct prng prng;
+    uint32_t sizes[64];
+    uint32_t n_put = 0, n_taken = 0;
+    prng_init(&prng, 7);
+    while (n_taken < 20000) {
+        if (prng_below(&prng, 2)) {
+            uint32_t size = (uint32_t)prng_below(&prng, SIZE / 8 + 1);
+            if (put(pair, size, n_put)) {
+                sizes[n_put++ % 64] = size;
+            }
+        } else if (n_taken < n_put) {
+            take(pair, sizes[n_taken % 64], n_taken);
+            n_taken++;
+            ring_rx_release(&pair->rx, pair->rx.position, n_taken);
+        } else {
+            assert_empty(pair);
+        }
+        refresh(pair);
+        assert_true(pair->tx.head - pair->tx.tail <= SIZE - RING_ALIGN);
+    }
+}
+
+static void
+a_full_ring_waits_for_its_reader(void **state)
+{
+    struct pair *pair = *state;
+    uint32_t n = 0;
+    while (put(pair, 48, n)) {
+        n++;
+    }
+    /* One slot is kept free for the zeroed header. */
+    assert_int_equal(n, SIZE / RING_ALIGN - 1);
+    refresh(pair);
+    assert_false(put(pair, 48, n));
+    take(pair, 48, 0);
+    refresh(pair);
+    assert_false(put(pair, 48, n)); /* Taken is not yet given back. */
+    ring_rx_release(&pair->rx, pair->rx.position, 1);
+    refresh(pair);
+    assert_true(put(pair, 48, n));
+    assert_false(put(pair, 48, n));
+    for (uint32_t i = 1; i <= n; i++) {
+        take(pair, 48, i);
+    }
+    assert_empty(pair);
+}
+
+static void
+the_largest_message_fits_wherever_the_ring_stands(void **state)
+{
+    struct pair *pair = *state;
+    uint32_t max = ring_message_max(SIZE);
+    for (uint32_t i = 0; i < 300; i++) {
+        assert_true(put(pair, max, i));
+        take(pair, max, i);
+        assert_true(put(pair, (i * 37) % 100, i));
+        take(pair, (i * 37) % 100, i);
+        ring_rx_release(&pair->rx, pair->rx.position, i);
+        refresh(pair);
+    }
+}
+
+static void
+acknowledgement_travels_with_the_room(void **state)
+{
+    struct pair *pair = *state;
+    uint64_t acked = 99;
+    assert_true(put(pair, 10, 1));
+    take(pair, 10, 1);
+    assert_int_equal(ring_tx_refresh(&pair->tx, &acked), 0);
+    assert_int_equal(acked, 0);
+    ring_rx_release(&pair->rx, pair->rx.position, 1);
+    assert_int_equal(ring_tx_refresh(&pair->tx, &acked), 0);
+    assert_int_equal(acked, 1);
+    assert_int_equal(pair->tx.tail, pair->tx.head);
+}
+
+/* Waking. */
+
+static void
+only_a_sleeper_is_woken_and_only_once(void **state)
+{
+    struct pair *pair = *state;
+    assert_true(put(pair, 10, 1));
+    assert_false(ring_tx_must_wake(&pair->tx)); /* Nobody sleeps. */
+    take(pair, 10, 1);
+    ring_rx_arm(&pair->rx);
+    assert_false(ring_tx_must_wake(&pair->tx)); /* Nothing new. */
+    assert_true(put(pair, 10, 2));
+    assert_true(ring_tx_must_wake(&pair->tx));
+    assert_true(put(pair, 10, 3));
+    assert_false(ring_tx_must_wake(&pair->tx)); /* It is awake. */
+    take(pair, 10, 2);
+    take(pair, 10, 3);
+    assert_true(put(pair, 10, 4));
+    assert_false(ring_tx_must_wake(&pair->tx)); /* It never slept again. */
+}
+
+static void
+a_batch_wakes_whoever_waits_for_its_first(void **state)
+{
+    struct pair *pair = *state;
+    ring_rx_arm(&pair->rx);
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_true(put(pair, 100, i));
+    }
+    assert_true(ring_tx_must_wake(&pair->tx));
+    assert_false(ring_tx_must_wake(&pair->tx));
+}
+
+static void
+a_waiting_producer_is_woken_when_its_record_fits(void **state)
+{
+    struct pair *pair = *state;
+    uint32_t n = 0;
+    while (put(pair, 48, n)) {
+        n++;
+    }
+    ring_tx_arm(&pair->tx, 500);
+    bool woken = false;
+    for (uint32_t i = 0; i < n; i++) {
+        bool had_room = ring_tx_has_room(&pair->tx, 500);
+        assert_int_equal(had_room, woken);
+        take(pair, 48, i);
+        bool wake = ring_rx_release(&pair->rx, pair->rx.position, i);
+        assert_false(wake && woken);
+        woken |= wake;
+        refresh(pair);
+    }
+    assert_true(woken);
+}
+
+/* The other side lies. */
+
+static _Atomic uint64_t *
+header(struct pair *pair, unsigned word)
+{
+    return (_Atomic uint64_t *)(void *)(pair->memory + GUARD +
+                                        (pair->rx.position & (SIZE - 1)) +
+                                        8 * word);
+}
+
+static void
+expect_refused(struct pair *pair, uint64_t first)
+{
+    struct record record;
+    const char *why = NULL;
+    *header(pair, 0) = first;
+    assert_int_equal(ring_rx_peek(&pair->rx, &record, &why), -EPROTO);
+    assert_non_null(why);
+}
+
+static void
+impossible_headers_are_refused(void **state)
+{
+    struct pair *pair = *state;
+    uint64_t reliable = (uint64_t)RECORD_RELIABLE << 32;
+    uint64_t pad = (uint64_t)RECORD_PAD << 32;
+    expect_refused(pair, reliable | UINT32_MAX);
+    expect_refused(pair, reliable | SIZE);
+    expect_refused(pair, reliable | (ring_message_max(SIZE) + 1));
+    /* A pad at the start would fill the ring; one must reach the end. */
+    expect_refused(pair, pad | (SIZE - 16));
+    expect_refused(pair, pad | 48);
+    *header(pair, 0) = 0;
+    /* Near the end, a size that would do elsewhere runs over. */
+    pair->rx.position = SIZE - RING_ALIGN;
+    expect_refused(pair, reliable | 49);
+    expect_refused(pair, pad | 47);
+}
+
+static void
+a_pad_leads_to_the_start_and_no_further(void **state)
+{
+    struct pair *pair = *state;
+    struct record record;
+    const char *why = NULL;
+    uint64_t pad = (uint64_t)RECORD_PAD << 32;
+    *header(pair, 0) = pad | (SIZE - 16); /* Where a second would be. */
+    pair->rx.position = SIZE - RING_ALIGN;
+    *header(pair, 0) = pad | 48;
+    assert_int_equal(ring_rx_peek(&pair->rx, &record, &why), -EPROTO);
+}
+
+static void
+room_that_was_never_taken_is_not_given_back(void **state)
+{
+    struct pair *pair = *state;
+    uint64_t acked;
+    assert_true(put(pair, 100, 1)); /* 128 bytes. */
+    static const uint64_t lies[] = {
+        192, 1, 63, 127, UINT64_MAX, SIZE, UINT64_C(1) << 63};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        pair->words[1].released = lies[i];
+        assert_int_equal(ring_tx_refresh(&pair->tx, &acked), -EPROTO);
+    }
+    pair->words[1].released = 128;
+    assert_int_equal(ring_tx_refresh(&pair->tx, &acked), 0);
+    pair->words[1].released = 64; /* And not taken back. */
+    assert_int_equal(ring_tx_refresh(&pair->tx, &acked), -EPROTO);
+}
+
+static void
+random_memory_is_refused_or_stays_inside(void **state)
+{
+    struct pair *pair = *state;
+    struct prng prng;
+    prng_init(&prng, 3);
+    for (int round = 0; round < 20000; round++) {
+        struct record record;
+        const char *why;
+        for (size_t at = 0; at < SIZE; at += RING_ALIGN) {
+            uint64_t *words = (uint64_t *)(void *)(pair->memory + GUARD + at);
+            words[0] = prng_u64(&prng) & UINT64_C(0x00000007000003ff);
+        }
+        for (int i = 0; i < 100; i++) {
+            if (ring_rx_peek(&pair->rx, &record, &why) != 1) {
+                break;
+            }
+            const uint8_t *payload = ring_rx_payload(&pair->rx);
+            assert_true(payload >= pair->memory + GUARD);
+            assert_true(payload + record.size <= pair->memory + GUARD + SIZE);
+            ring_rx_consume(&pair->rx, &record);
+        }
+    }
+}
+
+static void
+sizes_that_are_no_ring_are_known(void **state)
+{
+    assert_false(ring_size_valid(0));
+    assert_false(ring_size_valid(2048));
+    assert_true(ring_size_valid(4096));
+    assert_false(ring_size_valid(4097));
+    assert_false(ring_size_valid(3 * 4096));
+    assert_true(ring_size_valid(64 << 20));
+    assert_false(ring_size_valid(128 << 20));
+    assert_int_equal(ring_message_max(4096), 512);
+    assert_int_equal(ring_message_max(65536), 8192);
+    assert_int_equal(ring_message_max(1 << 20), 65536);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_empty_ring_has_nothing),
+        TEST(nothing_is_seen_before_it_is_committed),
+        TEST(what_a_former_round_left_is_not_a_record),
+        TEST(records_of_all_sizes_go_round),
+        TEST(a_full_ring_waits_for_its_reader),
+        TEST(the_largest_message_fits_wherever_the_ring_stands),
+        TEST(acknowledgement_travels_with_the_room),
+        TEST(only_a_sleeper_is_woken_and_only_once),
+        TEST(a_batch_wakes_whoever_waits_for_its_first),
+        TEST(a_waiting_producer_is_woken_when_its_record_fits),
+        TEST(impossible_headers_are_refused),
+        TEST(a_pad_leads_to_the_start_and_no_further),
+        TEST(room_that_was_never_taken_is_not_given_back),
+        TEST(random_memory_is_refused_or_stays_inside),
+        cmocka_unit_test(sizes_that_are_no_ring_are_known),
+    };
+    return cmocka_run_group_tests_name("channel/ring", tests, NULL, NULL);
+}
