@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A peer that says on a byte stream what it must not: each time it is refused
+ * for a named reason, and the next good one is served. */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/prng.h"
+#include "channel/channel.h"
+#include "include/mchan.h"
+#include "wire/frame.h"
+
+#define PATIENCE_S 30
+#define SYNC 0x600dcafeu
+#define MESSAGE_MAX 8192
+
+struct scene {
+    char dir[64];
+    char path[96];
+    char uri[104];
+    int64_t now; /* The channel's clock, so that nobody need wait. */
+    struct mchan_opts opts;
+    struct mchan *back;
+    int raw; /* The hostile peer's socket. */
+    uint32_t attachment;
+};
+
+static int64_t
+scene_time(void *ctx)
+{
+    return ((struct scene *)ctx)->now;
+}
+
+static int
+set_up(void **state)
+{
+    static struct scene scene;
+    const struct mchan_opts opts = MCHAN_OPTS_INIT;
+    memset(&scene, 0, sizeof scene);
+    strcpy(scene.dir, "/tmp/mchan-test-XXXXXX");
+    assert_non_null(mkdtemp(scene.dir));
+    snprintf(scene.path, sizeof scene.path, "%s/s", scene.dir);
+    snprintf(scene.uri, sizeof scene.uri, "unix:%s", scene.path);
+    scene.now = NSEC_PER_SEC;
+    scene.opts = opts;
+    scene.opts.now_ns = scene_time;
+    scene.opts.now_ctx = &scene;
+    scene.raw = -1;
+    *state = &scene;
+    return mchan_listen(&scene.back, scene.uri, &scene.opts);
+}
+
+static int
+tear_down(void **state)
+{
+    struct scene *scene = *state;
+    if (scene->raw >= 0) {
+        close(scene->raw);
+    }
+    mchan_close(scene->back);
+    return rmdir(scene->dir);
+}
+
+static time_t
+seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+static struct mchan_event
+expect_of(struct mchan *channel, enum mchan_event_type type)
+{
+    struct mchan_event event;
+    time_t until = seconds() + PATIENCE_S;
+    while (seconds() < until) {
+        while (mchan_next_event(channel, &event)) {
+            if (event.type == type) {
+                return event;
+            }
+        }
+        if (!mchan_arm(channel, MCHAN_READABLE)) {
+            struct pollfd readable = {.fd = mchan_fd(channel),
+                                      .events = POLLIN};
+            poll(&readable, 1, 100);
+        }
+    }
+    fail_msg("event %d never came", type);
+    abort();
+}
+
+/* The hostile peer. */
+
+static void
+raw_connect(struct scene *scene)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, scene->path);
+    scene->raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(scene->raw >= 0);
+    assert_int_equal(
+        connect(scene->raw, (struct sockaddr *)&address, sizeof address), 0);
+}
+
+static void
+raw_write(struct scene *scene, const void *data, size_t size)
+{
+    /* The other end reads only when it has its turn. */
+    const uint8_t *bytes = data;
+    while (size) {
+        ssize_t sent =
+            send(scene->raw, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EAGAIN) {
+            mchan_arm(scene->back, MCHAN_READABLE);
+            continue;
+        }
+        if (sent < 0) {
+            return; /* It has shut the door already. */
+        }
+        bytes += sent;
+        size -= (size_t)sent;
+    }
+}
+
+static void
+raw_preamble(struct scene *scene)
+{
+    uint8_t preamble[FRAME_PREAMBLE_SIZE];
+    frame_put_preamble(preamble, SYNC);
+    raw_write(scene, preamble, sizeof preamble);
+}
+
+static void
+raw_frame(struct scene *scene, const struct record *record, const void *data)
+{
+    uint8_t header[FRAME_HEADER_SIZE];
+    frame_put_header(header, SYNC, record, data);
+    raw_write(scene, header, sizeof header);
+    raw_write(scene, data, record->size);
+}
+
+static void
+raw_hello(struct scene *scene)
+{
+    struct hello hello = {.message_max = MESSAGE_MAX};
+    struct record record = {.size = HELLO_SIZE, .kind = RECORD_HELLO};
+    uint8_t data[HELLO_SIZE];
+    frame_put_hello(data, &hello);
+    raw_frame(scene, &record, data);
+}
+
+/* Behaves, up to and with HELLO. */
+static void
+raw_come_up(struct scene *scene)
+{
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_hello(scene);
+    scene->attachment = expect_of(scene->back, MCHAN_UP).attachment;
+}
+
+static void
+raw_message(struct scene *scene, uint32_t sequence)
+{
+    struct record record = {.size = 4, .kind = RECORD_RELIABLE};
+    record.sequence = sequence;
+    record.attachment = scene->attachment;
+    raw_frame(scene, &record, "abc");
+}
+
+static void
+raw_number(struct scene *scene, uint8_t kind, uint64_t number)
+{
+    uint8_t data[8];
+    struct record record = {.size = 8, .kind = kind};
+    frame_put_u64(data, number);
+    raw_frame(scene, &record, data);
+}
+
+/* The channel refuses for this reason, lets go, and serves the next. */
+static void
+expect_refused(struct scene *scene, const char *reason)
+{
+    struct mchan_event event = expect_of(scene->back, MCHAN_PROTO_ERROR);
+    assert_string_equal(event.reason, reason);
+    struct mchan_msg message = {.data = "x", .size = 1};
+    assert_int_equal(mchan_send(scene->back, &message), -EPROTO);
+    char byte;
+    ssize_t got;
+    while ((got = recv(scene->raw, &byte, 1, 0)) > 0) {
+    }
+    assert_true(got == 0 || errno == ECONNRESET);
+    close(scene->raw);
+    struct mchan_stats stats;
+    mchan_stats(scene->back, &stats, sizeof stats);
+    assert_int_equal(stats.n_proto_errors, 1);
+    scene->now += NSEC_PER_SEC;
+    raw_come_up(scene);
+    raw_message(scene, 1);
+    char data[4];
+    time_t until = seconds() + PATIENCE_S;
+    while ((got = mchan_recv(scene->back, data, 4, NULL)) == -EAGAIN &&
+           seconds() < until) {
+    }
+    assert_int_equal(got, 4);
+}
+
+/* Before HELLO. */
+
+static void
+noise_is_refused_after_a_bounded_search(void **state)
+{
+    struct scene *scene = *state;
+    struct prng prng;
+    uint8_t noise[4096];
+    prng_init(&prng, 1);
+    raw_connect(scene);
+    for (int i = 0; i < 40; i++) {
+        for (size_t j = 0; j < sizeof noise; j++) {
+            noise[j] = (uint8_t)prng_u64(&prng);
+        }
+        raw_write(scene, noise, sizeof noise);
+    }
+    expect_refused(scene, "no preamble where one must be");
+}
+
+static void
+frames_of_noise_are_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_write(scene, "this is no frame of anybody's", 29);
+    expect_refused(scene, "frame without the sync word");
+}
+
+static void
+a_message_before_hello_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_message(scene, 1);
+    expect_refused(scene, "no HELLO at first");
+}
+
+static void
+a_large_frame_before_hello_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static uint8_t data[FRAME_HELLO_MAX + 1];
+    struct record record = {.size = sizeof data, .kind = RECORD_HELLO};
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_frame(scene, &record, data);
+    expect_refused(scene, "frame larger than agreed");
+}
+
+static void
+a_short_hello_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct record record = {.size = 12, .kind = RECORD_HELLO};
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_frame(scene, &record, "HELLO there");
+    expect_refused(scene, "HELLO too short");
+}
+
+static void
+a_gigantic_hello_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static const uint8_t data[FRAME_HELLO_MAX];
+    struct record record = {.size = sizeof data, .kind = RECORD_HELLO};
+    raw_connect(scene);
+    raw_preamble(scene);
+    raw_frame(scene, &record, data);
+    expect_refused(scene, "no HELLO at first");
+}
+
+static void
+who_says_nothing_is_dropped_in_time(void **state)
+{
+    struct scene *scene = *state;
+    raw_connect(scene);
+    raw_preamble(scene);
+    mchan_arm(scene->back, MCHAN_READABLE);
+    scene->now += CHANNEL_HELLO_NS - 1;
+    mchan_arm(scene->back, MCHAN_READABLE);
+    struct mchan_event event;
+    assert_int_equal(mchan_next_event(scene->back, &event), 0);
+    assert_true(mchan_deadline(scene->back) == scene->now + 1);
+    scene->now += 1;
+    expect_refused(scene, "no HELLO in time");
+}
+
+static void
+who_leaves_before_hello_is_nobody(void **state)
+{
+    struct scene *scene = *state;
+    struct mchan_event event;
+    for (int i = 0; i < 5; i++) {
+        raw_connect(scene);
+        raw_write(scene, "mchan\0\0\1garb", (size_t)(4 + i));
+        close(scene->raw);
+        mchan_arm(scene->back, MCHAN_READABLE);
+        scene->now += NSEC_PER_SEC;
+        assert_int_equal(mchan_next_event(scene->back, &event), 0);
+    }
+    raw_come_up(scene);
+}
+
+/* Behind HELLO. */
+
+static void
+hello_again_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_come_up(scene);
+    raw_hello(scene);
+    expect_refused(scene, "HELLO again");
+}
+
+static void
+a_large_frame_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    static uint8_t data[MESSAGE_MAX + 1];
+    struct record record = {.size = sizeof data, .kind = RECORD_RELIABLE};
+    raw_come_up(scene);
+    record.sequence = 1;
+    record.attachment = scene->attachment;
+    raw_frame(scene, &record, data);
+    expect_refused(scene, "frame larger than agreed");
+}
+
+static void
+a_changed_byte_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t header[FRAME_HEADER_SIZE];
+    struct record record = {.size = 4, .kind = RECORD_RELIABLE};
+    raw_come_up(scene);
+    record.sequence = 1;
+    record.attachment = scene->attachment;
+    frame_put_header(header, SYNC, &record, "abc");
+    raw_write(scene, header, sizeof header);
+    raw_write(scene, "abd", 4);
+    expect_refused(scene, "frame with a wrong checksum");
+}
+
+static void
+a_repeated_message_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    char data[4];
+    raw_come_up(scene);
+    raw_message(scene, 1);
+    raw_message(scene, 1);
+    while (mchan_recv(scene->back, data, 4, NULL) == -EAGAIN) {
+    }
+    expect_refused(scene, "message out of sequence");
+}
+
+static void
+a_skipped_message_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_come_up(scene);
+    raw_message(scene, 2);
+    expect_refused(scene, "message out of sequence");
+}
+
+static void
+a_message_of_another_attachment_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_come_up(scene);
+    scene->attachment++;
+    raw_message(scene, 1);
+    expect_refused(scene, "message of another attachment");
+}
+
+static void
+an_acknowledgement_of_nothing_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_come_up(scene);
+    raw_number(scene, RECORD_ACK, 1);
+    expect_refused(scene, "acknowledgement of what was never sent");
+}
+
+static void
+an_acknowledgement_taken_back_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct mchan_msg message = {.data = "x", .size = 1};
+    struct mchan_stats stats;
+    raw_come_up(scene);
+    assert_int_equal(mchan_send(scene->back, &message), 0);
+    assert_int_equal(mchan_send(scene->back, &message), 0);
+    raw_number(scene, RECORD_ACK, 2);
+    do {
+        mchan_arm(scene->back, MCHAN_READABLE);
+        mchan_stats(scene->back, &stats, sizeof stats);
+    } while (stats.n_acked < 2);
+    raw_number(scene, RECORD_ACK, 1);
+    expect_refused(scene, "acknowledgement of what was never sent");
+}
+
+static void
+unknown_kinds_and_flags_are_refused(void **state)
+{
+    struct scene *scene = *state;
+    for (int kind = 0; kind < 256; kind += kind < 8 ? 1 : 31) {
+        struct record record = {.kind = (uint8_t)kind};
+        if (kind >= RECORD_RELIABLE && kind <= RECORD_ACK) {
+            record.flags = 0x80;
+        }
+        raw_come_up(scene);
+        raw_frame(scene, &record, "");
+        struct mchan_event event = expect_of(scene->back, MCHAN_PROTO_ERROR);
+        assert_string_equal(event.reason, record.flags
+                                              ? "frame with unknown flags"
+                                              : "frame of an unknown kind");
+        close(scene->raw);
+        scene->now += NSEC_PER_SEC;
+    }
+    scene->raw = -1;
+}
+
+static void
+an_acknowledgement_of_a_wrong_size_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct record record = {.size = 4, .kind = RECORD_ACK};
+    raw_come_up(scene);
+    raw_frame(scene, &record, "abc");
+    expect_refused(scene, "ACK of a wrong size");
+}
+
+static void
+a_goodbye_of_a_wrong_size_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct record record = {.size = 4, .kind = RECORD_BYE};
+    raw_come_up(scene);
+    raw_frame(scene, &record, "abc");
+    expect_refused(scene, "BYE of a wrong size");
+}
+
+static void
+words_after_goodbye_are_refused(void **state)
+{
+    struct scene *scene = *state;
+    raw_come_up(scene);
+    raw_number(scene, RECORD_BYE, 0);
+    raw_message(scene, 1);
+    expect_refused(scene, "frame after BYE");
+}
+
+static void
+death_in_mid_message_is_a_loss_and_not_a_message(void **state)
+{
+    struct scene *scene = *state;
+    uint8_t header[FRAME_HEADER_SIZE];
+    struct record record = {.size = 100, .kind = RECORD_RELIABLE};
+    static const uint8_t data[100];
+    char got[100];
+    record.sequence = 1;
+    for (size_t part = 1; part < sizeof header + 100; part += 13) {
+        raw_come_up(scene);
+        record.attachment = scene->attachment;
+        frame_put_header(header, SYNC, &record, data);
+        raw_write(scene, header, part < sizeof header ? part : sizeof header);
+        if (part > sizeof header) {
+            raw_write(scene, data, part - sizeof header);
+        }
+        close(scene->raw);
+        expect_of(scene->back, MCHAN_PEER_LOST);
+        assert_int_equal(mchan_recv(scene->back, got, sizeof got, NULL),
+                         -ENOTCONN);
+    }
+    scene->raw = -1;
+}
+
+static void
+acknowledgements_without_end_do_not_hold_us_up(void **state)
+{
+    /* Each costs a frame and gives nothing; a turn takes a bounded number. */
+    struct scene *scene = *state;
+    uint8_t frames[32 * 1024], data[8];
+    struct record record = {.size = 8, .kind = RECORD_ACK};
+    struct mchan_msg message = {.data = "x", .size = 1};
+    raw_come_up(scene);
+    assert_int_equal(mchan_send(scene->back, &message), 0);
+    frame_put_u64(data, 1);
+    for (size_t at = 0; at < sizeof frames; at += 32) {
+        frame_put_header(frames + at, SYNC, &record, data);
+        memcpy(frames + at + FRAME_HEADER_SIZE, data, 8);
+    }
+    for (int i = 0; i < 200; i++) {
+        raw_write(scene, frames, sizeof frames);
+    }
+    struct mchan_event event;
+    assert_int_equal(mchan_next_event(scene->back, &event), 0);
+    raw_message(scene, 1);
+    char got[4];
+    time_t until = seconds() + PATIENCE_S;
+    ssize_t n;
+    while ((n = mchan_recv(scene->back, got, 4, NULL)) == -EAGAIN &&
+           seconds() < until) {
+    }
+    assert_int_equal(n, 4);
+}
+
+static void
+random_frames_never_bring_a_message(void **state)
+{
+    struct scene *scene = *state;
+    struct prng prng;
+    prng_init(&prng, 11);
+    for (int round = 0; round < 300; round++) {
+        uint8_t data[64];
+        struct record record = {
+            .size = (uint32_t)prng_below(&prng, sizeof data),
+            .kind = (uint8_t)prng_below(&prng, 8),
+            .flags = prng_below(&prng, 8) == 0,
+            .sequence = 2 + (uint32_t)prng_below(&prng, 5),
+            .attachment = (uint32_t)prng_below(&prng, 5),
+        };
+        for (size_t i = 0; i < sizeof data; i++) {
+            data[i] = (uint8_t)prng_below(&prng, 3);
+        }
+        raw_come_up(scene);
+        raw_frame(scene, &record, data);
+        if (prng_below(&prng, 2)) {
+            raw_write(scene, data, sizeof data);
+        }
+        close(scene->raw);
+        expect_of(scene->back, MCHAN_PEER_LOST);
+        char got[64];
+        assert_true(mchan_recv(scene->back, got, sizeof got, NULL) < 0);
+        scene->now += NSEC_PER_SEC;
+    }
+    scene->raw = -1;
+}
+
+/* The guest's end is as careful. */
+
+static void
+a_guest_refuses_a_broker_without_a_session(void **state)
+{
+    struct scene *scene = *state;
+    int ends[2];
+    struct mchan *front;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    scene->opts.fd = ends[0];
+    assert_int_equal(mchan_open(&front, "unix:", &scene->opts), 0);
+    scene->raw = ends[1];
+    raw_preamble(scene);
+    raw_hello(scene); /* Session 0. */
+    struct mchan_event event = expect_of(front, MCHAN_PROTO_ERROR);
+    assert_string_equal(event.reason, "HELLO without a session");
+    assert_int_equal(mchan_next_event(front, &event), 0);
+    mchan_close(front);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(noise_is_refused_after_a_bounded_search),
+        TEST(frames_of_noise_are_refused),
+        TEST(a_message_before_hello_is_refused),
+        TEST(a_large_frame_before_hello_is_refused),
+        TEST(a_short_hello_is_refused),
+        TEST(a_gigantic_hello_is_refused),
+        TEST(who_says_nothing_is_dropped_in_time),
+        TEST(who_leaves_before_hello_is_nobody),
+        TEST(hello_again_is_refused),
+        TEST(a_large_frame_is_refused),
+        TEST(a_changed_byte_is_refused),
+        TEST(a_repeated_message_is_refused),
+        TEST(a_skipped_message_is_refused),
+        TEST(a_message_of_another_attachment_is_refused),
+        TEST(an_acknowledgement_of_nothing_is_refused),
+        TEST(an_acknowledgement_taken_back_is_refused),
+        TEST(unknown_kinds_and_flags_are_refused),
+        TEST(an_acknowledgement_of_a_wrong_size_is_refused),
+        TEST(a_goodbye_of_a_wrong_size_is_refused),
+        TEST(words_after_goodbye_are_refused),
+        TEST(death_in_mid_message_is_a_loss_and_not_a_message),
+        TEST(acknowledgements_without_end_do_not_hold_us_up),
+        TEST(random_frames_never_bring_a_message),
+        TEST(a_guest_refuses_a_broker_without_a_session),
+    };
+    return cmocka_run_group_tests_name("channel/hostile_stream", tests, NULL,
+                                       NULL);
+}
