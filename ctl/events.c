@@ -5,9 +5,10 @@
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
+#include "ctl/row.h"
 #include "ctl/table.h"
 
-static void print_events(struct ctl *, const json_t *);
+static void print_events(struct ctl *, const json_t *, const json_t *vms);
 
 static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)
@@ -26,7 +27,9 @@ run(struct ctl *ctl, int argc, char **argv)
     if (ctl->json) {
         ctl_put_json(ctl, data);
     } else {
-        print_events(ctl, data);
+        json_t *vms = row_vms(ctl);
+        print_events(ctl, data, vms);
+        json_decref(vms);
     }
     json_decref(data);
     return CTL_OK;
@@ -48,25 +51,26 @@ clock_text(const json_t *row, char *out, size_t size)
 }
 
 static void
-print_events(struct ctl *ctl, const json_t *data)
+print_events(struct ctl *ctl, const json_t *data, const json_t *vms)
 {
-    static const char *const heads[] = {"TIME",    "CAUSE",  "KIND", "NAME",
-                                        "SUBJECT", "DETAIL", NULL};
+    static const char *const heads[] = {"TIME",    "CAUSE", "KIND", "NAME",
+                                        "SUBJECT", "WHAT",  NULL};
+    char clock[32], subject[ROW_SUBJECT_SIZE], said[ROW_SAID_SIZE];
     struct table *table = table_create(heads);
-    char text[TABLE_CELL_SIZE];
     json_t *row;
     size_t i;
 
     json_array_foreach(json_object_get(data, "rows"), i, row)
     {
-        clock_text(row, text, sizeof text);
-        table_cell(table, "%s", text);
+        clock_text(row, clock, sizeof clock);
+        table_cell(table, "%s", clock);
         table_cell(table, "%s", member_text(row, "cause"));
         table_cell(table, "%s", member_text(row, "kind"));
         table_cell(table, "%s", member_text(row, "name"));
-        table_cell(table, "%s", member_text(row, "subject"));
-        detail_text(json_object_get(row, "detail"), text, sizeof text);
-        table_cell(table, "%s", text);
+        row_subject(row, vms, subject);
+        table_cell(table, "%s", subject);
+        row_said(row, vms, said);
+        table_cell(table, "%s", said);
     }
     table_print(table, ctl->out, ctl->colour);
     table_destroy(table);

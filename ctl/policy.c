@@ -111,6 +111,10 @@ value_text(const json_t *option, char *out, size_t size)
         snprintf(out, size, "%s", member_text(option, "default"));
         return;
     }
+    if (json_is_string(value)) {
+        snprintf(out, size, "%s", json_string_value(value));
+        return;
+    }
     if (json_is_number(value)) {
         snprintf(out, size, "%g", json_number_value(value));
         return;

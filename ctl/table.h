@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #define TABLE_COLUMNS_MAX 12
-#define TABLE_CELL_SIZE 192
+#define TABLE_CELL_SIZE 400
 
 struct table;
 

@@ -106,7 +106,11 @@ add_vm(struct table *table, const json_t *vm)
     table_number(table, vm, "violations", 0, "");
     table_number(table, vm, "violation_percent", 2, "%");
     table_number(table, epoch, "threshold_ms", 3, "ms");
-    table_number(table, epoch, "worst_ms", 3, "ms");
+    if (member_known(epoch, "requests") && !member_number(epoch, "requests")) {
+        table_cell(table, "no requests");
+    } else {
+        table_number(table, epoch, "worst_ms", 3, "ms");
+    }
 }
 
 static void

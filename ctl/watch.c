@@ -7,11 +7,13 @@
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
+#include "ctl/row.h"
 
 struct watch {
     struct ctl *ctl;
     bool begun; /* The stream's first line, the status, has passed. */
     json_int_t first_ns;
+    json_t *vms; /* Owned; for their names. */
 };
 
 static bool on_line(void *ctx, const json_t *line);
@@ -24,8 +26,14 @@ run(struct ctl *ctl, int argc, char **argv)
     if (argc > 0) {
         return ctl_usage(ctl, &verb_watch, "watch takes no argument");
     }
-    return client_stream(ctl, json_pack("{s:s}", "verb", "watch"), on_line,
-                         &watch);
+    watch.vms = ctl->json ? NULL : row_vms(ctl);
+    if (!ctl->json && !watch.vms) {
+        return CTL_UNREACHABLE; /* The reason was said. */
+    }
+    enum ctl_exit result = client_stream(
+        ctl, json_pack("{s:s}", "verb", "watch"), on_line, &watch);
+    json_decref(watch.vms);
+    return result;
 }
 
 static void
@@ -94,15 +102,16 @@ epoch_text(const json_t *line, char *out, size_t size)
     }
 }
 
-/* "1.42 basic/raise mgmt://…/pstate  violations 12, …". */
+/* "1.42    basic/raise   cpu0  p-state 1, before 2, for web1: …". */
 static void
-row_text(const json_t *line, char *out, size_t size)
+row_text(const struct watch *watch, const json_t *line, char *out, size_t size)
 {
-    char detail[400];
+    char subject[ROW_SUBJECT_SIZE], said[ROW_SAID_SIZE];
 
-    detail_text(json_object_get(line, "detail"), detail, sizeof detail);
-    snprintf(out, size, "%s %s %s  %s", member_text(line, "cause"),
-             member_text(line, "name"), member_text(line, "subject"), detail);
+    row_subject(line, watch->vms, subject);
+    row_said(line, watch->vms, said);
+    snprintf(out, size, "%-8s %-13s %-8s %s", member_text(line, "cause"),
+             member_text(line, "name"), subject, said);
 }
 
 static void
@@ -124,7 +133,7 @@ print_line(struct watch *watch, const json_t *line)
     if (!strcmp(type, "epoch")) {
         epoch_text(line, text, sizeof text);
     } else {
-        row_text(line, text, sizeof text);
+        row_text(watch, line, text, sizeof text);
     }
     fprintf(ctl->out, "%8.3f s  %-8s  ",
             (double)(time_ns - watch->first_ns) / 1e9, type);

@@ -125,7 +125,10 @@ print_why(struct ctl *ctl, const json_t *why)
 
     say(ctl, "knob", member_text(why, "knob"));
     pstate_text(why, "pstate", "freq_mhz", text, sizeof text);
-    say(ctl, member_true(why, "emulated") ? "is (emu.)" : "is", text);
+    if (member_true(why, "emulated")) {
+        snprintf(text + strlen(text), sizeof text - strlen(text), ", emulated");
+    }
+    say(ctl, "is", text);
     if (!member_known(why, "wanted")) {
         snprintf(text, sizeof text,
                  "nothing: policy \"%s\" has no wish; the knob is as it was "

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Picks from a row what somebody who reads along wants to know; --json has the
+ * rest.  The keys are those of docs/journal.md, and a row that has not got them
+ * is told by what it has.  Called by events.c and watch.c. */
+#include "ctl/row.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "ctl/client.h"
+#include "ctl/member.h"
+#include "model/name.h"
+
+static void say_notice(const json_t *detail, char *out);
+static void say_decision(const json_t *detail, const json_t *vms, char *out);
+static void say_action(const json_t *detail, char *out);
+static void say_outcome(const json_t *detail, char *out);
+static const char *vm_name(const json_t *vms, const char *uuid);
+
+json_t *
+row_vms(struct ctl *ctl)
+{
+    json_t *data = NULL;
+
+    if (client_ask(ctl, json_pack("{s:s}", "verb", "vms"), &data) != CTL_OK) {
+        return NULL;
+    }
+    json_t *vms = json_incref(json_object_get(data, "vms"));
+    json_decref(data);
+    return vms;
+}
+
+void
+row_subject(const json_t *row, const json_t *vms, char out[ROW_SUBJECT_SIZE])
+{
+    const char *subject = member_text(row, "subject");
+    char uuid[UUID_TEXT_SIZE];
+    struct name name;
+
+    text_copy(out, ROW_SUBJECT_SIZE, subject);
+    if (name_parse(&name, subject)) {
+        return;
+    }
+    switch (name.kind) {
+    case NAME_VM:
+    case NAME_AGENT:
+        uuid_format(&name.vm, uuid);
+        text_copy(out, ROW_SUBJECT_SIZE, vm_name(vms, uuid));
+        break;
+    case NAME_PSTATE:
+        snprintf(out, ROW_SUBJECT_SIZE, "cpu%u", (unsigned)name.cpu);
+        break;
+    case NAME_HOST:
+        text_copy(out, ROW_SUBJECT_SIZE, "host");
+        break;
+    case NAME_POWER:
+        text_copy(out, ROW_SUBJECT_SIZE, "power");
+        break;
+    case NAME_BROKER:
+    case NAME_BROKER_POWER:
+        text_copy(out, ROW_SUBJECT_SIZE, "broker");
+        break;
+    }
+}
+
+void
+row_said(const json_t *row, const json_t *vms, char out[ROW_SAID_SIZE])
+{
+    const json_t *detail = json_object_get(row, "detail");
+    const char *kind = member_text(row, "kind");
+
+    out[0] = '\0';
+    if (!kind[0]) {
+        kind = member_text(row, "type"); /* As the stream calls it. */
+    }
+    if (!strcmp(kind, "decision")) {
+        say_decision(detail, vms, out);
+    } else if (!strcmp(kind, "action")) {
+        say_action(detail, out);
+    } else if (!strcmp(kind, "outcome")) {
+        say_outcome(detail, out);
+    } else if (member_known(detail, "n_violations")) {
+        say_notice(detail, out);
+    } else if (member_known(detail, "values")) {
+        values_text(json_object_get(detail, "values"), out, ROW_SAID_SIZE);
+    }
+    if (!out[0]) {
+        detail_text(detail, out, ROW_SAID_SIZE);
+    }
+}
+
+/* Kinds of rows. */
+
+static void
+say_notice(const json_t *detail, char *out)
+{
+    snprintf(out, ROW_SAID_SIZE,
+             "%.0f of %.0f requests above %.3f ms, the worst %.3f ms",
+             member_number(detail, "n_violations"),
+             member_number(detail, "n_requests"),
+             member_number(detail, "threshold_us") / 1000,
+             member_number(detail, "worst_us") / 1000);
+}
+
+static void append(char *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+append(char *out, const char *format, ...)
+{
+    size_t used = strlen(out);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(out + used, ROW_SAID_SIZE - used, format, args);
+    va_end(args);
+}
+
+static void
+say_decision(const json_t *detail, const json_t *vms, char *out)
+{
+    char values[ROW_SAID_SIZE];
+
+    if (json_is_false(json_object_get(detail, "effect"))) {
+        append(out, "no change");
+        if (member_known(detail, "stands")) {
+            append(out, ", p-state %.0f stands",
+                   member_number(detail, "stands"));
+        }
+    } else if (member_known(detail, "pstate")) {
+        append(out, "p-state %.0f", member_number(detail, "pstate"));
+        if (member_known(detail, "from")) {
+            append(out, ", before %.0f", member_number(detail, "from"));
+        }
+    } else if (member_known(detail, "domain")) {
+        append(out, "released");
+    } else {
+        return;
+    }
+    if (member_known(detail, "vm")) {
+        append(out, ", for %s", vm_name(vms, member_text(detail, "vm")));
+    }
+    values_text(json_object_get(detail, "values"), values, sizeof values);
+    append(out, "%s%s", values[0] ? ": " : "", values);
+}
+
+static void
+say_action(const json_t *detail, char *out)
+{
+    if (member_known(detail, "pstate")) {
+        append(out, "p-state %.0f", member_number(detail, "pstate"));
+        if (member_number(detail, "attempt") > 1) {
+            append(out, ", attempt %.0f", member_number(detail, "attempt"));
+        }
+    }
+}
+
+static void
+say_outcome(const json_t *detail, char *out)
+{
+    json_int_t received =
+        json_integer_value(json_object_get(detail, "received_ns"));
+    json_int_t read = json_integer_value(json_object_get(detail, "read_ns"));
+    int error = (int)member_number(detail, "error");
+
+    if (error) {
+        append(out, "failed: %s", strerror(error));
+        if (member_text(detail, "reason")[0]) {
+            append(out, ": %s", member_text(detail, "reason"));
+        }
+        return;
+    }
+    append(out, "done");
+    if (read > 0) {
+        append(out, ", reads back as p-state %.0f",
+               member_number(detail, "pstate"));
+    }
+    if (read > received && received > 0) {
+        append(out, ", within %.3f ms", (double)(read - received) / 1e6);
+    }
+}
+
+static const char *
+vm_name(const json_t *vms, const char *uuid)
+{
+    json_t *vm;
+    size_t i;
+
+    json_array_foreach(vms, i, vm)
+    {
+        if (!strcmp(member_text(vm, "uuid"), uuid)) {
+            return member_text(vm, "name");
+        }
+    }
+    return uuid;
+}

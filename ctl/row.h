@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A row of the journal in a few words, for events and watch. */
+#ifndef CTL_ROW_H
+#define CTL_ROW_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "ctl/ctl.h"
+
+#define ROW_SUBJECT_SIZE 128
+#define ROW_SAID_SIZE 320
+
+/* The broker's VMs, so that people read names where the journal has UUIDs.
+ * Owned by the caller; null (then UUIDs are shown) if the broker does not
+ * say. */
+json_t *row_vms(struct ctl *);
+
+/* "web1", "cpu0", "broker"; else the whole name.  'vms' may be null. */
+void row_subject(const json_t *row, const json_t *vms,
+                 char out[ROW_SUBJECT_SIZE]);
+/* "p-state 2 -> 1 for web1: violations 20". */
+void row_said(const json_t *row, const json_t *vms, char out[ROW_SAID_SIZE]);
+
+#endif
