@@ -45,7 +45,6 @@ dialog_init(struct dialog *d, struct mchan *channel,
     d->hello.version_max = MSG_VERSION_MAX;
     text_copy(d->hello.software, sizeof d->hello.software, config->software);
     text_copy(d->hello.claims, sizeof d->hello.claims, config->claims);
-    beats_init(&d->beats);
 }
 
 void

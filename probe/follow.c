@@ -214,7 +214,7 @@ split(struct follow *f, follow_line_fn *line, void *ctx)
         at = newline + 1;
     }
     f->used = (size_t)(end - at);
-    if (f->skipping || f->used > FOLLOW_LINE_MAX) {
+    if (f->used > FOLLOW_LINE_MAX) {
         f->skipping = true;
         f->used = 0;
     }

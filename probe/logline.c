@@ -22,7 +22,6 @@
 
 /* Nanoseconds since 1970 end in the year 2262. */
 #define WALL_MS_MAX ((uint64_t)(INT64_MAX / NSEC_PER_MSEC))
-#define YEAR_MAX 2261
 
 /* A part of the line that is still to be read. */
 struct span {
@@ -133,61 +132,40 @@ check_time(nsec_t ended, nsec_t wall)
     return LOGLINE_OK;
 }
 
-/* Days since 1970-01-01 of a date of our calendar (H. Hinnant's way: years
- * that start in March, so that the leap day is the last). */
-static int64_t
-days_from_date(int64_t year, unsigned month, unsigned day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    unsigned shifted = month > 2 ? month - 3 : month + 9;
-    int64_t era = y / 400;
-    int64_t of_era = y - era * 400;
-    int64_t of_year = (153 * (int64_t)shifted + 2) / 5 + day - 1;
-
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year -
-           719468;
-}
-
-static unsigned
+static bool
 take_month(struct span *s)
 {
     static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
     if (s->end - s->at < 3) {
-        return 0;
+        return false;
     }
     for (unsigned i = 0; i < 12; i++) {
         if (!memcmp(s->at, names + 3 * (size_t)i, 3)) {
             s->at += 3;
-            return i + 1;
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
-/* Takes "06/Feb/2009:12:14:14.655" as milliseconds since 1970 in its zone. */
+/* Takes "06/Feb/2009:12:14:14.655" and keeps the milliseconds since that day
+ * began in its zone: the day is of no use, see above. */
 static bool
 take_date(struct span *s, int64_t *ms_out)
 {
     uint64_t day, year, hour, minute, second_ms;
-    unsigned month = 0;
-    bool good = take_number(s, 2, &day) && take_char(s, '/') &&
-                (month = take_month(s)) && take_char(s, '/') &&
-                take_number(s, 4, &year) && take_char(s, ':') &&
-                take_number(s, 2, &hour) && take_char(s, ':') &&
-                take_number(s, 2, &minute) && take_char(s, ':') &&
-                take_decimal(s, 2, 3, &second_ms);
+    bool good = take_number(s, 2, &day) && take_char(s, '/') && take_month(s) &&
+                take_char(s, '/') && take_number(s, 4, &year) &&
+                take_char(s, ':') && take_number(s, 2, &hour) &&
+                take_char(s, ':') && take_number(s, 2, &minute) &&
+                take_char(s, ':') && take_decimal(s, 2, 3, &second_ms);
 
-    if (!good || day < 1 || day > 31 || year < 1970 || year > YEAR_MAX ||
-        hour > 23 || minute > 59 || second_ms > 60999) {
+    if (!good || day < 1 || day > 31 || year < 1970 || hour > 23 ||
+        minute > 59 || second_ms > 60999) {
         return false;
     }
-    *ms_out = ((days_from_date((int64_t)year, month, (unsigned)day) * 24 +
-                (int64_t)hour) *
-                   60 +
-               (int64_t)minute) *
-                  60000 +
-              (int64_t)second_ms;
+    *ms_out = (int64_t)(hour * 60 + minute) * 60000 + (int64_t)second_ms;
     return true;
 }
 
@@ -354,12 +332,8 @@ read_haproxy(struct span s, unsigned timer, nsec_t wall, struct logline *out)
     if (fault) {
         return fault;
     }
-    line.ended_wall =
-        date_ms * NSEC_PER_MSEC + (nsec_t)total_us * NSEC_PER_USEC;
-    ago = (wall - line.ended_wall) % QUARTER_HOUR;
-    if (ago < 0) {
-        ago += QUARTER_HOUR;
-    }
+    ago = (wall - date_ms * NSEC_PER_MSEC - (nsec_t)total_us * NSEC_PER_USEC) %
+          QUARTER_HOUR;
     if (ago >= QUARTER_HOUR / 2) {
         ago -= QUARTER_HOUR;
     }

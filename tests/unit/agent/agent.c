@@ -19,7 +19,7 @@
 #include "wire/msg.h"
 
 #define MS NSEC_PER_MSEC
-#define SENT_MAX 256
+#define SENT_MAX 512
 #define INBOX_MAX 64
 
 /* The other end of the agent's channel, in the broker's place. */
@@ -109,7 +109,7 @@ mchan_close(struct mchan *c)
 struct bench {
     struct mchan channel;
     struct agent *agent;
-    struct probe_request storage[4096];
+    struct probe_request storage[8192];
     struct probe_world world;
     struct option_values options;
     struct probe_env env;
@@ -154,8 +154,12 @@ setup(void **state)
     if (agent_create(&b->agent, &config, &env, &b->channel, b->now)) {
         return -1;
     }
-    probe_world_init(&b->world, b->storage, 4096);
+    probe_world_init(&b->world, b->storage, 8192);
     options_init(&b->options, probe_find("sim")->options);
+    /* Looks that don't fall together with epochs by themselves. */
+    if (options_set(&b->options, "period_ms", "70", why, sizeof why)) {
+        return -1;
+    }
     b->env.options = &b->options;
     b->env.world = &b->world;
     if (agent_add_probe(b->agent, probe_find("sim"), &b->env, why,
@@ -366,6 +370,19 @@ beats_carry_the_offset_that_answers_told(void **state)
 }
 
 static void
+beat_that_could_not_be_sent_is_no_beat(void **state)
+{
+    struct bench *b = *state;
+
+    welcome(b);
+    b->channel.send_error = -EAGAIN;
+    run_ms(b, 3000);
+    b->channel.send_error = 0;
+    run_ms(b, 100);
+    assert_int_equal(last_sent(b, MSG_BEAT)->beat.number, 1);
+}
+
+static void
 new_broker_starts_with_an_unknown_offset(void **state)
 {
     struct bench *b = *state;
@@ -457,6 +474,33 @@ line_written_in_the_last_moment_counts_in_its_epoch(void **state)
     requests(b, 1, 5000);
     run_until(b, 1500 * MS);
     assert_int_equal(last_sent(b, MSG_REPORT)->report.n_requests, 1);
+}
+
+static void
+request_whose_end_is_unknown_ended_when_it_was_seen(void **state)
+{
+    struct bench *b = *state;
+    const struct msg_report *report;
+
+    welcome(b);
+    assert_true(probe_world_add(&b->world, 0, 1000));
+    run_ms(b, 500);
+    report = &last_sent(b, MSG_REPORT)->report;
+    assert_true(report->worst_end_ns >= 1000 * MS);
+    assert_int_equal(report->worst_end_ns, report->seen_ns);
+}
+
+static void
+probe_with_more_to_show_is_asked_at_once(void **state)
+{
+    struct bench *b = *state;
+    struct agent_stats stats;
+
+    run_ms(b, 10);
+    requests(b, 8000, 1000);
+    run_ms(b, 70);
+    agent_stats(b->agent, &stats);
+    assert_int_equal(stats.n_requests, 8000);
 }
 
 static void
@@ -586,6 +630,44 @@ refused_agent_asks_again_ever_less_often(void **state)
     }
     assert_non_null(strstr(b->said, "you are not web1"));
     assert_non_null(strstr(b->said, "in 60 s"));
+}
+
+static void
+welcome_ends_the_long_waits(void **state)
+{
+    struct bench *b = *state;
+    struct msg refused = {.type = MSG_REFUSED};
+    unsigned n;
+
+    event(b, MCHAN_UP, "");
+    run_ms(b, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        deliver(b, &refused);
+        run_ms(b, 60000);
+    }
+    welcome(b);
+    n = count_sent(b, MSG_HELLO);
+    deliver(b, &refused);
+    run_ms(b, 1100);
+    assert_int_equal(count_sent(b, MSG_HELLO), n + 1);
+}
+
+static void
+resumed_elsewhere_the_offset_is_unknown_again(void **state)
+{
+    struct bench *b = *state;
+    struct msg reply = {.type = MSG_BEAT_REPLY};
+
+    welcome(b);
+    reply.beat_reply.origin_ns = b->now;
+    reply.beat_reply.receive_ns = reply.beat_reply.transmit_ns = b->now;
+    deliver(b, &reply);
+    run_ms(b, 1);
+    assert_true(last_sent(b, MSG_BEAT)->beat.offset_error_ns < MS);
+    event(b, MCHAN_SUSPENDING, "");
+    event(b, MCHAN_RESUMED, "");
+    run_ms(b, 1100);
+    assert_int_equal(last_sent(b, MSG_BEAT)->beat.offset_error_ns, UINT64_MAX);
 }
 
 static void
@@ -788,6 +870,12 @@ garbage_of_a_probe_is_reported_and_told(void **state)
     assert_int_equal(last_sent(b, MSG_REPORT)->report.n_requests, 0);
     assert_int_equal(last_sent(b, MSG_REPORT)->report.n_refused, 3);
     assert_non_null(strstr(b->said, "refused 3 so far"));
+    /* Once a minute, however much comes. */
+    probe_world_add(&world, b->now, 1000);
+    run_ms(b, 50000);
+    assert_null(strstr(b->said, "refused 4 so far"));
+    run_ms(b, 11000);
+    assert_non_null(strstr(b->said, "refused 4 so far"));
 }
 
 static void
@@ -818,11 +906,15 @@ main(void)
         CASE(nothing_but_hello_is_said_before_welcome),
         CASE(beat_follows_welcome_and_each_period),
         CASE(beats_carry_the_offset_that_answers_told),
+        CASE(beat_that_could_not_be_sent_is_no_beat),
         CASE(new_broker_starts_with_an_unknown_offset),
+        CASE(resumed_elsewhere_the_offset_is_unknown_again),
         CASE(report_tells_each_epoch),
         CASE(notice_of_a_violation_goes_before_the_report),
         CASE(tolerated_share_raises_no_notice),
         CASE(line_written_in_the_last_moment_counts_in_its_epoch),
+        CASE(probe_with_more_to_show_is_asked_at_once),
+        CASE(request_whose_end_is_unknown_ended_when_it_was_seen),
         CASE(measuring_goes_on_without_a_broker),
         CASE(reports_of_the_last_epochs_are_kept_for_the_next_broker),
         CASE(old_violation_is_reported_but_raises_no_notice),
@@ -830,6 +922,7 @@ main(void)
         CASE(full_channel_keeps_notice_and_reports_in_order),
         CASE(channel_full_at_hello_is_greeted_later),
         CASE(refused_agent_asks_again_ever_less_often),
+        CASE(welcome_ends_the_long_waits),
         CASE(welcome_to_another_version_is_no_welcome),
         CASE(goodbye_of_the_broker_is_followed_by_a_new_hello),
         CASE(nonsense_of_the_broker_is_counted_and_survived),

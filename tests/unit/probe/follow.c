@@ -176,6 +176,28 @@ rename_and_create_reads_old_file_to_its_end_first(void **state)
 }
 
 static void
+old_file_is_left_only_after_two_quiet_looks(void **state)
+{
+    struct bench *b = *state;
+
+    look(b);
+    append(b->path, "a\n");
+    look(b);
+    rename(b->path, b->old);
+    append(b->path, "new\n");
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0); /* Notices. */
+    append(b->old, "b\n");
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0);
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0); /* Quiet. */
+    append(b->old, "c\n");
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0);
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0);
+    assert_int_equal(follow_look(&b->follow, on_line, b), 1); /* Left. */
+    assert_int_equal(follow_look(&b->follow, on_line, b), 0);
+    assert_string_equal(b->seen, "a|b|c|new|");
+}
+
+static void
 rename_without_a_new_file_goes_on_in_the_old_one(void **state)
 {
     struct bench *b = *state;
@@ -389,6 +411,7 @@ main(void)
         CASE(file_that_appears_late_is_read_from_its_start),
         CASE(line_in_two_parts_is_one_line),
         CASE(rename_and_create_reads_old_file_to_its_end_first),
+        CASE(old_file_is_left_only_after_two_quiet_looks),
         CASE(rename_without_a_new_file_goes_on_in_the_old_one),
         CASE(old_file_that_never_grows_quiet_is_left_at_last),
         CASE(copytruncate_is_read_from_the_start_again),
