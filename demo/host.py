@@ -144,11 +144,14 @@ class Broker:
     def ask(self, verb, **fields):
         if not self.socket:
             self.connect()
-        self.socket.sendall(json.dumps(dict(verb=verb, **fields)).encode() + b"\n")
-        line = self.lines.readline()
+        try:
+            self.socket.sendall(json.dumps(dict(verb=verb, **fields)).encode() + b"\n")
+            line = self.lines.readline()
+        except OSError:
+            line = b""
         if not line:
             self.close()
-            raise Trouble("mbrokerd closed the connection: %s" % self.said())
+            raise Trouble("mbrokerd does not answer any more: %s" % self.said())
         answer = json.loads(line)
         if not answer.get("ok"):
             error = answer.get("error", {})
@@ -172,7 +175,7 @@ class Broker:
                                *words], capture_output=True, text=True, timeout=ANSWER_S * 2)
         if done.returncode:
             raise Trouble("mctl %s: %s" % (" ".join(words), done.stderr.strip()))
-        return done.stdout
+        return done.stdout.rstrip()
 
     def close(self):
         if self.socket:

@@ -19,6 +19,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -87,7 +88,9 @@ class Demo:
         say("One host with CPUs %s, four guests: in each an nginx that compresses %.0f KB "
             "per request," % (m.cpus, self.page_size / 1024))
         say("an nginx as its front, and an agent that reads its log. SLA: a response within "
-            "%d ms." % THRESHOLD_MS)
+            "%d ms" % THRESHOLD_MS)
+        say("(agents count from %.1f, because nginx logs whole milliseconds)."
+            % (AGENT_THRESHOLD_US / 1000))
         say("  real       every request and its response time (a page takes %.1f ms of CPU)"
             % self.work_ms)
         say("  %-10s p-states (%s)%s" % (m.pstate_is, m.pstate, {
@@ -155,7 +158,7 @@ class Demo:
             names = {row["name"] for row in rows}
             if "GUEST_NOTICE" in names and any(row["kind"] == "outcome" for row in rows):
                 say("One of the raises, hop by hop (mctl trace %s):" % cause)
-                say(self.broker.mctl("trace", cause))
+                say(self.broker.mctl("trace", cause) + "\n")
                 return
         say("The last events hold no notice that changed a p-state, so no trace is shown.")
 
@@ -256,8 +259,11 @@ def finish(demo, summary):
     for text, held in judge.expectations(summary):
         say("  %s %s" % ("yes" if held else "NO ", text))
     path = demo.build / "demo" / "summary.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(summary, indent=2) + "\n")
+    except OSError as error:
+        raise Trouble("%s can't be written: %s" % (path, error.strerror)) from error
     say("\n%s has the figures." % os.path.relpath(path))
 
 
@@ -271,15 +277,15 @@ def main():
     arguments = parser.parse_args()
     demo = None
     become_subreaper()
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGHUP, on_signal)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
     try:
         demo = Demo(arguments.build.resolve(), read_seconds(),
                     os.environ.get("DEMO_REAL") == "1")
         summary = demo.run()
         finish(demo, summary)
         return 0
-    except Trouble as trouble:
+    except (Trouble, OSError, subprocess.SubprocessError) as trouble:
         print("demo: %s" % trouble, file=sys.stderr)
         for line in [line for guest in demo.guests for line in guest.troubles()][:8] \
                 if demo else []:
