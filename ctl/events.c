@@ -14,7 +14,7 @@ static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)
 {
     int n = ctl->n_events ? ctl->n_events : 20;
-    json_t *data;
+    json_t *data, *vms = NULL;
 
     if (argc > 0) {
         return ctl_usage(ctl, &verb_events, "events takes no argument but -n");
@@ -27,12 +27,12 @@ run(struct ctl *ctl, int argc, char **argv)
     if (ctl->json) {
         ctl_put_json(ctl, data);
     } else {
-        json_t *vms = row_vms(ctl);
+        result = row_vms(ctl, &vms);
         print_events(ctl, data, vms);
-        json_decref(vms);
     }
+    json_decref(vms);
     json_decref(data);
-    return CTL_OK;
+    return result;
 }
 
 static void

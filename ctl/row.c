@@ -18,17 +18,18 @@ static void say_action(const json_t *detail, char *out);
 static void say_outcome(const json_t *detail, char *out);
 static const char *vm_name(const json_t *vms, const char *uuid);
 
-json_t *
-row_vms(struct ctl *ctl)
+enum ctl_exit
+row_vms(struct ctl *ctl, json_t **out)
 {
-    json_t *data = NULL;
+    json_t *data;
+    enum ctl_exit result =
+        client_ask(ctl, json_pack("{s:s}", "verb", "vms"), &data);
 
-    if (client_ask(ctl, json_pack("{s:s}", "verb", "vms"), &data) != CTL_OK) {
-        return NULL;
+    if (result == CTL_OK) {
+        *out = json_incref(json_object_get(data, "vms"));
+        json_decref(data);
     }
-    json_t *vms = json_incref(json_object_get(data, "vms"));
-    json_decref(data);
-    return vms;
+    return result;
 }
 
 void

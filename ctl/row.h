@@ -11,10 +11,10 @@
 #define ROW_SUBJECT_SIZE 128
 #define ROW_SAID_SIZE 320
 
-/* The broker's VMs, so that people read names where the journal has UUIDs.
- * Owned by the caller; null (then UUIDs are shown) if the broker does not
- * say. */
-json_t *row_vms(struct ctl *);
+/* Asks for the broker's VMs, so that people read names where the journal has
+ * UUIDs.  CTL_OK with '*out' owned by the caller; otherwise the reason was
+ * said. */
+enum ctl_exit row_vms(struct ctl *, json_t **out);
 
 /* "web1", "cpu0", "broker"; else the whole name.  'vms' may be null. */
 void row_subject(const json_t *row, const json_t *vms,

@@ -26,12 +26,11 @@ run(struct ctl *ctl, int argc, char **argv)
     if (argc > 0) {
         return ctl_usage(ctl, &verb_watch, "watch takes no argument");
     }
-    watch.vms = ctl->json ? NULL : row_vms(ctl);
-    if (!ctl->json && !watch.vms) {
-        return CTL_UNREACHABLE; /* The reason was said. */
+    enum ctl_exit result = ctl->json ? CTL_OK : row_vms(ctl, &watch.vms);
+    if (result == CTL_OK) {
+        result = client_stream(ctl, json_pack("{s:s}", "verb", "watch"),
+                               on_line, &watch);
     }
-    enum ctl_exit result = client_stream(
-        ctl, json_pack("{s:s}", "verb", "watch"), on_line, &watch);
     json_decref(watch.vms);
     return result;
 }
