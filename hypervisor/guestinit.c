@@ -26,6 +26,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define STAT_SIZE 1024
+#define FIELD_SIZE 24 /* Of a 64-bit number. */
 #define FDS_MAX 65536 /* Closed one by one where close_range() lacks. */
 
 /* What the child needs, made before the fork. */
@@ -33,7 +35,8 @@ struct plan {
     const struct guestinit *from;
     char pid_path[GUESTINIT_PATH_SIZE], new_path[GUESTINIT_PATH_SIZE];
     char log_path[GUESTINIT_PATH_SIZE];
-    char process_name[16]; /* What ps shows, as much as the kernel keeps. */
+    char process_name[16];           /* As much as the kernel keeps. */
+    char title[GUESTINIT_PATH_SIZE]; /* What ps shows. */
     char env_name[GUESTINIT_PATH_SIZE];
     const char *argv[4], *envp[4];
     cpu_set_t cpus;
@@ -79,6 +82,8 @@ make_plan(struct plan *plan, const struct guestinit *from)
              from->name);
     snprintf(plan->log_path, sizeof plan->log_path, "%.64s.log", from->name);
     snprintf(plan->env_name, sizeof plan->env_name, "MBROKER_GUEST=%.64s",
+             from->name);
+    snprintf(plan->title, sizeof plan->title, "mbroker-guest %.64s",
              from->name);
     snprintf(plan->process_name, sizeof plan->process_name, "guest:%.8s",
              from->name);
@@ -145,41 +150,87 @@ append(char *out, const char *text)
     return out + length;
 }
 
-/* Finds field 22 of our /proc/self/stat, and its end. */
-static char *
-find_start(char *text)
-{
-    char *at = strrchr(text, ')');
+/* Fields of /proc/self/stat, numbered as in proc(5). */
+enum stat_field {
+    STAT_PID = 1,
+    STAT_START = 22,
+    STAT_ARGUMENTS = 48, /* Address of our command line, and its end. */
+    STAT_ARGUMENTS_END = 49,
+};
 
-    for (int field = 2; at && field < 22; field++) {
-        at = strchr(at + 1, ' ');
+/* Copies a field of 'stat', which is whole; -1 if there is none. */
+static int
+copy_field(const char *stat, enum stat_field field, char out[FIELD_SIZE])
+{
+    const char *at = stat;
+
+    if (field != STAT_PID) {
+        at = strrchr(stat, ')'); /* Field 2, a name, may hold anything. */
+        for (unsigned i = 2; at && i < field; i++) {
+            at = strchr(at + 1, ' ');
+        }
+        at = at ? at + 1 : "";
     }
-    if (at) {
-        at++;
-        at[strcspn(at, " ")] = '\0';
+    size_t length = strcspn(at, " \n");
+    if (!length || length >= FIELD_SIZE) {
+        return -1;
     }
-    return at;
+    memcpy(out, at, length);
+    out[length] = '\0';
+    return 0;
 }
 
-/* "PID START BOOT_ID", put in place as a whole.  The number is the one that our
- * own stat begins with. */
-static void
-write_pid_file(const struct plan *plan)
+static uintptr_t
+copy_address(const char *stat, enum stat_field field)
 {
-    char stat[1024], line[256];
+    char text[FIELD_SIZE];
+    uintptr_t address = 0;
 
+    if (copy_field(stat, field, text)) {
+        return 0;
+    }
+    for (const char *at = text; *at >= '0' && *at <= '9'; at++) {
+        address = address * 10 + (uintptr_t)(*at - '0');
+    }
+    return address;
+}
+
+/* Makes ps show what we are, instead of the broker that we were forked from. */
+static void
+write_title(const struct plan *plan, const char *stat)
+{
+    uintptr_t start = copy_address(stat, STAT_ARGUMENTS);
+    uintptr_t end = copy_address(stat, STAT_ARGUMENTS_END);
+    size_t length = strlen(plan->title);
+
+    if (start && end > start + length) {
+        memset((void *)start, 0, end - start);
+        memcpy((void *)start, plan->title, length);
+    }
+}
+
+static void
+read_own_stat(const struct plan *plan, char stat[STAT_SIZE])
+{
     int fd = openat(plan->from->proc_dirfd, "self/stat", O_RDONLY);
-    ssize_t got = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+    ssize_t got = fd < 0 ? -1 : read(fd, stat, STAT_SIZE - 1);
     if (got <= 0) {
         give_up("read /proc/self/stat");
     }
     stat[got] = '\0';
-    char *start = find_start(stat);
-    if (!start) {
+}
+
+/* "PID START BOOT_ID", put in place as a whole. */
+static void
+write_pid_file(const struct plan *plan, const char *stat)
+{
+    char pid[FIELD_SIZE], start[FIELD_SIZE], line[256];
+
+    if (copy_field(stat, STAT_PID, pid) ||
+        copy_field(stat, STAT_START, start)) {
         give_up("understand /proc/self/stat");
     }
-    stat[strcspn(stat, " ")] = '\0';
-    char *end = append(line, stat);
+    char *end = append(line, pid);
     end = append(end, " ");
     end = append(end, start);
     end = append(end, " ");
@@ -187,8 +238,8 @@ write_pid_file(const struct plan *plan)
     end = append(end, "\n");
 
     int state = plan->from->state_dirfd;
-    fd = openat(state, plan->new_path,
-                O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+    int fd = openat(state, plan->new_path,
+                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
     if (fd < 0 || write(fd, line, (size_t)(end - line)) != end - line ||
         close(fd) || renameat(state, plan->new_path, state, plan->pid_path)) {
         give_up("write its pid file");
@@ -222,6 +273,7 @@ static void
 run_init(const struct plan *plan)
 {
     struct sched_param normal = {.sched_priority = 0};
+    char stat[STAT_SIZE];
 
     setsid();
     set_stdio(plan);
@@ -236,7 +288,9 @@ run_init(const struct plan *plan)
         sched_setaffinity(0, sizeof plan->cpus, &plan->cpus)) {
         give_up("run on the guest's CPUs");
     }
-    write_pid_file(plan);
+    read_own_stat(plan, stat);
+    write_title(plan, stat);
+    write_pid_file(plan, stat);
     close_all();
 
     pid_t command = _Fork();

@@ -363,6 +363,22 @@ guest_inherits_no_environment(void **state)
 }
 
 static void
+guests_init_is_called_what_it_is(void **state)
+{
+    struct fixture *f = *state;
+    char path[64], title[64] = "";
+
+    start(f, "sleep 1000");
+    snprintf(path, sizeof path, "/proc/%d/cmdline", number_in(f, "web.pid"));
+    FILE *in = fopen(path, "r");
+    assert_non_null(in);
+    size_t got = fread(title, 1, sizeof title - 1, in);
+    fclose(in);
+    assert_true(got > 0);
+    assert_string_equal(title, "mbroker-guest web");
+}
+
+static void
 guests_output_goes_to_its_log(void **state)
 {
     struct fixture *f = *state;
@@ -969,6 +985,7 @@ main(void)
         T(guest_on_an_absent_cpu_ends_and_says_why),
         T(guest_inherits_no_descriptors),
         T(guest_inherits_no_environment),
+        T(guests_init_is_called_what_it_is),
         T(guests_output_goes_to_its_log),
         T(without_log_there_is_none),
         T(name_that_would_leave_the_directory_is_refused),
