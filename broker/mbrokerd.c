@@ -40,6 +40,8 @@ struct args {
 
 static int read_args(struct args *, int argc, char **argv);
 static int read_level(const char *text, enum log_level *out);
+#define EXIT_USAGE 2 /* The command line is wrong. */
+
 static void print_help(FILE *);
 static int run_parent(const struct args *);
 static int run_role(const struct args *);
@@ -118,7 +120,7 @@ read_args(struct args *args, int argc, char **argv)
             if (read_level(optarg, &args->level)) {
                 fprintf(stderr, "mbrokerd: --log-level is error, warn, info "
                                 "or debug\n");
-                return EXIT_FAILURE;
+                return EXIT_USAGE;
             }
             break;
         case 'f': /* It never does otherwise. */
@@ -147,7 +149,7 @@ read_args(struct args *args, int argc, char **argv)
             return EXIT_SUCCESS;
         default:
             fprintf(stderr, "Try \"mbrokerd --help\".\n");
-            return EXIT_FAILURE;
+            return EXIT_USAGE;
         }
     }
     if (optind < argc) {
@@ -155,7 +157,7 @@ read_args(struct args *args, int argc, char **argv)
                 "mbrokerd: \"%s\" is not an option; try \"mbrokerd "
                 "--help\"\n",
                 argv[optind]);
-        return EXIT_FAILURE;
+        return EXIT_USAGE;
     }
     return -1;
 }
