@@ -6,8 +6,10 @@ proxy_pass), and a magentd that reads the front's log.
 Why a front: nginx's $request_time stays 0 while all of a request is done within
 one turn of its event loop, however long that takes.  As a front it waits for
 the worker like any client, and logs what that took, in milliseconds.  As root
-it runs at a better priority than the rest: its log begins when it reads a
-request, so a front that has to wait for a CPU sees less than its clients.
+both run at a better priority than what else the machine does (nice), so that
+response times tell of the p-state more than of the neighbours; and the front
+at a better one than the worker, since its log begins when it reads a request,
+and a front that waits for a CPU sees less than its clients.
 """
 import os
 import pathlib
@@ -63,8 +65,8 @@ COMMAND = """\
 #!/bin/sh
 cd {dir} || exit 1
 trap 'kill $all 2>/dev/null; wait; exit 0' TERM INT HUP
-{nginx} -e {dir}/worker.err -c {dir}/worker.conf & all=$!
-{prompt}{nginx} -e {dir}/front.err -c {dir}/front.conf & all="$all $!"
+{first}{nginx} -e {dir}/worker.err -c {dir}/worker.conf & all=$!
+{foremost}{nginx} -e {dir}/front.err -c {dir}/front.conf & all="$all $!"
 {magentd} --channel {channel} --threshold-us {threshold_us} \\
     --probe httplog:path={dir}/access.log,format=nginx,period_ms=50 \\
     --probe cpu --log-level warn & all="$all $!"
@@ -92,7 +94,8 @@ class Guest:
         script = self.dir / "guest.sh"
         script.write_text(COMMAND.format(
             dir=shlex.quote(str(self.dir)), nginx=shlex.quote(nginx),
-            prompt="nice -n -10 " if os.getuid() == 0 else "",
+            first="nice -n -10 " if os.getuid() == 0 else "",
+            foremost="nice -n -15 " if os.getuid() == 0 else "",
             magentd=shlex.quote(str(magentd)), channel=shlex.quote(self.channel),
             threshold_us=threshold_us))
         return "exec /bin/sh %s" % shlex.quote(str(script))

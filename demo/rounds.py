@@ -30,7 +30,7 @@ ROUND_MIN_S = 4
 
 def plan(seconds):
     """[(policy, seed)], length of a round, of which settling."""
-    pairs = 1 if seconds < 40 else 2 if seconds < 120 else 3
+    pairs = 1 if seconds < 40 else 2 if seconds < 80 else 3 if seconds < 160 else 4
     each = (seconds - OVERHEAD_S) / (2 * pairs) - PAUSE_S
     if each < ROUND_MIN_S:
         raise Trouble("DEMO_SECONDS=%g is too short; 20 is the least that shows anything"

@@ -99,6 +99,8 @@ class Demo:
         say("  %-10s power (%s)%s" % (m.power_is, m.power,
                                       ": computed, not measured" if m.power_is == "model"
                                       else ""))
+        if m.root:
+            say("  note       servers and clients run ahead of this machine's other programs")
         for note in m.notes:
             say("  note       " + note)
         say("Try meanwhile, in another terminal:")
