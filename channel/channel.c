@@ -69,12 +69,9 @@ set_timer(struct mchan *channel, nsec_t now)
     }
 }
 
-void
-channel_turn(struct mchan *channel)
+static void
+advance(struct mchan *channel, nsec_t now)
 {
-    nsec_t now = channel_now(channel);
-    struct transport *transport = channel->transport;
-    collect(channel);
     if (channel->session.state == SESSION_APART) {
         try_connect(channel, now);
     }
@@ -87,8 +84,19 @@ channel_turn(struct mchan *channel)
     if (channel->session.state == SESSION_LEAVING) {
         drain(channel, now);
     }
-    if (channel->session.state != SESSION_APART &&
-        transport->ready & TRANSPORT_PEER && transport->class->refuse) {
+}
+
+void
+channel_turn(struct mchan *channel)
+{
+    nsec_t now = channel_now(channel);
+    struct transport *transport = channel->transport;
+    collect(channel);
+    advance(channel, now);
+    if (channel->session.state == SESSION_APART) {
+        /* The next peer may have come while the last one left. */
+        advance(channel, now);
+    } else if (transport->ready & TRANSPORT_PEER && transport->class->refuse) {
         channel->stats.n_refused_peers += transport->class->refuse(transport);
     }
     set_timer(channel, now);

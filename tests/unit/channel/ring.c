@@ -2,6 +2,9 @@
 /* The ring: records come out as they went in, across the ring's end too; a full
  * one waits; and whatever the other side writes, we stay inside. */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +25,7 @@ struct pair {
     uint8_t *memory; /* The ring, between guards. */
     struct ring_tx tx;
     struct ring_rx rx;
+    sem_t wake;
 };
 
 static int
@@ -273,6 +277,85 @@ a_waiting_producer_is_woken_when_its_record_fits(void **state)
     assert_true(woken);
 }
 
+/* Two threads. */
+
+#define N_RACED 100000u
+
+static void *
+produce(void *arg)
+{
+    struct pair *pair = arg;
+    for (uint32_t i = 0; i < N_RACED; i++) {
+        while (!put(pair, i % 200, i)) {
+            refresh(pair);
+            sched_yield();
+        }
+        (void)ring_tx_must_wake(&pair->tx);
+    }
+    return NULL;
+}
+
+static void
+records_are_whole_when_another_thread_sees_them(void **state)
+{
+    struct pair *pair = *state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, produce, pair), 0);
+    for (uint32_t i = 0; i < N_RACED; i++) {
+        struct record record;
+        const char *why;
+        while (!ring_rx_peek(&pair->rx, &record, &why)) {
+            sched_yield();
+        }
+        take(pair, i % 200, i);
+        if (pair->rx.position - pair->rx.released >= SIZE / 8) {
+            ring_rx_release(&pair->rx, pair->rx.position, i);
+        }
+    }
+    pthread_join(thread, NULL);
+}
+
+static void *
+produce_for_a_sleeper(void *arg)
+{
+    struct pair *pair = arg;
+    for (uint32_t i = 0; i < N_RACED; i++) {
+        while (!put(pair, 8, i)) {
+            refresh(pair);
+            sched_yield();
+        }
+        if (ring_tx_must_wake(&pair->tx)) {
+            sem_post(&pair->wake);
+        }
+    }
+    return NULL;
+}
+
+static void
+no_wake_is_lost_between_two_threads(void **state)
+{
+    /* One lost wake would leave the reader asleep until the test's end. */
+    struct pair *pair = *state;
+    pthread_t thread;
+    assert_int_equal(sem_init(&pair->wake, 0, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, produce_for_a_sleeper, pair),
+                     0);
+    for (uint32_t i = 0; i < N_RACED; i++) {
+        struct record record;
+        const char *why;
+        while (!ring_rx_peek(&pair->rx, &record, &why)) {
+            ring_rx_release(&pair->rx, pair->rx.position, i);
+            ring_rx_arm(&pair->rx);
+            if (!ring_rx_peek(&pair->rx, &record, &why)) {
+                sem_wait(&pair->wake);
+            }
+        }
+        take(pair, 8, i);
+    }
+    pthread_join(thread, NULL);
+    sem_destroy(&pair->wake);
+}
+
 /* The other side lies. */
 
 static _Atomic uint64_t *
@@ -399,6 +482,8 @@ main(void)
         TEST(only_a_sleeper_is_woken_and_only_once),
         TEST(a_batch_wakes_whoever_waits_for_its_first),
         TEST(a_waiting_producer_is_woken_when_its_record_fits),
+        TEST(records_are_whole_when_another_thread_sees_them),
+        TEST(no_wake_is_lost_between_two_threads),
         TEST(impossible_headers_are_refused),
         TEST(a_pad_leads_to_the_start_and_no_further),
         TEST(room_that_was_never_taken_is_not_given_back),
