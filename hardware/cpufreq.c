@@ -29,13 +29,12 @@
 
 #include "base/sysfs.h"
 #include "base/text.h"
+#include "hardware/freqtable.h"
 #include "hardware/hardware.h"
 
-#define FILE_SIZE 4096      /* Of the longest file we read. */
-#define WORD_SIZE 64        /* Of a governor or a number. */
-#define FREQUENCIES_MAX 256 /* In scaling_available_frequencies. */
-#define LADDER_UNIT_KHZ 100000
-#define UNSET "-" /* scaling_setspeed while another governor rules. */
+#define FILE_SIZE 4096 /* Of the longest file we read. */
+#define WORD_SIZE 64   /* Of a governor or a number. */
+#define UNSET "-"      /* scaling_setspeed while another governor rules. */
 
 struct domain {
     bool userspace;            /* Set by scaling_setspeed. */
@@ -66,7 +65,6 @@ static int domain_write(struct hardware *, uint32_t domain, const char *file,
                         const char *text);
 static int domain_write_u64(struct hardware *, uint32_t domain,
                             const char *file, uint64_t value);
-static uint32_t nearest(const struct pstate_table *, uint64_t khz);
 static bool has_word(const char *list, const char *word);
 static int find_state(struct hardware *, uint32_t domain, struct found *);
 static int parse_found(struct found *, const char *saved);
@@ -157,7 +155,7 @@ cpufreq_get(struct hardware *hw, uint32_t domain, uint32_t *pstate_out)
     if (error) {
         return error;
     }
-    *pstate_out = nearest(&hw->desc[domain].table, khz);
+    *pstate_out = freqtable_nearest(&hw->desc[domain].table, khz);
     return 0;
 }
 
@@ -258,79 +256,6 @@ has_cpu(const struct pstate_domain *desc, uint32_t cpu)
     return false;
 }
 
-static int
-compare_falling(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* Fills 'table' with at most PSTATES_MAX of 'khz', first and last among them.
- */
-static int
-pick(struct pstate_table *table, uint64_t *khz, uint32_t n)
-{
-    uint32_t unique = 0;
-
-    qsort(khz, n, sizeof *khz, compare_falling);
-    for (uint32_t i = 0; i < n; i++) {
-        if (!khz[i] || khz[i] > UINT32_MAX) {
-            return -ERANGE;
-        }
-        if (!unique || khz[i] != khz[unique - 1]) {
-            khz[unique++] = khz[i];
-        }
-    }
-    table->n = unique < PSTATES_MAX ? unique : PSTATES_MAX;
-    for (uint32_t i = 0; i < table->n; i++) {
-        uint32_t from =
-            unique <= PSTATES_MAX ? i : i * (unique - 1) / (PSTATES_MAX - 1);
-        table->freq_khz[i] = (uint32_t)khz[from];
-    }
-    return table->n ? 0 : -EINVAL;
-}
-
-static int
-parse_frequencies(struct pstate_table *table, char *list)
-{
-    uint64_t khz[FREQUENCIES_MAX];
-    uint32_t n = 0;
-    char *word;
-
-    while ((word = strsep(&list, " \t\n"))) {
-        if (!*word) {
-            continue;
-        }
-        if (n == FREQUENCIES_MAX) {
-            return -E2BIG;
-        }
-        int error = text_to_u64(word, &khz[n++]);
-        if (error) {
-            return error;
-        }
-    }
-    return pick(table, khz, n);
-}
-
-static int
-make_ladder(struct pstate_table *table, uint64_t min_khz, uint64_t max_khz,
-            uint32_t steps)
-{
-    uint64_t khz[PSTATES_MAX];
-
-    for (uint32_t i = 0; i < steps; i++) {
-        uint64_t even = max_khz - i * (max_khz - min_khz) / (steps - 1);
-        uint64_t round =
-            (even + LADDER_UNIT_KHZ / 2) / LADDER_UNIT_KHZ * LADDER_UNIT_KHZ;
-        bool inside = round > min_khz && round < max_khz;
-        bool end = i == 0 || i == steps - 1;
-
-        khz[i] = end ? even : inside ? round : max_khz;
-    }
-    return pick(table, khz, steps);
-}
-
 /* Reads what domain hw->n is and can do; its first CPU is known. */
 static int
 probe_domain(struct hardware *hw, uint32_t steps, const char **file_out)
@@ -373,8 +298,9 @@ probe_domain(struct hardware *hw, uint32_t steps, const char **file_out)
     if (error && error != -ENOENT) {
         return error;
     }
-    error = error ? make_ladder(&desc->table, d->min_khz, d->max_khz, steps)
-                  : parse_frequencies(&desc->table, text);
+    error = error
+                ? freqtable_ladder(&desc->table, d->min_khz, d->max_khz, steps)
+                : freqtable_parse(&desc->table, text);
     if (error) {
         return error;
     }
@@ -504,24 +430,6 @@ domain_write_u64(struct hardware *hw, uint32_t domain, const char *file,
 
     snprintf(text, sizeof text, "%llu", (unsigned long long)value);
     return domain_write(hw, domain, file, text);
-}
-
-static uint32_t
-nearest(const struct pstate_table *table, uint64_t khz)
-{
-    uint32_t best = 0;
-    uint64_t best_off = UINT64_MAX;
-
-    for (uint32_t i = 0; i < table->n; i++) {
-        uint64_t f = table->freq_khz[i];
-        uint64_t off = f > khz ? f - khz : khz - f;
-
-        if (off < best_off) {
-            best = i;
-            best_off = off;
-        }
-    }
-    return best;
 }
 
 static bool

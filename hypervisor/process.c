@@ -9,9 +9,9 @@
  *
  * What takes time is carried on by sample(): freezing stops the tree again
  * until a look at it finds all stopped, and a guest asked to end gets SIGTERM
- * at once and SIGKILL END_GRACE later, as often as it takes.  A signal goes
- * only to a process that is in the tree at that moment (by pidfd, so Linux 5.3
- * is needed).
+ * at once and SIGKILL END_GRACE later, as often as it takes (herd.c).  A signal
+ * goes only to a process that is in the tree at that moment (by pidfd, so Linux
+ * 5.3 is needed).
  *
  * Inits are children of the process that opens the driver, and outlive it.  It
  * becomes a child subreaper too, so that also what a killed init left is waited
@@ -31,19 +31,18 @@
 #include "base/sysfs.h"
 #include "base/text.h"
 #include "hypervisor/guestinit.h"
+#include "hypervisor/herd.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/pidfile.h"
 #include "hypervisor/proctree.h"
 
 #define END_GRACE (2 * NSEC_PER_SEC)
-#define ROUNDS_MAX 8 /* Of stopping or killing in one call. */
-#define PIN_EVERY 8  /* Scans between looks at all processes' CPUs. */
+#define PIN_EVERY 8 /* Scans between looks at all processes' CPUs. */
 #define BOOT_ID_SIZE 64
 
 struct guest {
     const struct hypervisor_guest *conf;
-    struct proctree *tree;
-    struct process_id root;
+    struct herd herd;
     bool there;          /* Some of it lives, or did at the last look. */
     bool ours;           /* The root is our init. */
     bool ended;          /* To be told once. */
@@ -66,7 +65,6 @@ static int init_guest(struct guest *, const struct hypervisor *,
                       size_t why_size);
 static void find_running(struct hypervisor *, struct guest *);
 static void look(struct hypervisor *, struct guest *, nsec_t now);
-static bool is_init(const struct guest *, const struct process *);
 static int start(struct hypervisor *, struct guest *, char *why,
                  size_t why_size);
 static int ask_end(struct hypervisor *, struct guest *, nsec_t now, char *why,
@@ -75,9 +73,6 @@ static int freeze(struct hypervisor *, struct guest *, char *why,
                   size_t why_size);
 static int thaw(struct hypervisor *, struct guest *, char *why,
                 size_t why_size);
-static void stop_all(struct hypervisor *, struct guest *);
-static void kill_all(struct hypervisor *, struct guest *);
-static void pin_all(struct hypervisor *, struct guest *);
 static void process_close(struct hypervisor *);
 
 static int
@@ -129,7 +124,7 @@ process_close(struct hypervisor *hv)
         return;
     }
     for (uint32_t i = 0; i < hv->n; i++) {
-        proctree_destroy(hv->guests[i].tree);
+        proctree_destroy(hv->guests[i].herd.tree);
     }
     free(hv->guests);
     free(hv);
@@ -155,7 +150,7 @@ process_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out,
                      : guest->frozen ? VM_FROZEN
                                      : VM_RUNNING,
             .n_vcpus = guest->conf->n_vcpus,
-            .busy_ns = proctree_busy_ns(guest->tree),
+            .busy_ns = proctree_busy_ns(guest->herd.tree),
         };
         memcpy(sample->name, guest->conf->name, sizeof sample->name);
         memcpy(sample->vcpu_cpu, guest->conf->vcpu_cpu,
@@ -212,6 +207,7 @@ init_guest(struct guest *guest, const struct hypervisor *hv,
            const struct hypervisor_guest *conf, char *why, size_t why_size)
 {
     guest->conf = conf;
+    guest->herd.proc_dirfd = hv->proc_dirfd;
     guest->end_since = NSEC_NEVER;
     if (!text_is_name(conf->name)) {
         snprintf(why, why_size,
@@ -229,7 +225,7 @@ init_guest(struct guest *guest, const struct hypervisor *hv,
         }
         CPU_SET(conf->vcpu_cpu[i], &guest->cpus);
     }
-    int error = proctree_create(&guest->tree, hv->proc_dirfd);
+    int error = proctree_create(&guest->herd.tree, hv->proc_dirfd);
     if (error) {
         snprintf(why, why_size, "no memory for guest %s", conf->name);
     }
@@ -248,46 +244,12 @@ adopt(struct hypervisor *hv, struct guest *guest, const struct process_id *root,
       bool ours)
 {
     guest->there = true;
-    guest->root = *root;
+    guest->herd.spared = ours ? *root : (struct process_id){.pid = 0};
     guest->ours = ours;
     guest->freeze = guest->frozen = false;
     guest->end_since = NSEC_NEVER;
     guest->n_scans = 0;
-    proctree_reset(guest->tree, root);
-}
-
-/* Whether a process is stopped, or waits in vfork() for one that is. */
-static bool
-is_stopped(const struct guest *guest, const struct process *p)
-{
-    for (uint32_t i = 0; p->state == 'D' && i < proctree_n(guest->tree); i++) {
-        const struct process *child = proctree_process(guest->tree, i);
-
-        if (child->parent == p->id.pid && child->state == 'T') {
-            return true;
-        }
-    }
-    return p->state == 'T';
-}
-
-/* If all of a guest was stopped when we found it, it is to stay so. */
-static void
-see_whether_frozen(struct guest *guest)
-{
-    uint32_t n_stopped = 0;
-
-    for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
-        const struct process *p = proctree_process(guest->tree, i);
-
-        if (is_init(guest, p) || p->state == 'Z') {
-            continue;
-        }
-        if (!is_stopped(guest, p)) {
-            return;
-        }
-        n_stopped++;
-    }
-    guest->freeze = guest->frozen = n_stopped > 0;
+    proctree_reset(guest->herd.tree, root);
 }
 
 static void
@@ -306,8 +268,9 @@ find_running(struct hypervisor *hv, struct guest *guest)
         return;
     }
     adopt(hv, guest, &root, ours);
-    if (proctree_scan(guest->tree)) {
-        see_whether_frozen(guest);
+    if (proctree_scan(guest->herd.tree)) {
+        /* If all of it was stopped when we found it, it is to stay so. */
+        guest->freeze = guest->frozen = herd_is_stopped(&guest->herd);
     }
 }
 
@@ -326,19 +289,6 @@ gone(struct hypervisor *hv, struct guest *guest)
     guest->ended = true;
 }
 
-/* Waits for those that are our children now; the others have a parent. */
-static void
-reap(struct guest *guest)
-{
-    for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
-        const struct process *p = proctree_process(guest->tree, i);
-
-        if (p->state == 'Z') {
-            waitpid(p->id.pid, NULL, WNOHANG);
-        }
-    }
-}
-
 static void
 look(struct hypervisor *hv, struct guest *guest, nsec_t now)
 {
@@ -348,28 +298,21 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
     if (!guest->there) {
         return;
     }
-    if (!proctree_scan(guest->tree)) {
-        reap(guest);
+    if (!proctree_scan(guest->herd.tree)) {
+        herd_reap(&guest->herd);
         gone(hv, guest);
         return;
     }
     guest->n_scans++;
-    reap(guest);
+    herd_reap(&guest->herd);
     if (guest->end_since != NSEC_NEVER && now - guest->end_since >= END_GRACE) {
-        kill_all(hv, guest);
+        herd_kill(&guest->herd);
     } else if (guest->freeze) {
-        stop_all(hv, guest);
+        guest->frozen = herd_stop(&guest->herd);
     }
     if (hv->pin && guest->conf->n_vcpus) {
-        pin_all(hv, guest);
+        herd_pin(&guest->herd, &guest->cpus, guest->n_scans % PIN_EVERY == 0);
     }
-}
-
-static bool
-is_init(const struct guest *guest, const struct process *p)
-{
-    return guest->ours && p->id.pid == guest->root.pid &&
-           p->id.start == guest->root.start;
 }
 
 /* Operations. */
@@ -418,26 +361,6 @@ start(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
     return 0;
 }
 
-/* Sends a signal to all but our init, children last, or first. */
-static int
-signal_all(struct hypervisor *hv, struct guest *guest, int signum,
-           bool children_first)
-{
-    uint32_t n = proctree_n(guest->tree);
-    int error = 0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        const struct process *p =
-            proctree_process(guest->tree, children_first ? n - 1 - i : i);
-
-        if (!is_init(guest, p) && p->state != 'Z') {
-            int failed = process_signal(hv->proc_dirfd, &p->id, signum);
-            error = failed && failed != -ESRCH ? failed : error;
-        }
-    }
-    return error;
-}
-
 static int
 explain(const struct guest *guest, int error, char *why, size_t why_size)
 {
@@ -459,9 +382,9 @@ ask_end(struct hypervisor *hv, struct guest *guest, nsec_t now, char *why,
     }
     guest->end_since = now;
     guest->freeze = guest->frozen = false;
-    proctree_scan(guest->tree);
-    int error = signal_all(hv, guest, SIGTERM, false);
-    int failed = signal_all(hv, guest, SIGCONT, true);
+    proctree_scan(guest->herd.tree);
+    int error = herd_signal(&guest->herd, SIGTERM, false);
+    int failed = herd_signal(&guest->herd, SIGCONT, true);
     return explain(guest, error ? error : failed, why, why_size);
 }
 
@@ -474,7 +397,7 @@ freeze(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
         return -EALREADY;
     }
     guest->freeze = true;
-    stop_all(hv, guest);
+    guest->frozen = herd_stop(&guest->herd);
     return 0;
 }
 
@@ -486,102 +409,9 @@ thaw(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
         return -EALREADY;
     }
     guest->freeze = guest->frozen = false;
-    proctree_scan(guest->tree);
-    return explain(guest, signal_all(hv, guest, SIGCONT, true), why, why_size);
-}
-
-/* Stops what runs, parents first, until a look finds nothing that does.  A
- * process that is just being born is found at the next look.  One in an
- * uninterruptible wait runs nothing of its own until it gets the signal; the
- * parent in vfork() even waits for a child that we stopped. */
-static void
-stop_all(struct hypervisor *hv, struct guest *guest)
-{
-    for (int round = 0; round < ROUNDS_MAX; round++) {
-        bool any = false, all = true;
-
-        proctree_scan(guest->tree);
-        for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
-            const struct process *p = proctree_process(guest->tree, i);
-
-            if (is_init(guest, p) || p->state == 'Z') {
-                continue;
-            }
-            any = true;
-            if (!strchr("Tt", p->state)) {
-                all = all && p->state == 'D';
-                process_signal(hv->proc_dirfd, &p->id, SIGSTOP);
-            }
-        }
-        guest->frozen = any && all;
-        if (guest->frozen) {
-            return;
-        }
-    }
-}
-
-/* Stopped first, processes can't be born while others are killed.  Init is not
- * killed: it leaves by itself when it has no children, which it knows better
- * than we, and all that can hold it up is that somebody stopped it. */
-static void
-kill_all(struct hypervisor *hv, struct guest *guest)
-{
-    for (int round = 0; round < ROUNDS_MAX; round++) {
-        stop_all(hv, guest);
-        guest->frozen = false;
-        signal_all(hv, guest, SIGKILL, false);
-        uint32_t n_live = proctree_scan(guest->tree);
-        if (!n_live) {
-            return;
-        }
-        const struct process *first = proctree_process(guest->tree, 0);
-        if (n_live == 1 && is_init(guest, first)) {
-            process_signal(hv->proc_dirfd, &first->id, SIGCONT);
-            return;
-        }
-    }
-}
-
-/* Keeps threads on the guest's CPUs.  One may choose among them. */
-static void
-pin_thread(struct guest *guest, const struct process *p, pid_t thread,
-           int proc_dirfd)
-{
-    cpu_set_t has, both;
-
-    if (sched_getaffinity(thread, sizeof has, &has)) {
-        return;
-    }
-    CPU_AND(&both, &has, &guest->cpus);
-    if (CPU_EQUAL(&both, &has) || !process_lives(proc_dirfd, &p->id)) {
-        return;
-    }
-    sched_setaffinity(thread, sizeof both,
-                      CPU_COUNT(&both) ? &both : &guest->cpus);
-}
-
-static void
-pin_all(struct hypervisor *hv, struct guest *guest)
-{
-    bool all = guest->n_scans % PIN_EVERY == 0;
-
-    for (uint32_t i = 0; i < proctree_n(guest->tree); i++) {
-        const struct process *p = proctree_process(guest->tree, i);
-        pid_t threads[256];
-
-        if ((!all && !p->fresh) || p->state == 'Z') {
-            continue;
-        }
-        int n = 1;
-        threads[0] = p->id.pid;
-        if (p->n_threads > 1) {
-            n = process_threads(hv->proc_dirfd, p->id.pid, threads,
-                                sizeof threads / sizeof *threads);
-        }
-        for (int j = 0; j < n; j++) {
-            pin_thread(guest, p, threads[j], hv->proc_dirfd);
-        }
-    }
+    proctree_scan(guest->herd.tree);
+    return explain(guest, herd_signal(&guest->herd, SIGCONT, true), why,
+                   why_size);
 }
 
 static const struct option_desc process_options[] = {
