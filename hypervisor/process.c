@@ -303,7 +303,7 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
         gone(hv, guest);
         return;
     }
-    guest->n_scans++;
+    bool pin_all = guest->n_scans++ % PIN_EVERY == 0;
     herd_reap(&guest->herd);
     if (guest->end_since != NSEC_NEVER && now - guest->end_since >= END_GRACE) {
         herd_kill(&guest->herd);
@@ -311,7 +311,7 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
         guest->frozen = herd_stop(&guest->herd);
     }
     if (hv->pin && guest->conf->n_vcpus) {
-        herd_pin(&guest->herd, &guest->cpus, guest->n_scans % PIN_EVERY == 0);
+        herd_pin(&guest->herd, &guest->cpus, pin_all);
     }
 }
 

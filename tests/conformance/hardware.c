@@ -421,6 +421,15 @@ power_has_quality_source_and_time(void **state)
 }
 
 static void
+qualities_have_names_and_a_model_is_called_one(void **state)
+{
+    assert_string_equal(quality_name(QUALITY_UNKNOWN), "unknown");
+    assert_string_equal(quality_name(QUALITY_MEASURED), "measured");
+    assert_string_equal(quality_name(QUALITY_MODELLED), "model");
+    assert_string_equal(quality_name(QUALITY_STALE), "stale");
+}
+
+static void
 stolen_time_is_known_of_own_cpus_only(void **state)
 {
     FOR_EACH_CLASS(class)
@@ -455,6 +464,7 @@ main(void)
         cmocka_unit_test(garbage_is_not_restored),
         cmocka_unit_test(out_of_range_is_refused),
         cmocka_unit_test(power_has_quality_source_and_time),
+        cmocka_unit_test(qualities_have_names_and_a_model_is_called_one),
         cmocka_unit_test(stolen_time_is_known_of_own_cpus_only),
     };
 
