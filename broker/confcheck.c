@@ -260,9 +260,32 @@ check_times(const struct check *check)
 }
 
 static int
+check_options(const struct check *check, const char *path,
+              const struct hardware_class *driver,
+              const struct option_values *options)
+{
+    char why[CONFIG_WHY_SIZE] = "";
+
+    if (driver && driver->check && driver->check(options, why, sizeof why)) {
+        return confval_refuse_line(check->at, line_of(check, path), "%s", why);
+    }
+    return 0;
+}
+
+static int
 check_drivers(const struct check *check)
 {
     const struct broker_config *config = check->config;
+
+    int error =
+        check_options(check, "pstate", config->pstate, &config->pstate_options);
+    if (!error) {
+        error = check_options(check, "power", config->power,
+                              &config->power_options);
+    }
+    if (error) {
+        return error;
+    }
 
     if (config->pstate && !config->n_cpus) {
         return confval_refuse_line(check->at, line_of(check, "pstate"),

@@ -4,8 +4,7 @@
  * writes; both are opened here, before the process gives up its rights, and
  * need no other file later.  Old rows are deleted and their pages given back,
  * so the file stays within its size for ever.  A file that SQLite finds damaged
- * is renamed, never deleted; the count of starts, from which cause numbers are
- * made, is kept beside it too, so that it does not begin again.  Called by
+ * is put aside by journalfile.c, and a new one begun.  Called by
  * broker/journal.c. */
 #include "broker/journaldb.h"
 
@@ -16,21 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/sysfs.h"
 #include "base/text.h"
 #include "broker/journal.h"
+#include "broker/journalfile.h"
 
-#define PATH_SIZE 512
 #define PAGE_SIZE 4096
 #define SCHEMA_VERSION 1
 #define TRIM_ROWS 512           /* Deleted at most per step. */
 #define TRIM_PAGES 128          /* Given back at most per step. */
 #define BUSY_MS 2000            /* A stranger's sqlite3 may hold the file. */
-#define ASIDE_MAX 100           /* Damaged files kept apart by number. */
 #define CHECKED_MAX (256 << 20) /* Larger files are not read through. */
 
 struct journaldb {
@@ -52,7 +48,6 @@ enum opened {
 
 static enum opened open_file(struct journaldb *, const char *path, int *error,
                              char *why, size_t why_size);
-static int move_aside(const char *path, char *why, size_t why_size);
 static int count_start(struct journaldb *, const char *path, char *why,
                        size_t why_size);
 static int run(sqlite3 *, const char *sql);
@@ -75,7 +70,7 @@ journaldb_open(struct journaldb **out, const char *path,
     enum opened opened = open_file(db, path, &error, why, why_size);
     if (opened == OPEN_DAMAGED) {
         moved = 1;
-        error = move_aside(path, why, why_size);
+        error = journalfile_move_aside(path, why, why_size);
         if (!error) {
             char second[160];
 
@@ -505,81 +500,6 @@ open_file(struct journaldb *db, const char *path, int *error, char *why,
     return damaged ? OPEN_DAMAGED : OPEN_FAILED;
 }
 
-/* Renames a damaged file, its log with it, to the first free name. */
-static int
-move_aside(const char *path, char *why, size_t why_size)
-{
-    char to[PATH_SIZE], log[PATH_SIZE], log_to[PATH_SIZE];
-    struct stat st;
-    int n = 1;
-
-    do {
-        snprintf(to, sizeof to, "%s.damaged-%d", path, n);
-    } while (!lstat(to, &st) && n++ < ASIDE_MAX);
-    if (n > ASIDE_MAX || rename(path, to)) {
-        int error = n > ASIDE_MAX ? EEXIST : errno;
-
-        snprintf(why, why_size, "%s is damaged and can't be renamed: %s", path,
-                 strerror(error));
-        return -error;
-    }
-    snprintf(log, sizeof log, "%s-wal", path);
-    snprintf(log_to, sizeof log_to, "%.490s-wal", to);
-    if (rename(log, log_to) && errno != ENOENT) {
-        snprintf(why, why_size, "%s can't be renamed: %s", log,
-                 strerror(errno));
-        return -errno;
-    }
-    snprintf(log, sizeof log, "%s-shm", path);
-    unlink(log); /* An index of the log; made anew. */
-    snprintf(why, why_size, "%s was damaged; moved to %s", path, to);
-    return 0;
-}
-
-/* Starts. */
-
-static uint64_t
-read_starts(const char *path)
-{
-    char name[PATH_SIZE], text[32];
-    uint64_t starts = 0;
-
-    snprintf(name, sizeof name, "%s.starts", path);
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-    return text_to_u64(text, &starts) ? 0 : starts;
-}
-
-static int
-write_starts(const char *path, uint64_t starts)
-{
-    char name[PATH_SIZE], made[PATH_SIZE], text[32];
-
-    snprintf(name, sizeof name, "%s.starts", path);
-    snprintf(made, sizeof made, "%s.starts~", path);
-    int fd = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        return -errno;
-    }
-    int length = snprintf(text, sizeof text, "%" PRIu64 "\n", starts);
-    ssize_t n = write(fd, text, (size_t)length);
-    int error = n == length ? 0 : n < 0 ? -errno : -ENOSPC;
-    if (!error && fsync(fd)) {
-        error = -errno;
-    }
-    close(fd);
-    if (!error && rename(made, name)) {
-        error = -errno;
-    }
-    return error;
-}
-
 /* 'why' is null if there is something more important in it. */
 static int
 count_start(struct journaldb *db, const char *path, char *why, size_t why_size)
@@ -589,7 +509,7 @@ count_start(struct journaldb *db, const char *path, char *why, size_t why_size)
 
     int code = get_number(
         db->writer, "SELECT value FROM meta WHERE key = 'starts'", &starts);
-    uint64_t beside = path ? read_starts(path) : 0;
+    uint64_t beside = path ? journalfile_read_starts(path) : 0;
     db->start_count = (starts > 0 ? (uint64_t)starts : 0);
     db->start_count = (beside > db->start_count ? beside : db->start_count) + 1;
     snprintf(sql, sizeof sql,
@@ -601,7 +521,7 @@ count_start(struct journaldb *db, const char *path, char *why, size_t why_size)
     }
     int error = code ? error_of(db->writer) : 0;
     if (!error && path) {
-        error = write_starts(path, db->start_count);
+        error = journalfile_write_starts(path, db->start_count);
     }
     if (error && why) {
         snprintf(why, why_size, "%s: can't count this start: %s", path,

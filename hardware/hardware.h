@@ -75,6 +75,9 @@ struct hardware_class {
     bool remote; /* Speaks to a network: runs without local privileges. */
     bool real;   /* Changes or reads real hardware. */
     const struct option_desc *options; /* May be null. */
+    /* Says whether options that are each in range go together.  Returns 0, or
+     * -EINVAL with 'why' naming them.  May be null: any do. */
+    int (*check)(const struct option_values *, char *why, size_t why_size);
     const struct pstate_ops *pstate;   /* Null: offers no p-states. */
     const struct power_ops *power;     /* Null: offers no power. */
     /* Looks whether the hardware is here and opens it; may block briefly.

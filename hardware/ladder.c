@@ -2,7 +2,7 @@
 /* Turns the options of an emulating driver into frequency domains.  Each option
  * was checked by itself when it was read; what they must be to each other is
  * checked here, by name.  Relies on base/option; called by softpstate.c and
- * sim.c when they open. */
+ * sim.c when they open, and for the configuration's check. */
 #include "hardware/ladder.h"
 
 #include <errno.h>
@@ -52,6 +52,14 @@ ladder_domains(struct pstate_domain **out, const struct hardware_env *env,
     }
     *out = domains;
     return (int)n;
+}
+
+int
+ladder_check(const struct option_values *options, char *why, size_t why_size)
+{
+    struct pstate_table table;
+
+    return read_table(&table, options, why, why_size);
 }
 
 static int

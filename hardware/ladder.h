@@ -32,6 +32,9 @@
 int ladder_domains(struct pstate_domain **out, const struct hardware_env *,
                    char *why, size_t why_size);
 
+/* Whether those options go together; a driver's hardware_class.check. */
+int ladder_check(const struct option_values *, char *why, size_t why_size);
+
 /* A domain's found state as text, and back.  0, or -EINVAL if 'saved' isn't one
  * of this domain's. */
 void ladder_save(uint32_t pstate, char out[HARDWARE_SAVED_SIZE]);

@@ -362,6 +362,7 @@ const struct hardware_class hardware_sim = {
     .name = "sim",
     .summary = "made-up p-states and power, for simulation and tests",
     .options = sim_options,
+    .check = ladder_check,
     .pstate = &sim_pstate,
     .power = &sim_power,
     .open = sim_open,

@@ -239,6 +239,7 @@ const struct hardware_class hardware_softpstate = {
     .name = "softpstate",
     .summary = "p-states emulated by taking CPU time away",
     .options = softpstate_options,
+    .check = ladder_check,
     .pstate = &softpstate_pstate,
     .open = softpstate_open,
     .close = softpstate_close,

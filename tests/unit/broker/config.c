@@ -70,14 +70,28 @@ static const struct option_desc soft_options[] = {
     {"frequencies_mhz", "MHz", OPTION_INTS, 1, 10000, "2400 1000", NULL, "F."},
     {NULL},
 };
+static int
+soft_check(const struct option_values *options, char *why, size_t why_size)
+{
+    const struct option_value *mhz = option_get(options, "frequencies_mhz");
+
+    if (mhz->n_ints < 2) {
+        snprintf(why, why_size, "frequencies_mhz: one is no choice");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static const struct option_desc model_options[] = {
     {"machine", NULL, OPTION_TEXT, 0, 0, "", NULL, "Which."},
     {NULL},
 };
 static const struct pstate_ops some_pstate = {NULL};
 static const struct power_ops some_power = {NULL};
-static const struct hardware_class soft = {
-    .name = "softpstate", .pstate = &some_pstate, .options = soft_options};
+static const struct hardware_class soft = {.name = "softpstate",
+                                           .pstate = &some_pstate,
+                                           .options = soft_options,
+                                           .check = soft_check};
 static const struct hardware_class simulated = {
     .name = "sim", .pstate = &some_pstate, .power = &some_power};
 static const struct hardware_class model = {
@@ -619,6 +633,14 @@ contradictions_are_refused(void **state)
 }
 
 static void
+driver_check_is_asked(void **state)
+{
+    refused("cpus = [0];\npstate = { driver = \"softpstate\";\n"
+            "frequencies_mhz = [1]; };",
+            2, "one is no choice");
+}
+
+static void
 policy_check_is_asked(void **state)
 {
     refused("cpus = [0];\npstate = { driver = \"sim\"; };\n"
@@ -802,6 +824,7 @@ main(void)
         cmocka_unit_test(vcpus_must_be_on_managed_cpus),
         cmocka_unit_test(cpu_lists_are_checked),
         cmocka_unit_test(contradictions_are_refused),
+        cmocka_unit_test(driver_check_is_asked),
         cmocka_unit_test(policy_check_is_asked),
         cmocka_unit_test(bad_files_are_refused_by_name),
         cmocka_unit_test(loaded_text_carries_the_host_id),
