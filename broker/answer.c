@@ -191,7 +191,7 @@ control_vm(const struct control_env *env, const struct request *request,
 static void
 take_row(void *rows, const struct journal_row *row)
 {
-    json_array_append_new(rows, show_row(row));
+    show_append(rows, show_row(row));
 }
 
 static json_t *
@@ -217,7 +217,7 @@ trace(const struct control_env *env, const char *text,
                     "\"mctl events\" shows the last ones");
     }
     json_t *rows = json_array();
-    int n = journal_trace(env->journal, cause, take_row, rows);
+    int n = journal_trace(env->journal, cause, take_row, &rows);
     if (n <= 0) {
         json_decref(rows);
         if (n < 0) {
@@ -238,7 +238,7 @@ static json_t *
 events(const struct control_env *env, uint32_t n, struct request_fault *fault)
 {
     json_t *rows = json_array();
-    int error = journal_tail(env->journal, n, take_row, rows);
+    int error = journal_tail(env->journal, n, take_row, &rows);
 
     if (error < 0) {
         json_decref(rows);

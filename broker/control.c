@@ -70,6 +70,7 @@ static void serve_client(struct control *, struct client *);
 static void close_late(struct control *, struct client *);
 static void close_client(struct control *, struct client *);
 static bool has_line(const struct client *);
+static char *reserve(struct client *, size_t size, size_t max);
 static bool queue_line(struct client *, const char *line, size_t size,
                        size_t max);
 static bool queue_watched(struct client *, const char *json);
@@ -275,24 +276,20 @@ fault_json(const struct request_fault *fault)
 static void
 reply_with(struct client *client, json_t *reply)
 {
-    char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
-    bool queued = false;
+    static const char too_long[] =
+        "{\"ok\":false,\"error\":{\"what\":\"the answer is too long\","
+        "\"why\":\"a reply has at most 1 MiB\",\"next\":\"ask for less\"}}";
+    size_t size = reply ? json_dumpb(reply, NULL, 0, JSON_COMPACT) : 0;
+    char *to = size ? reserve(client, size + 1, CONTROL_REPLY_MAX) : NULL;
 
-    if (text) {
-        queued = queue_line(client, text, strlen(text), CONTROL_REPLY_MAX);
-        if (!queued) {
-            static const char too_long[] =
-                "{\"ok\":false,\"error\":{\"what\":\"the answer is too long\","
-                "\"why\":\"a reply has at most 1 MiB\","
-                "\"next\":\"ask for less\"}}";
-            queued = queue_line(client, too_long, sizeof too_long - 1,
-                                CONTROL_REPLY_MAX);
-        }
+    if (to && json_dumpb(reply, to, size, JSON_COMPACT) == size) {
+        to[size] = '\n';
+        client->n_out += size + 1;
+    } else if (to || !size ||
+               !queue_line(client, too_long, sizeof too_long - 1,
+                           CONTROL_REPLY_MAX)) {
+        client->leaving = true; /* Short of memory. */
     }
-    if (!queued) {
-        client->leaving = true;
-    }
-    free(text);
     json_decref(reply);
 }
 
@@ -308,33 +305,43 @@ reply_fault(struct client *client, const char *what, const char *why,
     reply_with(client, fault_json(&fault));
 }
 
-/* Adds a line to what waits to be sent, if all of it stays below 'max'. */
+/* Makes room for 'size' bytes behind what waits to be sent, if all of it stays
+ * below 'max'.  Null if it does not, or there is no memory. */
+static char *
+reserve(struct client *client, size_t size, size_t max)
+{
+    size_t waiting = client->n_out - client->n_sent;
+
+    if (waiting + size > max) {
+        return NULL;
+    }
+    if (client->n_sent > 0) {
+        memmove(client->out, client->out + client->n_sent, waiting);
+        client->n_out = waiting;
+        client->n_sent = 0;
+    }
+    if (waiting + size > client->out_size) {
+        char *out = realloc(client->out, waiting + size);
+        if (!out) {
+            return NULL;
+        }
+        client->out = out;
+        client->out_size = waiting + size;
+    }
+    return client->out + waiting;
+}
+
 static bool
 queue_line(struct client *client, const char *line, size_t size, size_t max)
 {
-    size_t needed = client->n_out + size + 1;
+    char *to = reserve(client, size + 1, max);
 
-    if (needed - client->n_sent > max) {
+    if (!to) {
         return false;
     }
-    if (client->n_sent > 0) {
-        memmove(client->out, client->out + client->n_sent,
-                client->n_out - client->n_sent);
-        client->n_out -= client->n_sent;
-        client->n_sent = 0;
-        needed = client->n_out + size + 1;
-    }
-    if (needed > client->out_size) {
-        char *out = realloc(client->out, needed);
-        if (!out) {
-            return false;
-        }
-        client->out = out;
-        client->out_size = needed;
-    }
-    memcpy(client->out + client->n_out, line, size);
-    client->out[needed - 1] = '\n';
-    client->n_out = needed;
+    memcpy(to, line, size);
+    to[size] = '\n';
+    client->n_out += size + 1;
     return true;
 }
 

@@ -15,6 +15,8 @@
 #include "policy/policy.h"
 #include "wire/request.h"
 
+#define SHOW_TEXT_SIZE 512 /* Of text that has to be made printable. */
+
 static json_t *show_counts(const struct engine_counts *);
 static json_t *show_journal(struct journal *);
 static json_t *show_vm(const struct vm *, const struct control_env *,
@@ -23,7 +25,6 @@ static json_t *show_cpu(const struct cpu *, const struct engine_status *);
 static json_t *show_options(const struct option_desc *,
                             const struct option_values *);
 static json_t *seconds(nsec_t);
-static json_t *text_or_null(const char *);
 
 json_t *
 show_status(const struct control_env *env, nsec_t now)
@@ -44,7 +45,7 @@ show_status(const struct control_env *env, nsec_t now)
         "version", MBROKER_VERSION, "name", name, "domain", config->domain,
         "host", config->host_id, "up_s", seconds(now - status.started),
         "policy", status.policy->name, "platform_ready", status.platform_ready,
-        "read_only", status.read_only, "trouble", text_or_null(status.trouble),
+        "read_only", status.read_only, "trouble", show_text(status.trouble),
         "cpus", (int)status.host->n_cpus, "domains",
         (int)status.host->n_domains, "vms", (int)status.host->n_vms, "agents",
         (int)n_agents, "pstate_driver",
@@ -66,7 +67,7 @@ show_vms(const struct control_env *env, nsec_t now)
 
     engine_status(env->engine, now, &status);
     for (uint32_t i = 0; i < status.host->n_vms; i++) {
-        json_array_append_new(vms, show_vm(&status.host->vms[i], env, now));
+        show_append(&vms, show_vm(&status.host->vms[i], env, now));
     }
     return json_pack("{s:o}", "vms", vms);
 }
@@ -79,7 +80,7 @@ show_cpus(const struct control_env *env, nsec_t now)
 
     engine_status(env->engine, now, &status);
     for (uint32_t i = 0; i < status.host->n_cpus; i++) {
-        json_array_append_new(cpus, show_cpu(&status.host->cpus[i], &status));
+        show_append(&cpus, show_cpu(&status.host->cpus[i], &status));
     }
     return json_pack("{s:o}", "cpus", cpus);
 }
@@ -105,10 +106,10 @@ show_policy(const struct control_env *env, nsec_t now)
 
     engine_status(env->engine, now, &status);
     for (size_t i = 0; policy_table[i]; i++) {
-        json_array_append_new(
-            available, json_pack("{s:s,s:s,s:o}", "name", policy_table[i]->name,
-                                 "summary", policy_table[i]->summary, "options",
-                                 show_options(policy_table[i]->options, NULL)));
+        show_append(&available,
+                    json_pack("{s:s,s:s,s:o}", "name", policy_table[i]->name,
+                              "summary", policy_table[i]->summary, "options",
+                              show_options(policy_table[i]->options, NULL)));
     }
     return json_pack(
         "{s:s,s:s,s:o,s:o}", "name", status.policy->name, "summary",
@@ -132,7 +133,7 @@ show_row(const struct journal_row *row)
                      (unsigned)row->kind < 4 ? kinds[row->kind] : "?",
                      "time_ns", (json_int_t)row->time, "wall_ns",
                      (json_int_t)row->wall_ns, "subject", row->subject, "name",
-                     row->name, "detail", detail ? detail : json_object());
+                     row->name, "detail", detail ? detail : json_null());
 }
 
 json_t *
@@ -144,16 +145,15 @@ show_wish(const struct wish *wish, const struct host *host, nsec_t now)
     char uuid[UUID_TEXT_SIZE], cause[CAUSE_TEXT_SIZE];
 
     for (uint32_t i = 0; i < reason->n_values; i++) {
-        json_array_append_new(values, json_pack("{s:s,s:f,s:s}", "name",
-                                                reason->values[i].name, "value",
-                                                reason->values[i].value, "unit",
-                                                reason->values[i].unit));
+        show_append(&values,
+                    json_pack("{s:s,s:f,s:s}", "name", reason->values[i].name,
+                              "value", reason->values[i].value, "unit",
+                              reason->values[i].unit));
     }
     for (uint32_t i = 0; i < reason->n_rejected; i++) {
-        json_array_append_new(rejected,
-                              json_pack("{s:I,s:s}", "choice",
-                                        (json_int_t)reason->rejected[i].choice,
-                                        "why", reason->rejected[i].why));
+        show_append(&rejected, json_pack("{s:I,s:s}", "choice",
+                                         (json_int_t)reason->rejected[i].choice,
+                                         "why", reason->rejected[i].why));
     }
     uuid_format(&wish->vm, uuid);
     cause_format(reason->cause, cause);
@@ -180,19 +180,10 @@ show_mhz(const struct host *host, uint32_t domain, uint32_t pstate)
                      1000.0);
 }
 
-/* Parts. */
-
-static json_t *
-seconds(nsec_t ns)
+json_t *
+show_text(const char *text)
 {
-    return json_real((double)ns / (double)NSEC_PER_SEC);
-}
-
-/* Text cut in the middle of a character is not JSON's UTF-8 any more. */
-static json_t *
-text_or_null(const char *text)
-{
-    char printable[256];
+    char printable[SHOW_TEXT_SIZE];
     json_t *json = text[0] ? json_string(text) : json_null();
 
     if (!json) {
@@ -200,6 +191,32 @@ text_or_null(const char *text)
         json = json_string(printable);
     }
     return json;
+}
+
+void
+show_append(json_t **array, json_t *member)
+{
+    if (json_array_append_new(*array, member)) {
+        json_decref(*array);
+        *array = NULL;
+    }
+}
+
+void
+show_set(json_t **object, const char *key, json_t *member)
+{
+    if (json_object_set_new(*object, key, member)) {
+        json_decref(*object);
+        *object = NULL;
+    }
+}
+
+/* Parts. */
+
+static json_t *
+seconds(nsec_t ns)
+{
+    return json_real((double)ns / (double)NSEC_PER_SEC);
 }
 
 static json_t *
@@ -230,7 +247,7 @@ show_journal(struct journal *journal)
     }
     journal_health(journal, &health);
     return json_pack("{s:b,s:o,s:I,s:I,s:I,s:I}", "failing", health.failing,
-                     "reason", text_or_null(health.reason), "start_count",
+                     "reason", show_text(health.reason), "start_count",
                      (json_int_t)journal_start_count(journal), "rows",
                      (json_int_t)health.n_rows, "lost",
                      (json_int_t)health.n_lost, "size_bytes",
@@ -260,10 +277,10 @@ show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
     char uuid[UUID_TEXT_SIZE], name[NAME_TEXT_SIZE];
 
     for (uint32_t i = 0; i < vm->n_vcpus; i++) {
-        json_array_append_new(vcpus, json_integer(vm->vcpu_cpu[i]));
+        show_append(&vcpus, json_integer(vm->vcpu_cpu[i]));
     }
     for (uint32_t i = 0; i < vm->n_offers; i++) {
-        json_array_append_new(offers, json_string(vm->offers[i]));
+        show_append(&offers, json_string(vm->offers[i]));
     }
     uuid_format(&vm->uuid, uuid);
     name_of_vm(env->config->domain, &vm->uuid, NAME_VM, name);
@@ -271,7 +288,7 @@ show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
         "{s:s,s:s,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o}", "name",
         vm->name, "uuid", uuid, "mgmt", name, "state",
         (unsigned)vm->state < 3 ? states[vm->state] : "?", "agent",
-        vm->agent_up, "software", text_or_null(vm->software), "probes", offers,
+        vm->agent_up, "software", show_text(vm->software), "probes", offers,
         "vcpu_cpus", vcpus, "util_percent", percent(vm->util_permille),
         "sample_age_s",
         vm->sample_time ? seconds(now - vm->sample_time) : json_null(),
@@ -303,9 +320,10 @@ show_cpu(const struct cpu *cpu, const struct engine_status *status)
     }
     domain = &host->domains[cpu->domain];
     for (uint32_t i = 0; i < domain->desc.table.n; i++) {
-        json_array_append_new(freqs, show_mhz(host, cpu->domain, i));
-        json_array_append_new(
-            times, seconds(status->pstate_time[cpu->domain * PSTATES_MAX + i]));
+        show_append(&freqs, show_mhz(host, cpu->domain, i));
+        show_append(
+            &times,
+            seconds(status->pstate_time[cpu->domain * PSTATES_MAX + i]));
     }
     return json_pack(
         "{s:i,s:i,s:o,s:o,s:o,s:i,s:b,s:o,s:o}", "cpu", (int)cpu->id, "domain",
@@ -338,7 +356,7 @@ show_option_value(const struct option_desc *desc,
     case OPTION_INTS:
         ints = json_array();
         for (uint32_t i = 0; i < value->n_ints; i++) {
-            json_array_append_new(ints, json_integer(value->ints[i]));
+            show_append(&ints, json_integer(value->ints[i]));
         }
         return ints;
     }
@@ -365,32 +383,32 @@ show_options(const struct option_desc *descs,
                       d->choices, "default", d->default_text, "help", d->help);
         if (values) {
             const struct option_value *value = option_get(values, d->name);
-            json_object_set_new(option, "value", show_option_value(d, value));
-            json_object_set_new(option, "given", json_boolean(value->given));
+            show_set(&option, "value", show_option_value(d, value));
+            show_set(&option, "given", json_boolean(value->given));
         }
-        json_array_append_new(options, option);
+        show_append(&options, option);
     }
     return options;
 }
 
 static void
-add_plugin(json_t *plugins, const char *room, const char *name,
+add_plugin(json_t **plugins, const char *room, const char *name,
            const char *summary, bool used, const struct option_desc *options)
 {
-    json_array_append_new(
-        plugins, json_pack("{s:s,s:s,s:s,s:b,s:n,s:o}", "room", room, "name",
-                           name, "summary", summary, "used", used, "left_out",
-                           "options", show_options(options, NULL)));
+    show_append(plugins,
+                json_pack("{s:s,s:s,s:s,s:b,s:n,s:o}", "room", room, "name",
+                          name, "summary", summary, "used", used, "left_out",
+                          "options", show_options(options, NULL)));
 }
 
 static void
-add_left_out(json_t *plugins, const char *room, const char *const *left_out)
+add_left_out(json_t **plugins, const char *room, const char *const *left_out)
 {
     for (size_t i = 0; left_out[i]; i += 2) {
-        json_array_append_new(
-            plugins, json_pack("{s:s,s:s,s:n,s:b,s:s,s:[]}", "room", room,
-                               "name", left_out[i], "summary", "used", 0,
-                               "left_out", left_out[i + 1], "options"));
+        show_append(plugins,
+                    json_pack("{s:s,s:s,s:n,s:b,s:s,s:[]}", "room", room,
+                              "name", left_out[i], "summary", "used", 0,
+                              "left_out", left_out[i + 1], "options"));
     }
 }
 
@@ -407,9 +425,12 @@ show_probes(const struct host *host)
             json_t *vms = json_object_get(probes, vm->offers[j]);
             if (!vms) {
                 vms = json_array();
-                json_object_set_new(probes, vm->offers[j], vms);
+                show_set(&probes, vm->offers[j], vms);
             }
-            json_array_append_new(vms, json_string(vm->name));
+            if (probes && json_array_append_new(vms, json_string(vm->name))) {
+                json_decref(probes);
+                probes = NULL;
+            }
         }
     }
     return probes;
@@ -424,26 +445,26 @@ show_plugins(const struct control_env *env, nsec_t now)
 
     engine_status(env->engine, now, &status);
     for (size_t i = 0; policy_table[i]; i++) {
-        add_plugin(plugins, "policy", policy_table[i]->name,
+        add_plugin(&plugins, "policy", policy_table[i]->name,
                    policy_table[i]->summary, policy_table[i] == status.policy,
                    policy_table[i]->options);
     }
-    add_left_out(plugins, "policy", policy_left_out);
+    add_left_out(&plugins, "policy", policy_left_out);
     for (size_t i = 0; hypervisor_table[i]; i++) {
-        add_plugin(plugins, "hypervisor", hypervisor_table[i]->name,
+        add_plugin(&plugins, "hypervisor", hypervisor_table[i]->name,
                    hypervisor_table[i]->summary,
                    hypervisor_table[i] == config->hypervisor,
                    hypervisor_table[i]->options);
     }
-    add_left_out(plugins, "hypervisor", hypervisor_left_out);
+    add_left_out(&plugins, "hypervisor", hypervisor_left_out);
     for (size_t i = 0; hardware_table[i]; i++) {
-        add_plugin(plugins, "hardware", hardware_table[i]->name,
+        add_plugin(&plugins, "hardware", hardware_table[i]->name,
                    hardware_table[i]->summary,
                    hardware_table[i] == config->pstate ||
                        hardware_table[i] == config->power,
                    hardware_table[i]->options);
     }
-    add_left_out(plugins, "hardware", hardware_left_out);
+    add_left_out(&plugins, "hardware", hardware_left_out);
     return json_pack("{s:o,s:o}", "plugins", plugins, "probes",
                      show_probes(status.host));
 }

@@ -23,6 +23,16 @@ json_t *show_policy(const struct control_env *, nsec_t now);
 json_t *show_plugins(const struct control_env *, nsec_t now);
 json_t *show_row(const struct journal_row *);
 
+/* Text, or null if it is empty.  Text cut in the middle of a character, which
+ * is not JSON's UTF-8 any more, is made printable. */
+json_t *show_text(const char *);
+
+/* Adds a member, which it takes, to an array or object.  If that fails, or the
+ * member is null, the whole is freed and becomes null: an answer that lacks
+ * something must not look like one that has all. */
+void show_append(json_t **array, json_t *member);
+void show_set(json_t **object, const char *key, json_t *member);
+
 /* A wish with its reason; 'host' says what the VM is called. */
 json_t *show_wish(const struct wish *, const struct host *, nsec_t now);
 

@@ -14,12 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/show.h"
+
 #define TEXT_SIZE 400
 
-static void add_event(json_t *hops, json_t *row);
-static void add_decision(json_t *hops, json_t *row);
-static void add_action(json_t *hops, json_t *row);
-static void add_outcome(json_t *hops, json_t *row);
+static void add_event(json_t **hops, json_t *row);
+static void add_decision(json_t **hops, json_t *row);
+static void add_action(json_t **hops, json_t *row);
+static void add_outcome(json_t **hops, json_t *row);
 
 json_t *
 trace_hops(const json_t *rows)
@@ -36,13 +38,13 @@ trace_hops(const json_t *rows)
             continue;
         }
         if (!strcmp(kind, "event")) {
-            add_event(hops, row);
+            add_event(&hops, row);
         } else if (!strcmp(kind, "decision")) {
-            add_decision(hops, row);
+            add_decision(&hops, row);
         } else if (!strcmp(kind, "action")) {
-            add_action(hops, row);
+            add_action(&hops, row);
         } else if (!strcmp(kind, "outcome")) {
-            add_outcome(hops, row);
+            add_outcome(&hops, row);
         }
     }
     return hops;
@@ -77,12 +79,21 @@ text(json_t *object, const char *key, const char *otherwise)
     return value ? value : otherwise;
 }
 
-static void add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
-                int64_t error_ns, const char *format, ...)
+/* When the engine added the row. */
+static json_t *
+time_of(json_t *row)
+{
+    json_t *time = json_object_get(row, "time_ns");
+
+    return json_is_integer(time) ? json_incref(time) : json_null();
+}
+
+static void add(json_t **hops, const char *hop, const char *where,
+                json_t *at_ns, int64_t error_ns, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
 static void
-add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
+add(json_t **hops, const char *hop, const char *where, json_t *at_ns,
     int64_t error_ns, const char *format, ...)
 {
     char said[TEXT_SIZE];
@@ -91,10 +102,9 @@ add(json_t *hops, const char *hop, const char *where, json_t *at_ns,
     va_start(args, format);
     vsnprintf(said, sizeof said, format, args);
     va_end(args);
-    json_array_append_new(hops,
-                          json_pack("{s:s,s:s,s:o,s:I,s:s}", "hop", hop,
-                                    "where", where, "at_ns", at_ns, "error_ns",
-                                    (json_int_t)error_ns, "text", said));
+    show_append(hops, json_pack("{s:s,s:s,s:o,s:I,s:o}", "hop", hop, "where",
+                                where, "at_ns", at_ns, "error_ns",
+                                (json_int_t)error_ns, "text", show_text(said)));
 }
 
 /* "violations 12, tolerated 1 %". */
@@ -118,7 +128,7 @@ list_values(char *out, size_t size, json_t *values)
 }
 
 static void
-add_step(json_t *hops, json_t *detail, const char *key, const char *hop,
+add_step(json_t **hops, json_t *detail, const char *key, const char *hop,
          const char *said)
 {
     if (moment(detail, key) > 0) {
@@ -147,7 +157,7 @@ guest_clock(json_t *detail)
 }
 
 static void
-add_guest(json_t *hops, json_t *detail, const char *key, const char *hop,
+add_guest(json_t **hops, json_t *detail, const char *key, const char *hop,
           const char *said)
 {
     struct guest_clock clock = guest_clock(detail);
@@ -165,7 +175,7 @@ add_guest(json_t *hops, json_t *detail, const char *key, const char *hop,
 }
 
 static void
-add_event(json_t *hops, json_t *row)
+add_event(json_t **hops, json_t *row)
 {
     json_t *detail = json_object_get(row, "detail");
     char said[TEXT_SIZE];
@@ -193,8 +203,7 @@ add_event(json_t *hops, json_t *row)
     add_step(hops, detail, "sample_ns", "sampled",
              "the platform read the VM's CPU time");
     list_values(said, sizeof said, json_object_get(detail, "values"));
-    add(hops, "engine_noted", "engine",
-        json_incref(json_object_get(row, "time_ns")), 0, "event %s%s%s%s%s",
+    add(hops, "engine_noted", "engine", time_of(row), 0, "event %s%s%s%s%s",
         text(row, "name", "?"), said[0] ? ": " : "", said,
         text(detail, "reason", "")[0] ? ": " : "", text(detail, "reason", ""));
 }
@@ -203,14 +212,13 @@ add_event(json_t *hops, json_t *row)
 
 /* The wish changed nothing: somebody else's, or a dwell time, stands. */
 static void
-add_vain(json_t *hops, json_t *detail, json_t *time)
+add_vain(json_t **hops, json_t *detail, json_t *row)
 {
     if (!has(detail, "stands")) {
-        add(hops, "arbiter_kept", "engine", json_incref(time), 0,
-            "nothing changed");
+        add(hops, "arbiter_kept", "engine", time_of(row), 0, "nothing changed");
         return;
     }
-    add(hops, "arbiter_kept", "engine", json_incref(time), 0,
+    add(hops, "arbiter_kept", "engine", time_of(row), 0,
         "nothing changed: p-state %lld stands by %s%s",
         (long long)number(detail, "stands"), text(detail, "winner", "?"),
         json_is_true(json_object_get(detail, "held"))
@@ -219,27 +227,29 @@ add_vain(json_t *hops, json_t *detail, json_t *time)
 }
 
 static void
-add_decision(json_t *hops, json_t *row)
+add_decision(json_t **hops, json_t *row)
 {
     json_t *detail = json_object_get(row, "detail");
-    json_t *time = json_object_get(row, "time_ns");
     char values[TEXT_SIZE / 2];
 
     list_values(values, sizeof values, json_object_get(detail, "values"));
-    add(hops, "decided", "engine", json_incref(time), 0, "rule %s%s%s",
+    add(hops, "decided", "engine", time_of(row), 0, "rule %s%s%s",
         text(row, "name", "?"), values[0] ? ": " : "", values);
-    if (json_is_false(json_object_get(detail, "effect"))) {
-        add_vain(hops, detail, time);
+    if (!json_is_object(detail)) {
+        add(hops, "arbiter_chose", "engine", time_of(row), 0,
+            "what, can't be read from the journal");
+    } else if (json_is_false(json_object_get(detail, "effect"))) {
+        add_vain(hops, detail, row);
     } else if (has(detail, "pstate")) {
         int64_t n_losers = number(detail, "n_losers");
 
-        add(hops, "arbiter_chose", "engine", json_incref(time), 0,
+        add(hops, "arbiter_chose", "engine", time_of(row), 0,
             "p-state %lld (before: %lld) for %s; %lld other wish%s lost",
             (long long)number(detail, "pstate"),
             (long long)number(detail, "from"), text(row, "subject", "?"),
             (long long)n_losers, n_losers == 1 ? "" : "es");
     } else {
-        add(hops, "arbiter_chose", "engine", json_incref(time), 0,
+        add(hops, "arbiter_chose", "engine", time_of(row), 0,
             "nobody wants anything of %s: it is released",
             text(row, "subject", "?"));
     }
@@ -248,24 +258,23 @@ add_decision(json_t *hops, json_t *row)
 /* Actions and outcomes. */
 
 static void
-add_action(json_t *hops, json_t *row)
+add_action(json_t **hops, json_t *row)
 {
     json_t *detail = json_object_get(row, "detail");
-    json_t *time = json_incref(json_object_get(row, "time_ns"));
     const char *name = text(row, "name", "?");
 
     if (has(detail, "pstate")) {
-        add(hops, "action_sent", "engine", time, 0, "%s p-state %lld to %s",
-            name, (long long)number(detail, "pstate"),
+        add(hops, "action_sent", "engine", time_of(row), 0,
+            "%s p-state %lld to %s", name, (long long)number(detail, "pstate"),
             text(row, "subject", "?"));
     } else {
-        add(hops, "action_sent", "engine", time, 0, "%s to %s", name,
+        add(hops, "action_sent", "engine", time_of(row), 0, "%s to %s", name,
             text(row, "subject", "?"));
     }
 }
 
 static void
-add_outcome(json_t *hops, json_t *row)
+add_outcome(json_t **hops, json_t *row)
 {
     json_t *detail = json_object_get(row, "detail");
     int64_t error = number(detail, "error");
@@ -281,13 +290,11 @@ add_outcome(json_t *hops, json_t *row)
              (long long)number(detail, "pstate"));
     add_step(hops, detail, "read_ns", "read_back", said);
     if (error) {
-        add(hops, "outcome", "engine",
-            json_incref(json_object_get(row, "time_ns")), 0, "failed: %s%s%s",
+        add(hops, "outcome", "engine", time_of(row), 0, "failed: %s%s%s",
             strerror((int)error), text(detail, "reason", "")[0] ? ": " : "",
             text(detail, "reason", ""));
     } else {
-        add(hops, "outcome", "engine",
-            json_incref(json_object_get(row, "time_ns")), 0,
+        add(hops, "outcome", "engine", time_of(row), 0,
             "the engine knows it was done");
     }
 }

@@ -40,7 +40,7 @@ why_knob(const struct control_env *env, const char *knob, nsec_t now,
     json_t *answer;
 
     for (uint32_t i = 0; i < domain->desc.n_cpus; i++) {
-        json_array_append_new(cpus, json_integer(domain->desc.cpus[i]));
+        show_append(&cpus, json_integer(domain->desc.cpus[i]));
     }
     name_of_host(env->config->domain, env->config->host_id, NAME_PSTATE,
                  domain->desc.n_cpus ? domain->desc.cpus[0] : 0, name);
@@ -53,19 +53,17 @@ why_knob(const struct control_env *env, const char *knob, nsec_t now,
                       : json_null(),
         "wanted", wanted ? json_integer(verdict->pstate) : json_null());
     if (wanted) {
-        json_object_set_new(answer, "wanted_mhz",
-                            show_mhz(status.host, index, verdict->pstate));
-        json_object_set_new(answer, "since_s",
-                            json_real((double)(now - verdict->time) / 1e9));
-        json_object_set_new(answer, "winner",
-                            show_wish(&verdict->winner, status.host, now));
-        json_object_set_new(answer, "losers",
-                            show_losers(verdict, status.host, now));
-        json_object_set_new(answer, "more_losers",
-                            json_integer(verdict->n_more_losers));
+        show_set(&answer, "wanted_mhz",
+                 show_mhz(status.host, index, verdict->pstate));
+        show_set(&answer, "since_s",
+                 json_real((double)(now - verdict->time) / 1e9));
+        show_set(&answer, "winner",
+                 show_wish(&verdict->winner, status.host, now));
+        show_set(&answer, "losers", show_losers(verdict, status.host, now));
+        show_set(&answer, "more_losers", json_integer(verdict->n_more_losers));
     } else {
-        json_object_set_new(answer, "losers", json_array());
-        json_object_set_new(answer, "more_losers", json_integer(0));
+        show_set(&answer, "losers", json_array());
+        show_set(&answer, "more_losers", json_integer(0));
     }
     return answer;
 }
@@ -78,8 +76,8 @@ show_losers(const struct verdict *verdict, const struct host *host, nsec_t now)
     for (uint32_t i = 0; i < verdict->n_losers; i++) {
         json_t *loser = show_wish(&verdict->losers[i].wish, host, now);
 
-        json_object_set_new(loser, "why", json_string(verdict->losers[i].why));
-        json_array_append_new(losers, loser);
+        show_set(&loser, "why", json_string(verdict->losers[i].why));
+        show_append(&losers, loser);
     }
     return losers;
 }

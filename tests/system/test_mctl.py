@@ -3,6 +3,7 @@
 programs, wrong usage, who may do what, and the trace of a real decision."""
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -142,6 +143,27 @@ def test_every_verb_that_looks_speaks_to_people_and_to_programs(broker, verb):
     assert "\033" not in done.stdout  # No colour but on a terminal.
     data = broker.ctl(verb)
     assert isinstance(data, dict) and data
+
+
+def on_a_terminal(broker, *arguments, **environ):
+    """What mctl writes to a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        env = dict(os.environ, TERM="xterm", **environ)
+        done = subprocess.run([str(MCTL), "--run-dir", str(broker.run_dir), *arguments],
+                              stdin=subprocess.DEVNULL, stdout=theirs, env=env,
+                              timeout=PATIENCE)
+        assert done.returncode == 0
+        return os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_heads_are_bold_on_a_terminal_unless_no_color_is_set(broker):
+    assert "\033[1m" in on_a_terminal(broker, "cpus", NO_COLOR="")
+    assert "\033" not in on_a_terminal(broker, "cpus", NO_COLOR="1")
+    assert "\033" not in on_a_terminal(broker, "cpus", "--json", NO_COLOR="")
 
 
 def test_lines_for_people_have_no_trailing_spaces(broker):

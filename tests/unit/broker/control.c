@@ -1001,6 +1001,110 @@ a_watcher_that_leaves_is_forgotten(void **state)
     assert_still_serves(f);
 }
 
+/* Memory. */
+
+static int n_allocations, fail_at;
+static long n_live;
+
+static void *
+counting_malloc(size_t size)
+{
+    if (++n_allocations == fail_at) {
+        return NULL;
+    }
+    n_live++;
+    return malloc(size);
+}
+
+static void
+counting_free(void *data)
+{
+    n_live -= data != NULL;
+    free(data);
+}
+
+/* A row whose detail could not be parsed says so itself. */
+static bool
+says_unreadable(const json_t *answer)
+{
+    const json_t *data = json_object_get(answer, "data");
+    const json_t *row = json_array_get(json_object_get(data, "rows"), 0);
+
+    return json_is_null(json_object_get(row, "detail"));
+}
+
+/* Asks with the n-th allocation of JSON failing.  The answer is 'expected' or
+ * an error, or the client is closed: never a part of it.  Returns whether there
+ * were that many. */
+static bool
+ask_short_of_memory(struct fixture *f, const char *request, int n,
+                    const json_t *expected)
+{
+    int fd = dial(f);
+
+    n_allocations = 0;
+    n_live = 0;
+    fail_at = n;
+    say(fd, request, strlen(request));
+    say(fd, "\n", 1);
+    control_run(f->control, f->now);
+    fail_at = 0;
+    if (n_live) {
+        fail_msg("%ld left at %d of %s", n_live, n, request);
+    }
+    bool reached = n_allocations >= n;
+
+    json_t *answer = hear(f, fd);
+    if (json_is_true(json_object_get(answer, "ok")) &&
+        !says_unreadable(answer) && !json_equal(answer, expected)) {
+        fail_msg("at %d of %s: %s", n, request, json_dumps(answer, 0));
+    }
+    json_decref(answer);
+    close(fd);
+    return reached;
+}
+
+static void
+memory_that_runs_out_costs_one_answer_and_leaks_nothing(void **state)
+{
+    static const char *const requests[] = {
+        "{\"verb\":\"status\"}",
+        "{\"verb\":\"vms\"}",
+        "{\"verb\":\"cpus\"}",
+        "{\"verb\":\"power\"}",
+        "{\"verb\":\"policy\"}",
+        "{\"verb\":\"policy_set\",\"name\":\"none\"}",
+        "{\"verb\":\"why\",\"knob\":\"cpu0\"}",
+        "{\"verb\":\"why\",\"knob\":\"cpu9\"}",
+        "{\"verb\":\"trace\",\"cause\":\"1.7\"}",
+        "{\"verb\":\"plugins\"}",
+        "{\"verb\":\"events\"}",
+        "{\"verb\":\"watch\"}",
+        "{\"verb\":\"vm_end\",\"vm\":\"web0\"}",
+        "not JSON",
+    };
+    struct fixture *f = *state;
+    struct journal_row row = {
+        .cause = UINT64_C(1) << 40 | 7,
+        .kind = JOURNAL_DECISION,
+        .time = 1000,
+        .name = "basic/raise",
+        .detail = "{\"pstate\":1,\"values\":[{\"name\":\"a\",\"value\":1}]}"};
+
+    assert_int_equal(journal_add(f->journal, &row), 0);
+    json_set_alloc_funcs(counting_malloc, counting_free);
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        int fd = dial(f);
+        json_t *expected = ask_on(f, fd, requests[i]);
+        for (int n = 1; ask_short_of_memory(f, requests[i], n, expected); n++) {
+        }
+        json_decref(expected);
+        close(fd);
+    }
+    json_set_alloc_funcs(malloc, free);
+    assert_still_serves(f);
+}
+
 /* Rights and places. */
 
 static void
@@ -1182,6 +1286,7 @@ main(void)
         TEST(a_slow_watcher_loses_lines_and_is_told_how_many),
         TEST(a_stuck_watcher_is_closed_in_the_end),
         TEST(a_watcher_that_leaves_is_forgotten),
+        TEST(memory_that_runs_out_costs_one_answer_and_leaks_nothing),
         TEST(a_stranger_is_turned_away_and_journalled_once_a_second),
         TEST(a_reader_may_look_and_change_nothing),
         TEST(places_are_kept_for_those_who_may_change_things),
