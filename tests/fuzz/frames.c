@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fuzz target for what a peer can say on a byte stream.  The first byte
+ * chooses: 0  the rest goes as it is, through wire/frame.c alone; 1  the rest
+ * goes as it is to a channel that listens; else the rest is a script of frames,
+ * which get the right sync word and checksum and so reach the session: HELLO is
+ * said first if bit 1 is set. Whatever comes, what the channel gives out is
+ * whole, in order and in size. */
+#include "tests/fuzz/fuzz.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "include/mchan.h"
+#include "wire/frame.h"
+
+#define SYNC 1u
+#define STREAM_MAX 65536
+
+struct stream {
+    size_t size;
+    uint8_t bytes[STREAM_MAX];
+};
+
+static void
+add(struct stream *stream, const void *data, size_t size)
+{
+    if (size <= sizeof stream->bytes - stream->size) {
+        memcpy(stream->bytes + stream->size, data, size);
+        stream->size += size;
+    }
+}
+
+static void
+add_frame(struct stream *stream, const struct record *record, const void *data)
+{
+    uint8_t header[FRAME_HEADER_SIZE];
+    frame_put_header(header, SYNC, record, data);
+    add(stream, header, sizeof header);
+    add(stream, data, record->size);
+}
+
+static void
+add_hello(struct stream *stream)
+{
+    struct hello hello = {.message_max = 8192};
+    struct record record = {.size = HELLO_SIZE, .kind = RECORD_HELLO};
+    uint8_t data[HELLO_SIZE];
+    frame_put_hello(data, &hello);
+    add_frame(stream, &record, data);
+}
+
+/* A frame of the script: kind, flags, tag, sequence, attachment, size, one byte
+ * each; then its payload. */
+static void
+add_script(struct stream *stream, const uint8_t *data, size_t size)
+{
+    while (size >= 6) {
+        struct record record = {.kind = data[0], .flags = data[1]};
+        record.tag = data[2];
+        record.sequence = data[3];
+        record.attachment = data[4];
+        record.size = data[5] < size - 6 ? data[5] : (uint32_t)(size - 6);
+        add_frame(stream, &record, data + 6);
+        data += 6 + record.size;
+        size -= 6 + record.size;
+    }
+}
+
+static void
+read_frames(const uint8_t *data, size_t size)
+{
+    struct frame_reader reader;
+    frame_reader_init(&reader, 4096);
+    for (;;) {
+        struct record record;
+        const char *why = NULL;
+        size_t used;
+        enum frame_found found =
+            frame_read(&reader, data, size, &used, &record, &why);
+        if (used > size || (found == FRAME_FOUND_GARBAGE && !why) ||
+            (found == FRAME_FOUND_RECORD &&
+             (record.size > 4096 ||
+              used != FRAME_HEADER_SIZE + (size_t)record.size))) {
+            abort();
+        }
+        data += used;
+        size -= used;
+        if (found == FRAME_FOUND_GARBAGE || found == FRAME_FOUND_NOTHING) {
+            return;
+        }
+    }
+}
+
+/* Takes all there is; the channel may say what it likes, but only this way. */
+static void
+use(struct mchan *channel)
+{
+    uint8_t data[8192];
+    struct mchan_info info;
+    struct mchan_event event;
+    struct mchan_msg message = {.data = "fuzz", .size = 4};
+    uint64_t sequence = 0;
+    ssize_t got;
+    int turns = 0;
+    do {
+        (void)mchan_send(channel, &message);
+        while ((got = mchan_recv(channel, data, sizeof data, &info)) >= 0) {
+            if (info.sequence != ++sequence || (size_t)got > sizeof data) {
+                abort();
+            }
+        }
+        while (mchan_next_event(channel, &event)) {
+            if (event.type == MCHAN_PROTO_ERROR && !event.reason[0]) {
+                abort();
+            }
+        }
+        if (++turns > 1000) {
+            abort(); /* It would never sleep. */
+        }
+    } while (mchan_arm(channel, MCHAN_READABLE));
+}
+
+static int64_t
+stand_still(void *ctx)
+{
+    return 1;
+}
+
+static void
+give_to_channel(const struct stream *stream)
+{
+    int ends[2];
+    struct mchan *channel;
+    struct mchan_opts opts = MCHAN_OPTS_INIT;
+    opts.now_ns = stand_still;
+    opts.seed = 1;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) {
+        return;
+    }
+    opts.fd = ends[0];
+    if (mchan_listen(&channel, "unix:", &opts)) {
+        abort();
+    }
+    if (send(ends[1], stream->bytes, stream->size, MSG_DONTWAIT) < 0 &&
+        stream->size) {
+        abort();
+    }
+    use(channel);
+    close(ends[1]);
+    use(channel);
+    mchan_close(channel);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct stream stream;
+    if (!size) {
+        return 0;
+    }
+    stream.size = 0;
+    if (data[0] > 1) {
+        uint8_t preamble[FRAME_PREAMBLE_SIZE];
+        frame_put_preamble(preamble, SYNC);
+        add(&stream, preamble, sizeof preamble);
+        if (data[0] & 2) {
+            add_hello(&stream);
+        }
+        add_script(&stream, data + 1, size - 1);
+    } else {
+        add(&stream, data + 1, size - 1);
+    }
+    read_frames(stream.bytes, stream.size);
+    if (data[0]) {
+        give_to_channel(&stream);
+    }
+    return 0;
+}
