@@ -46,6 +46,8 @@ static void to_saved(const struct controls *, const struct control *,
                      struct saved *out);
 static int read_back(struct controls *, struct control *, nsec_t now,
                      struct control_steps *);
+static int check_restored(struct controls *, const struct control *, char *why,
+                          size_t why_size);
 static nsec_t time_now(const struct controls *, nsec_t now);
 
 int
@@ -175,6 +177,11 @@ controls_release(struct controls *controls, uint32_t domain, nsec_t now,
         return error;
     }
     out->written = time_now(controls, now);
+    read_back(controls, control, now, out);
+    error = check_restored(controls, control, why, why_size);
+    if (error) {
+        return error;
+    }
     control->changed = false;
     if (controls->saved_dirfd >= 0) {
         error = saved_remove(controls->saved_dirfd, control->desc.cpus,
@@ -185,7 +192,6 @@ controls_release(struct controls *controls, uint32_t domain, nsec_t now,
             return error;
         }
     }
-    read_back(controls, control, now, out);
     return 0;
 }
 
@@ -356,6 +362,32 @@ keep_found(struct controls *controls, struct control *control, char *why,
     }
     control->changed = true;
     return 0;
+}
+
+/* Whether the driver, asked again what it finds, says what it said at first; it
+ * may be late, so it is asked twice.  Its p-state proves nothing: a governor
+ * may be at work again. */
+static int
+check_restored(struct controls *controls, const struct control *control,
+               char *why, size_t why_size)
+{
+    char now[HARDWARE_SAVED_SIZE] = "";
+    int error = 0;
+
+    for (int i = 0; i < 2; i++) {
+        error = controls->ops->save(controls->hw, control->driver_id, now);
+        if (!error && !strcmp(now, control->found)) {
+            return 0;
+        }
+    }
+    if (error) {
+        snprintf(why, why_size, "%s could not read back: %s",
+                 controls->class->name, strerror(-error));
+        return error;
+    }
+    snprintf(why, why_size, "%s put back \"%.48s\" and reads back \"%.48s\"",
+             controls->class->name, control->found, now);
+    return -EIO;
 }
 
 static void

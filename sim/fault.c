@@ -75,6 +75,14 @@ delay_channel(struct world *world, const struct scenario_fault *fault, bool on)
 }
 
 static void
+lossy_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_loss(world->network, name, on ? fault->value / 1000 : 0);
+}
+
+static void
 corrupt_channel(struct world *world, const struct scenario_fault *fault,
                 bool on)
 {
@@ -99,6 +107,7 @@ domain_of(const struct world *world, uint32_t cpu)
 static void
 change_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
+    world->tampered |= world->started;
     hardware_sim_set_pstate(world->hardware, domain_of(world, fault->cpu),
                             (uint32_t)fault->value);
 }
@@ -107,6 +116,7 @@ static void
 set_hardware_fault(struct world *world, const struct scenario_fault *fault,
                    bool on, enum sim_fault kind)
 {
+    world->n_hardware_faults += on ? 1 : (uint32_t)-1;
     hardware_sim_fault(world->hardware, domain_of(world, fault->cpu),
                        on ? kind : SIM_FAULT_NONE);
 }
@@ -240,7 +250,9 @@ const struct fault fault_table[] = {
     {"stall_channel", FAULT_GUEST | FAULT_FOR,
      "nothing is delivered, nobody is told", 0, 0, stall_channel},
     {"delay_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
-     "messages come value ms late, each way", 0, 60000, delay_channel},
+     "messages come value ms late, each way", 0, 5000, delay_channel},
+    {"lossy_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "value of 1000 pieces of what is sent are lost", 0, 1000, lossy_channel},
     {"corrupt_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "value of 1000 pieces of what is sent have a wrong bit", 0, 1000,
      corrupt_channel},

@@ -16,6 +16,9 @@
 #include "sim/gauge.h"
 #include "sim/run.h"
 
+#define SEED_MAX (INT64_MAX - SEEDS_MAX)
+#define SEEDS_MAX 1000000
+
 enum output {
     OUTPUT_LINES,
     OUTPUT_TAP,
@@ -26,11 +29,12 @@ struct options {
     enum output output;
     bool trace, seeded;
     uint64_t seed;
+    uint64_t n_seeds; /* Each file is run with, from its first on. */
     const char *program;
 };
 
 static const char usage[] =
-    "usage: msim [--tap | --json] [--seed N] [--trace] FILE...\n"
+    "usage: msim [--tap | --json] [--seed N] [--seeds N] [--trace] FILE...\n"
     "\n"
     "Runs scenarios on a made-up host and a made-up clock; msim(1) describes\n"
     "their files.\n"
@@ -38,6 +42,7 @@ static const char usage[] =
     "  --tap       one TAP line a scenario, for test harnesses\n"
     "  --json      an array of results\n"
     "  --seed N    another seed than the files name\n"
+    "  --seeds N   as many seeds, one after the other, until one fails\n"
     "  --trace     every event with its virtual time, on standard error\n"
     "  --gauges    what a scenario can expect something of\n"
     "  --faults    what a scenario can do to its host\n"
@@ -60,6 +65,7 @@ parse_options(struct options *options, int argc, char **argv)
         {"json", no_argument, NULL, 'j'},
         {"trace", no_argument, NULL, 'r'},
         {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'n'},
         {"gauges", no_argument, NULL, 'g'},
         {"faults", no_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
@@ -82,9 +88,17 @@ parse_options(struct options *options, int argc, char **argv)
         case 's':
             options->seeded = true;
             if (text_to_u64(optarg, &options->seed) ||
-                options->seed > INT64_MAX) {
+                options->seed > SEED_MAX) {
                 fprintf(stderr, "msim: --seed %s: a whole number is wanted\n",
                         optarg);
+                return 2;
+            }
+            break;
+        case 'n':
+            if (text_to_u64(optarg, &options->n_seeds) ||
+                options->n_seeds < 1 || options->n_seeds > SEEDS_MAX) {
+                fprintf(stderr, "msim: --seeds %s: 1 to %d are wanted\n",
+                        optarg, SEEDS_MAX);
                 return 2;
             }
             break;
@@ -115,7 +129,7 @@ parse_options(struct options *options, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    struct options options = {.program = argv[0]};
+    struct options options = {.program = argv[0], .n_seeds = 1};
     int worst = 0, code = parse_options(&options, argc, argv);
     json_t *results = json_array();
 
@@ -273,9 +287,15 @@ run_file(const struct options *options, const char *path, int number,
     }
     if (options->seeded) {
         scenario.seed = options->seed;
-        scenario.config.seed = options->seed;
     }
-    run_scenario(&scenario, options->trace ? stderr : NULL, &result);
+    for (uint64_t i = 0; i < options->n_seeds; i++) {
+        scenario.seed += i > 0;
+        scenario.config.seed = scenario.seed;
+        run_scenario(&scenario, options->trace ? stderr : NULL, &result);
+        if (!result.passed) {
+            break;
+        }
+    }
     if (options->output == OUTPUT_JSON) {
         add_json(results, &scenario, &result, path);
     } else {

@@ -5,13 +5,16 @@
  * msim.c. */
 #include "sim/run.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
+#include "sim/chaos.h"
 #include "sim/fault.h"
+#include "sim/invariant.h"
 #include "sim/trace.h"
 #include "sim/world.h"
 
@@ -23,6 +26,8 @@ struct run {
     const struct scenario *scenario;
     struct world *world;
     struct trace trace;
+    uint32_t n_faults; /* The scenario's, and those of its chaos. */
+    struct scenario_fault faults[SCENARIO_FAULTS_MAX];
     bool begun[SCENARIO_FAULTS_MAX], ended[SCENARIO_FAULTS_MAX];
     struct run_result *result;
 };
@@ -31,7 +36,8 @@ static int lead(struct run *run);
 static nsec_t next_moment(const struct run *run);
 static void apply_faults(struct run *run, nsec_t now);
 static void look(struct run *run, nsec_t now);
-static void finish(struct run *run);
+static void sum_up(struct run *run);
+static void stop(struct run *run);
 
 void
 run_scenario(const struct scenario *scenario, FILE *trace_file,
@@ -41,12 +47,15 @@ run_scenario(const struct scenario *scenario, FILE *trace_file,
 
     memset(out, 0, sizeof *out);
     trace_init(&run.trace, trace_file);
+    memcpy(run.faults, scenario->faults, sizeof run.faults);
+    run.n_faults = chaos_draw(scenario, run.faults, scenario->n_faults);
     if (!world_create(&run.world, scenario, &run.trace, out->broken,
                       sizeof out->broken)) {
         if (lead(&run)) {
             text_copy(out->broken, sizeof out->broken, run.world->why);
         }
-        finish(&run);
+        sum_up(&run);
+        stop(&run);
         world_destroy(run.world);
     }
     out->trace_hash = run.trace.hash;
@@ -79,6 +88,9 @@ lead(struct run *run)
 
         apply_faults(run, now);
         error = world_settle(world);
+        if (!error && !invariant_holds(world, world->why, sizeof world->why)) {
+            error = -EBADMSG;
+        }
         look(run, now);
         if (now >= scenario->duration) {
             break;
@@ -112,9 +124,9 @@ next_moment(const struct run *run)
     if (deadline != NSEC_NEVER) {
         next = nsec_min(next, deadline - SCENARIO_START);
     }
-    for (uint32_t i = 0; i < scenario->n_faults; i++) {
-        next = later(scenario->faults[i].at, now, next);
-        next = later(scenario->faults[i].until, now, next);
+    for (uint32_t i = 0; i < run->n_faults; i++) {
+        next = later(run->faults[i].at, now, next);
+        next = later(run->faults[i].until, now, next);
     }
     for (uint32_t i = 0; i < scenario->n_expects; i++) {
         next = later(scenario->expects[i].from, now, next);
@@ -123,22 +135,35 @@ next_moment(const struct run *run)
     return next;
 }
 
+/* Where a fault comes from. */
+static const char *
+of_line(const struct scenario_fault *fault, char line[32])
+{
+    if (fault->line == 0) {
+        return "chaos";
+    }
+    snprintf(line, 32, "line %u", fault->line);
+    return line;
+}
+
 static void
 apply_faults(struct run *run, nsec_t now)
 {
-    for (uint32_t i = 0; i < run->scenario->n_faults; i++) {
-        const struct scenario_fault *fault = &run->scenario->faults[i];
+    char line[32];
+
+    for (uint32_t i = 0; i < run->n_faults; i++) {
+        const struct scenario_fault *fault = &run->faults[i];
 
         if (!run->begun[i] && fault->at <= now) {
             run->begun[i] = true;
-            trace_add(&run->trace, "msim", "fault %s begins (line %u)",
-                      fault->fault->name, fault->line);
+            trace_add(&run->trace, "msim", "fault %s begins (%s)",
+                      fault->fault->name, of_line(fault, line));
             fault->fault->apply(run->world, fault, true);
         }
         if (run->begun[i] && !run->ended[i] && fault->until <= now) {
             run->ended[i] = true;
-            trace_add(&run->trace, "msim", "fault %s ends (line %u)",
-                      fault->fault->name, fault->line);
+            trace_add(&run->trace, "msim", "fault %s ends (%s)",
+                      fault->fault->name, of_line(fault, line));
             fault->fault->apply(run->world, fault, false);
         }
     }
@@ -220,7 +245,7 @@ look(struct run *run, nsec_t now)
 }
 
 static void
-finish(struct run *run)
+sum_up(struct run *run)
 {
     const struct world *world = run->world;
     double passed_s = (double)world_elapsed(world) / (double)NSEC_PER_SEC;
@@ -231,6 +256,19 @@ finish(struct run *run)
     }
     run->result->mean_power_w =
         passed_s > 0 ? world->energy_mj / 1000 / passed_s : 0;
+}
+
+/* The broker stops, and the host must be as it was. */
+static void
+stop(struct run *run)
+{
+    struct run_result *result = run->result;
+
+    world_stop_broker(run->world);
+    if (!result->broken[0]) {
+        (void)invariant_left_as_found(run->world, result->broken,
+                                      sizeof result->broken);
+    }
 }
 
 void

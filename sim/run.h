@@ -24,7 +24,9 @@ struct run_result {
     uint64_t trace_hash, n_trace_lines;
     uint64_t n_requests, n_slow; /* Of all guests, as their clients counted. */
     double mean_power_w;
-    char broken[320]; /* Why the run ended early; "" if it did not. */
+    /* Why the run ended early, or which standing invariant did not hold; "" if
+     * all was well. */
+    char broken[320];
 };
 
 /* 'trace_file' is borrowed; null: no trace is written. */

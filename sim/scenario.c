@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads scenario files: the root, the guests and their load.  Relies on
- * scnhost.c for the host's configuration, on scnexpect.c for faults and
- * expectations, and on broker/confval for typed values whose refusals name
- * their line.  Called by msim.c. */
+ * scnhost.c for the host's configuration, on scnfault.c and scnexpect.c for
+ * faults and expectations, and on broker/confval for typed values whose
+ * refusals name their line.  Called by msim.c. */
 #include "sim/scenario.h"
 
 #include <errno.h>
@@ -33,8 +33,6 @@ static int read_arrivals(const struct confval *, const config_setting_t *,
                          void *guest);
 static int read_service(const struct confval *, const config_setting_t *,
                         void *guest);
-static int read_nothing(const struct confval *, const config_setting_t *,
-                        void *object);
 
 #define AT(member) .offset = offsetof(struct scenario, member)
 #define IN(member) .offset = offsetof(struct scenario_guest, member)
@@ -45,10 +43,11 @@ static const struct field root_fields[] = {
     {"about", FIELD_CUSTOM, .read = read_about},
     {"seed", FIELD_U64, AT(seed), .max = INT64_MAX, .scale = 1},
     {"duration_s", FIELD_S, AT(duration), .max = SCENARIO_DURATION_MAX_S},
-    {"host", FIELD_CUSTOM, .read = read_nothing},
+    {"host", FIELD_CUSTOM, .read = scenario_read_nothing},
     {"guests", FIELD_CUSTOM, .read = read_guests},
-    {"faults", FIELD_CUSTOM, .read = read_nothing},
-    {"expect", FIELD_CUSTOM, .read = read_nothing},
+    {"faults", FIELD_CUSTOM, .read = scenario_read_nothing},
+    {"chaos", FIELD_CUSTOM, .read = scenario_read_nothing},
+    {"expect", FIELD_CUSTOM, .read = scenario_read_nothing},
     {NULL},
 };
 
@@ -121,6 +120,7 @@ parse_root(const struct confval *at, const config_setting_t *root,
     static const char *const needed[] = {"about", "duration_s", "host",
                                          "guests", "expect"};
     const config_setting_t *faults = config_setting_get_member(root, "faults");
+    const config_setting_t *chaos = config_setting_get_member(root, "chaos");
     int error;
 
     scenario->seed = 1;
@@ -135,16 +135,12 @@ parse_root(const struct confval *at, const config_setting_t *root,
     if (!error && faults) {
         error = scenario_read_faults(at, faults, scenario);
     }
+    if (!error && chaos) {
+        error = scenario_read_chaos(at, chaos, scenario);
+    }
     return error ? error
                  : scenario_read_expects(
                        at, config_setting_get_member(root, "expect"), scenario);
-}
-
-static int
-read_nothing(const struct confval *at, const config_setting_t *setting,
-             void *object)
-{
-    return 0;
 }
 
 static int
@@ -158,36 +154,6 @@ read_about(const struct confval *at, const config_setting_t *setting,
     if (!error && text_copy(scenario->about, sizeof scenario->about, text)) {
         error = confval_refuse(at, setting, "about is longer than %zu bytes",
                                sizeof scenario->about - 1);
-    }
-    return error;
-}
-
-/* Calls 'read' for each group of a list of at most 'max'. */
-int
-scenario_read_list(const struct confval *at, const config_setting_t *list,
-                   int max, struct scenario *scenario,
-                   int (*read)(const struct confval *, const config_setting_t *,
-                               struct scenario *))
-{
-    int n = config_setting_length(list), error = 0;
-
-    if (!config_setting_is_list(list)) {
-        return confval_refuse(at, list, "%s must be a list, ( { ... }, ... )",
-                              list->name);
-    }
-    if (n > max) {
-        return confval_refuse(at, list, "%s has %d members, at most %d",
-                              list->name, n, max);
-    }
-    for (int i = 0; i < n && !error; i++) {
-        const config_setting_t *member =
-            config_setting_get_elem(list, (unsigned)i);
-
-        error = config_setting_is_group(member)
-                    ? read(at, member, scenario)
-                    : confval_refuse(at, member,
-                                     "a member of %s must be a group, { ... }",
-                                     list->name);
     }
     return error;
 }

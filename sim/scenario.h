@@ -18,7 +18,8 @@ struct fault;
 struct gauge;
 
 #define SCENARIO_GUESTS_MAX 64
-#define SCENARIO_FAULTS_MAX 64
+#define SCENARIO_FAULTS_MAX 256
+#define SCENARIO_KINDS_MAX 32
 #define SCENARIO_EXPECTS_MAX 64
 #define SCENARIO_DURATION_MAX_S 3600
 #define SCENARIO_TEXT_SIZE 128
@@ -42,6 +43,15 @@ struct scenario_fault {
     uint32_t guest, cpu;
     double value;
     char text[SCENARIO_TEXT_SIZE];
+};
+
+/* Faults by chance, all over by 'to'. */
+struct scenario_chaos {
+    nsec_t from, to;
+    nsec_t longest; /* That one lasts. */
+    uint32_t n;     /* How many; 0: no chaos. */
+    uint32_t n_kinds;
+    const struct fault *kinds[SCENARIO_KINDS_MAX];
 };
 
 enum scenario_when {
@@ -70,6 +80,7 @@ struct scenario {
     struct scenario_guest guests[SCENARIO_GUESTS_MAX];
     struct scenario_fault faults[SCENARIO_FAULTS_MAX];
     struct scenario_expect expects[SCENARIO_EXPECTS_MAX];
+    struct scenario_chaos chaos;
 };
 
 /* Parses 'text'; 'path' is for messages.  Returns 0, -ENOMEM, or -EINVAL with

@@ -16,14 +16,11 @@
 #include <string.h>
 
 #include "broker/back.h"
-#include "broker/journal.h"
 #include "broker/platform.h"
 #include "hardware/hardware.h"
 #include "hardware/ladder.h"
 #include "hardware/sim.h"
 #include "hypervisor/sim.h"
-#include "include/mchan.h"
-#include "policy/policy.h"
 #include "sim/machine.h"
 #include "sim/trace.h"
 #include "transport/sim.h"
@@ -38,10 +35,7 @@ static int make_hardware(struct world *world);
 static int make_guests(struct world *world);
 static const char *who_is_due(const struct world *world);
 static bool turn(struct world *world);
-static void follow_hardware(struct world *world);
 static void measure_power(struct world *world, nsec_t passed);
-static int open_channel(struct world *world, uint32_t guest, bool listens,
-                        struct mchan **out);
 
 int
 world_create(struct world **out, const struct scenario *scenario,
@@ -74,7 +68,7 @@ world_create(struct world **out, const struct scenario *scenario,
         world_destroy(world);
         return error;
     }
-    follow_hardware(world);
+    world_follow_hardware(world);
     measure_power(world, 0);
     *out = world;
     return 0;
@@ -255,7 +249,7 @@ run_platform(struct world *world)
         any = true;
     }
     platform_run(world->platform, world->now);
-    follow_hardware(world);
+    world_follow_hardware(world);
     return any;
 }
 
@@ -275,8 +269,8 @@ turn(struct world *world)
 
 /* The machine runs at the frequencies that the hardware really has, and VMs run
  * that the hypervisor lets run. */
-static void
-follow_hardware(struct world *world)
+void
+world_follow_hardware(struct world *world)
 {
     const struct broker_config *config = &world->scenario->config;
 
@@ -423,193 +417,4 @@ make_guests(struct world *world)
                                config->n_vcpus, config->vcpu_cpu);
     }
     return error;
-}
-
-/* The broker. */
-
-static int
-back_sends(void *ctx, const struct msg *msg)
-{
-    return pipe_send(&((struct world *)ctx)->back_to_engine, msg);
-}
-
-static int
-platform_sends(void *ctx, const struct msg *msg)
-{
-    return pipe_send(&((struct world *)ctx)->platform_to_engine, msg);
-}
-
-static int
-engine_sends(void *ctx, const struct msg *msg)
-{
-    return pipe_send(&((struct world *)ctx)->engine_to_platform, msg);
-}
-
-static void
-engine_shows(void *ctx, const char *json)
-{
-}
-
-int
-world_start_broker(struct world *world)
-{
-    const struct broker_config *config = &world->scenario->config;
-    const struct journal_opts opts = {.size_max = config->journal_size_max,
-                                      .age_max_s = config->journal_age_max_s};
-    const struct platform_env platform_env = {
-        .sys_dirfd = -1,
-        .data_dirfd = -1,
-        .proc_dirfd = -1,
-        .state_dirfd = -1,
-        .saved_dirfd = -1,
-        .hardware_sim = world->hardware,
-        .hypervisor_sim = world->hypervisor,
-        .to_engine = platform_sends,
-        .ctx = world,
-    };
-    int error;
-
-    assert(!world->engine);
-    error = journal_open(&world->journal, NULL, &opts, world->why,
-                         sizeof world->why);
-    if (error) {
-        return error;
-    }
-    world->port = (struct engine_port){
-        .ctx = world, .to_platform = engine_sends, .watch = engine_shows};
-    error = engine_create(&world->engine, config, &world->port, world->journal,
-                          world->now);
-    if (!error) {
-        error = platform_create(&world->platform, config, &platform_env,
-                                world->now, world->why, sizeof world->why);
-    }
-    if (!error) {
-        const struct back_env env = {
-            .to_engine = back_sends,
-            .ctx = world,
-            .start_count = journal_start_count(world->journal),
-        };
-        error = back_create(&world->back, config, &env);
-    }
-    for (uint32_t i = 0; i < world->n_guests && !error; i++) {
-        struct mchan *channel;
-
-        error = open_channel(world, i, true, &channel);
-        if (!error) {
-            back_add_channel(world->back, i, channel);
-        }
-    }
-    trace_add(world->trace, "msim", "the broker starts, policy %s",
-              config->policy->name);
-    return error;
-}
-
-void
-world_stop_broker(struct world *world)
-{
-    if (!world->journal) {
-        return;
-    }
-    back_destroy(world->back);
-    engine_destroy(world->engine);
-    platform_destroy(world->platform);
-    journal_close(world->journal);
-    world->back = NULL;
-    world->engine = NULL;
-    world->platform = NULL;
-    world->journal = NULL;
-    world->back_to_engine.first = world->back_to_engine.used = 0;
-    world->platform_to_engine.first = world->platform_to_engine.used = 0;
-    world->engine_to_platform.first = world->engine_to_platform.used = 0;
-    trace_add(world->trace, "msim", "the broker stopped");
-    follow_hardware(world);
-}
-
-/* Agents. */
-
-static nsec_t
-guest_now(void *ctx)
-{
-    const struct world_guest *guest = ctx;
-
-    return guest->world->now + guest->scenario->clock_ahead_ns;
-}
-
-static nsec_t
-world_time(void *ctx)
-{
-    return ((const struct world *)ctx)->now;
-}
-
-static void
-agent_says(void *ctx, enum log_level level, const char *line)
-{
-    const struct world_guest *guest = ctx;
-
-    trace_add(guest->world->trace, guest->scenario->name, "%s", line);
-}
-
-/* The two ends of a guest's channel; the guest's lives by the guest's clock. */
-static int
-open_channel(struct world *world, uint32_t guest, bool listens,
-             struct mchan **out)
-{
-    const char *uri = world->scenario->config.guests[guest].channel;
-    struct mchan_opts opts = MCHAN_OPTS_INIT;
-
-    opts.now_ns = listens ? world_time : guest_now;
-    opts.now_ctx = listens ? (void *)world : &world->guests[guest];
-    opts.seed = world->scenario->seed * 1000003 + 2 * guest + listens + 1;
-    opts.sim = world->network;
-    return listens ? mchan_listen(out, uri, &opts)
-                   : mchan_open(out, uri, &opts);
-}
-
-int
-world_start_agent(struct world *world, uint32_t index)
-{
-    struct world_guest *guest = &world->guests[index];
-    const struct scenario_guest *scenario = guest->scenario;
-    const struct agent_config config = {
-        .sla = scenario->sla, .software = "msim", .claims = scenario->claims};
-    struct mchan *channel;
-    int error;
-
-    if (guest->agent) {
-        return 0;
-    }
-    error = open_channel(world, index, false, &channel);
-    if (error) {
-        snprintf(world->why, sizeof world->why, "%s: no channel: %s",
-                 scenario->name, strerror(-error));
-        return error;
-    }
-    guest->agent_env =
-        (struct agent_env){.ctx = guest, .now = guest_now, .say = agent_says};
-    guest->probe_env = (struct probe_env){.options = &guest->probe_options,
-                                          .proc_dirfd = -1,
-                                          .seed = scenario->load.seed,
-                                          .world = &guest->probe_world};
-    error = agent_create(&guest->agent, &config, &guest->agent_env, channel,
-                         guest_now(guest));
-    if (!error) {
-        error =
-            agent_add_probe(guest->agent, probe_find("sim"), &guest->probe_env,
-                            world->why, sizeof world->why);
-    }
-    return error;
-}
-
-void
-world_stop_agent(struct world *world, uint32_t guest)
-{
-    agent_destroy(world->guests[guest].agent);
-    world->guests[guest].agent = NULL;
-}
-
-void
-world_kill_agent(struct world *world, uint32_t guest)
-{
-    sim_network_cut(world->network, world->scenario->guests[guest].name);
-    world_stop_agent(world, guest);
 }

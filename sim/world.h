@@ -64,6 +64,10 @@ struct world {
     struct engine_port port;
     struct pipe back_to_engine, platform_to_engine, engine_to_platform;
     uint32_t reference_khz, reference_mv; /* Of p-state 0. */
+    uint32_t found[CONFIG_CPUS_MAX];      /* p-states when the broker came. */
+    bool started;                         /* It came once. */
+    bool tampered;              /* They were changed behind its back. */
+    uint32_t n_hardware_faults; /* That hold now. */
     bool sensor_lost;
     uint64_t power_mw;                 /* What the meter would show. */
     double energy_mj;                  /* Summed from the start. */
@@ -87,10 +91,13 @@ nsec_t world_deadline(const struct world *);
 /* Lets time pass until 'to', in which nobody but requests moves. */
 void world_pass(struct world *, nsec_t to);
 
+/* After somebody touched hardware or VMs: the machine goes on as they are. */
+void world_follow_hardware(struct world *);
+
 /* Since the scenario's start. */
 nsec_t world_elapsed(const struct world *);
 
-/* Each returns 0 or -Exxx with world->why. */
+/* Each returns 0 or -Exxx with world->why; who is there stays. */
 int world_start_broker(struct world *);
 int world_start_agent(struct world *, uint32_t guest);
 
