@@ -89,9 +89,9 @@ struct mchan_event {
  * Each UP is followed by one PEER_LOST, before which a PROTO_ERROR tells if it
  * was the peer's fault, and behind which DROPPED tells what it did not
  * acknowledge; some of that may have reached it.  What it sent before it was
- * lost can still be received, for a second if somebody waits to take its
- * place; GAP tells what was not.  While events wait to be collected no more
- * than two attachments begin. */
+ * lost can still be received, for a second (without limit if there can't be
+ * another peer); GAP tells what was not.  While too many events wait to be
+ * collected, no attachment begins. */
 
 /* Waits at 'uri' for one peer at a time: "unix:PATH" or "shm:PATH" (shared
  * memory, met over the unix socket PATH).  A second peer is refused while the
