@@ -300,7 +300,9 @@ def make_cpufreq(root, cpus=(0,), min_khz=1000000, max_khz=2400000):
 
 def max_freq(root, cpu=0):
     path = pathlib.Path(root) / "devices/system/cpu" / ("cpu%d" % cpu)
-    return int((path / "cpufreq/scaling_max_freq").read_text())
+    # Unlike sysfs, a file is empty for a moment while it is written.
+    return int(wait_until((path / "cpufreq/scaling_max_freq").read_text,
+                          "the frequency is written"))
 
 
 def n_fds(pid):

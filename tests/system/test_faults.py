@@ -320,6 +320,23 @@ def test_a_log_that_is_rotated_and_cut_is_followed(tmp_path):
         assert counted(broker, "web1") == 50
 
 
+# A broker that doesn't answer.
+
+
+def test_a_broker_that_hangs_is_told_from_one_that_is_not_there(tmp_path):
+    with on_cpufreq(tmp_path, guests=["web1"]) as broker:
+        broker.start()
+        engine = broker.roles()["engine"]
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            done = broker.run_ctl("status")
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        assert done.returncode == 3
+        assert "10 s passed" in done.stderr
+        wait_until(lambda: broker.run_ctl("status").returncode == 0, "it answers again")
+
+
 # The end.
 
 
