@@ -19,7 +19,7 @@
  * death by closing.  An eventfd would wake a little faster, but its O_NONBLOCK
  * belongs to both who hold it: a peer can clear it, fill the counter, and have
  * our next write sleep for ever.  A send() says MSG_DONTWAIT for itself.  See
- * docs/decisions/waking-over-the-socket.md. */
+ * docs/decisions/0007-waking-over-the-socket.md. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
