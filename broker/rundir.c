@@ -109,11 +109,18 @@ void
 rundir_clean(const struct broker_config *config)
 {
     char path[CONFIG_PATH_SIZE + sizeof CONTROL_SOCKET_NAME];
+    size_t length = strlen(config->run_dir);
+    struct sockaddr_un address;
 
     for (uint32_t i = 0; i < config->n_guests; i++) {
         const char *guest = socket_path(&config->guests[i]);
 
-        if (guest) {
+        if (!guest || address_of(guest, &address)) {
+            continue;
+        }
+        bool inside =
+            !strncmp(guest, config->run_dir, length) && guest[length] == '/';
+        if (inside || !answers(&address)) {
             remove_socket(guest);
         }
     }

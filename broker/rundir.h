@@ -24,7 +24,9 @@ int rundir_open_below(int dirfd, const char *name, char *why, size_t why_size);
  * the channel is none (sim:); or -Exxx with 'why'. */
 int rundir_listen(const struct guest_config *, char *why, size_t why_size);
 
-/* Takes the sockets away, those of guests and ours. */
+/* Takes the sockets away that a broker of this configuration made: all in its
+ * run directory, whose lock the caller holds, and those elsewhere that nobody
+ * answers at. */
 void rundir_clean(const struct broker_config *);
 
 #endif
