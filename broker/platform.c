@@ -194,6 +194,8 @@ platform_end_guests(struct platform *platform, nsec_t now)
 {
     char why[CONFIG_WHY_SIZE];
 
+    /* One that was only just started has not been seen yet. */
+    sampler_run(platform->sampler, now);
     for (uint32_t i = 0; i < platform->config->n_guests; i++) {
         const struct guest_config *guest = &platform->config->guests[i];
 

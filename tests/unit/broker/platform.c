@@ -911,6 +911,16 @@ only_guests_we_started_are_ended(void **state)
         uuid_equal(&find(MSG_VM_GONE, 0)->vm_gone.vm, &config.guests[2].uuid));
 }
 
+static void
+a_guest_just_started_is_waited_for_when_ended(void **state)
+{
+    start(); /* It starts "own", which no sample has shown yet. */
+    platform_end_guests(platform, now);
+    assert_int_equal(platform_guests_left(platform), 1);
+    pass(SECOND);
+    assert_int_equal(platform_guests_left(platform), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -960,6 +970,7 @@ main(void)
         TEST(samples_are_dropped_and_counted_while_the_engine_sleeps),
         TEST(a_long_sleep_is_not_caught_up_with),
         TEST(only_guests_we_started_are_ended),
+        TEST(a_guest_just_started_is_waited_for_when_ended),
     };
 
     return cmocka_run_group_tests_name("platform", tests, NULL, NULL);
