@@ -245,6 +245,25 @@ faults_say_what_they_need(void **state)
 }
 
 static void
+chaos_needs_faults_that_end(void **state)
+{
+    refused(START HOST GUESTS "chaos = { from_s = 1; to_s = 5; n = 3;\n"
+                              "  faults = [\"set_policy\"]; };\n" EXPECT,
+            "t.scn:6: set_policy does not end, so chance can't use it");
+    refused(START HOST GUESTS "chaos = { from_s = 5; to_s = 5; n = 3;\n"
+                              "  faults = [\"kill_agent\"]; };\n" EXPECT,
+            "t.scn:5: chaos needs n, faults, and from_s before to_s before the "
+            "end");
+    refused(START HOST GUESTS "chaos = { from_s = 1; to_s = 11; n = 3;\n"
+                              "  faults = [\"kill_agent\"]; };\n" EXPECT,
+            "t.scn:5: chaos needs n, faults, and from_s before to_s before the "
+            "end");
+    refused(START HOST GUESTS "chaos = { from_s = 1; to_s = 5; n = 3;\n"
+                              "  faults = [\"kill_agnet\"]; };\n" EXPECT,
+            "t.scn:6: no fault \"kill_agnet\"; did you mean \"kill_agent\"?");
+}
+
+static void
 load_steps_must_rise_in_time(void **state)
 {
     refused(START HOST "guests = ( { name = \"web\"; cpu = 0;\n"
@@ -321,6 +340,7 @@ main(void)
         cmocka_unit_test(expectations_must_be_whole),
         cmocka_unit_test(times_after_the_end_are_refused),
         cmocka_unit_test(faults_say_what_they_need),
+        cmocka_unit_test(chaos_needs_faults_that_end),
         cmocka_unit_test(load_steps_must_rise_in_time),
         cmocka_unit_test(lists_have_limits),
         cmocka_unit_test(broken_syntax_names_its_line),
