@@ -365,6 +365,30 @@ judge(struct mchan *channel, const char **why)
     return error < 0 ? error : 2;
 }
 
+/* Whether the peer began a frame and never ends it.  Looks only when a look is
+ * due, so that a busy stream, which often ends within a frame, sets no timer
+ * each time.  When we come much too late we slept, and the peer perhaps too. */
+static bool
+never_ends(struct mchan *channel, nsec_t now)
+{
+    const struct link *link = &channel->link;
+    size_t unfinished = link_unfinished(link);
+    if (channel->deadline != NSEC_NEVER) {
+        if (now < channel->deadline) {
+            return false;
+        }
+        bool same = unfinished && unfinished == channel->unfinished &&
+                    link->n_frames == channel->n_frames;
+        if (same && now - channel->deadline < CHANNEL_FRAME_NS) {
+            return true;
+        }
+    }
+    channel->unfinished = unfinished;
+    channel->n_frames = link->n_frames;
+    channel->deadline = unfinished ? now + CHANNEL_FRAME_NS : NSEC_NEVER;
+    return false;
+}
+
 static void
 serve(struct mchan *channel, nsec_t now)
 {
@@ -376,6 +400,10 @@ serve(struct mchan *channel, nsec_t now)
         error = refresh(channel, &why);
     }
     int found = error ? error : judge(channel, &why);
+    if (!found && never_ends(channel, now)) {
+        found = -EPROTO;
+        why = "a frame that never ends";
+    }
     if (found < 0) {
         violated(channel, now, why);
         return;

@@ -18,6 +18,10 @@
 /* How long the last words of a lost peer wait for the user, before a new
  * attachment may take the place of the old. */
 #define CHANNEL_DRAIN_NS NSEC_PER_SEC
+/* How long a frame may stay unfinished while nothing more comes.  Without this
+ * a wrong bit in a frame's size would make us wait for up to a whole buffer of
+ * what the peer says next. */
+#define CHANNEL_FRAME_NS (2 * NSEC_PER_SEC)
 
 struct mchan {
     bool listens;           /* The MVM's end. */
@@ -28,9 +32,12 @@ struct mchan {
     struct link link;
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
-    struct prng prng; /* For sync words. */
-    nsec_t deadline;  /* Of HELLO, or of draining; else NSEC_NEVER. */
-    nsec_t timer;     /* What timer_fd is set to. */
+    struct prng prng;  /* For sync words. */
+    nsec_t deadline;   /* Of HELLO, of draining, of the end of a frame; else
+                          NSEC_NEVER. */
+    size_t unfinished; /* What that frame had when the deadline was set, */
+    uint64_t n_frames; /* and how many were before it. */
+    nsec_t timer;      /* What timer_fd is set to. */
     int64_t (*now_ns)(void *ctx);
     void *now_ctx;
     struct mchan_stats stats;

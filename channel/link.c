@@ -259,6 +259,15 @@ link_has_more(const struct link *link)
            (link->start || link->end < link->buffer_size);
 }
 
+size_t
+link_unfinished(const struct link *link)
+{
+    if (!link->streams || link->transport->ready & TRANSPORT_LINK) {
+        return 0;
+    }
+    return link->end - link->parsed;
+}
+
 /* Reads what there is room for.  Returns how much that was. */
 static size_t
 fill(struct link *link)
@@ -339,6 +348,7 @@ parse(struct link *link, const char **why)
         case FRAME_FOUND_RECORD:
             break;
         }
+        link->n_frames++;
         int error = check_frame(link, &record, data + used - record.size, why);
         if (error) {
             return error;

@@ -42,6 +42,7 @@ struct link {
     bool saw_hello;  /* Reading stops behind it until link_open(). */
     uint8_t *buffer; /* Owned.  start..parsed: whole frames. */
     size_t buffer_size, start, parsed, end;
+    uint64_t n_frames; /* Parsed so far. */
 };
 
 /* 'transport' has a link that stands; streams begin with 'sync'.  Returns 0 or
@@ -70,6 +71,9 @@ bool link_has_room(const struct link *, uint32_t size);
 int link_read(struct link *, const char **why);
 /* True if link_read() would find more. */
 bool link_has_more(const struct link *);
+/* Bytes of a frame that has begun and not ended, though all that came was read;
+ * 0 if there is none. */
+size_t link_unfinished(const struct link *);
 
 /* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
  * constant 'why'. */
