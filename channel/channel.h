@@ -41,7 +41,8 @@ struct mchan {
     int64_t (*now_ns)(void *ctx);
     void *now_ctx;
     struct mchan_stats stats;
-    bool may_spin;    /* There is a CPU for the peer to run on meanwhile. */
+    uint8_t spins_left; /* See mchan_wait(). */
+    uint32_t n_waits;
     uint32_t n_idle;  /* Looks in a row that found an empty ring. */
     nsec_t last_wait; /* How long mchan_wait() waited the last time. */
 };

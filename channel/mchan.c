@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +21,14 @@
 #include "channel/channel.h"
 
 #define SPIN_NS (20 * NSEC_PER_USEC)
+/* A wait longer than this was idle, and the next begins asleep.  A sleeping
+ * exchange must be well below it, or two who once slept would never spin again;
+ * spinning costs at most a tenth of such a wait. */
+#define SPIN_IDLE_NS (10 * SPIN_NS)
+/* Spins in a row that brought nothing, before only each 64th wait tries one:
+ * the peer is slow, or has no other CPU to run on. */
+#define SPINS_IN_VAIN_MAX 4
+#define SPIN_AGAIN 64
 #define SPIN_LOOKS 64 /* Looks at a ring between two at the clock. */
 #define SCHEME_MAX 16
 
@@ -39,14 +46,6 @@ find_transport(const char *uri, const char **address)
     scheme[colon - uri] = '\0';
     *address = colon + 1;
     return transport_find(scheme);
-}
-
-/* With one CPU the peer could not run while we look whether it did. */
-static bool
-has_other_cpus(void)
-{
-    cpu_set_t cpus;
-    return !sched_getaffinity(0, sizeof cpus, &cpus) && CPU_COUNT(&cpus) > 1;
 }
 
 static int64_t
@@ -106,7 +105,7 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     channel->now_ns = opts->now_ns ? opts->now_ns : boot_time;
     channel->now_ctx = opts->now_ctx;
     channel->deadline = channel->timer = NSEC_NEVER;
-    channel->may_spin = has_other_cpus();
+    channel->spins_left = SPINS_IN_VAIN_MAX;
     session_init(&channel->session);
     int error = set_chance(channel, opts);
     if (!error && !class->simulated) {
@@ -354,25 +353,36 @@ relax(void)
 #endif
 }
 
-/* Looks at the ring for about as long as a wake costs, if the peer seems to be
- * at work and runs on another CPU. */
+/* True if the next wait is worth some looking first. */
+static bool
+may_spin(struct mchan *channel)
+{
+    if (channel->link.streams || channel->session.state != SESSION_UP ||
+        channel->last_wait > SPIN_IDLE_NS) {
+        return false;
+    }
+    return channel->spins_left > 0 || ++channel->n_waits % SPIN_AGAIN == 0;
+}
+
+/* Looks at the ring for about as long as a wake costs.  True if a message is
+ * there. */
 static bool
 spin(struct mchan *channel, nsec_t start)
 {
     struct record record;
-    if (channel->link.streams || channel->session.state != SESSION_UP ||
-        channel->last_wait > 2 * SPIN_NS || !channel->may_spin) {
-        return false;
-    }
+    int found = 0;
     do {
-        for (int i = 0; i < SPIN_LOOKS; i++) {
-            if (channel_peek(channel, &record)) {
-                return true;
-            }
+        for (int i = 0; i < SPIN_LOOKS && !found; i++) {
+            found = channel_peek(channel, &record);
             relax();
         }
-    } while (channel_now(channel) - start < SPIN_NS);
-    return false;
+    } while (!found && channel_now(channel) - start < SPIN_NS);
+    if (found) {
+        channel->spins_left = SPINS_IN_VAIN_MAX;
+    } else if (channel->spins_left) {
+        channel->spins_left--;
+    }
+    return found == 1;
 }
 
 /* Sleeps on the one descriptor without taking what it tells; the turn does. */
@@ -394,7 +404,9 @@ mchan_wait(struct mchan *channel, int timeout_ms)
     nsec_t start = channel_now(channel);
     nsec_t end =
         timeout_ms < 0 ? NSEC_NEVER : start + timeout_ms * NSEC_PER_MSEC;
-    spin(channel, start);
+    if (may_spin(channel) && spin(channel, start)) {
+        return 1;
+    }
     while (!mchan_arm(channel, MCHAN_READABLE)) {
         nsec_t left = end - channel_now(channel);
         if (end != NSEC_NEVER && left <= 0) {
