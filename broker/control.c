@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket's clients: who they are, what they sent so far, what waits
- * to be sent to them.  A line becomes a request in wire/request.c and data in
- * broker/answer.c; here is only what keeps a broken or hostile client from
- * costing more than its place: fixed input buffers, one reply at a time, a
- * bounded queue per watcher, and deadlines that only whole requests and
- * delivered bytes put off.  All descriptors hang on one epoll descriptor, which
- * the engine's shell watches.  Replies are allocated, which is the exception to
- * the engine's rule of allocating nothing after its start: they are bounded
- * (CONTROL_REPLY_MAX a client), and when memory is short the client is closed
- * and the engine goes on. */
+/* The control socket: who may come in, whose turn it is, and who has to leave.
+ * A client's buffers are client.c's; a line becomes a request in wire/request.c
+ * and data in answer.c.  Here is what keeps a broken, hostile or busy client
+ * from costing more than its place: one reply at a time, a few requests a turn
+ * for all together, starting with another client each time, and deadlines that
+ * only whole requests and delivered bytes put off.  All descriptors hang on one
+ * epoll descriptor, which the engine's shell watches.
+ *
+ * Replies are allocated, which is the exception to the engine's rule of
+ * allocating nothing after its start: they are bounded (CONTROL_REPLY_MAX a
+ * client), and when memory is short the client is closed and the engine goes
+ * on. */
 #include "broker/control.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -26,38 +27,24 @@
 
 #include "base/text.h"
 #include "broker/answer.h"
+#include "broker/client.h"
 #include "broker/config.h"
 #include "broker/journal.h"
 #include "model/name.h"
 #include "wire/request.h"
 
 #define LISTENER UINT32_MAX        /* The listening socket's tag in epoll. */
-#define REQUESTS_PER_TURN 8        /* Of one client. */
+#define REQUESTS_PER_TURN 4        /* Of all clients together. */
 #define ACCEPTS_PER_TURN 16        /* The rest next turn. */
 #define READS_PER_TURN 4           /* Buffers full, from one client. */
 #define DENIED_ROW_NS NSEC_PER_SEC /* At most one journal row in that time. */
-
-struct client {
-    int fd; /* -1: the place is free. */
-    enum right right;
-    uid_t uid;
-    pid_t pid;
-    bool readable;
-    bool watching;
-    bool skipping; /* Throwing the rest of a line that was too long away. */
-    bool leaving;  /* To be closed when all is sent. */
-    nsec_t active; /* Last whole request or byte delivered. */
-    size_t n_in;
-    char in[REQUEST_SIZE_MAX + 2];
-    char *out; /* Owned; null if nothing waits. */
-    size_t n_out, n_sent, out_size;
-    uint64_t n_lost; /* Lines since the last it was told of. */
-};
 
 struct control {
     struct control_env env;
     int listen_fd, epoll_fd;
     struct client clients[CONTROL_CLIENTS_MAX];
+    size_t first; /* Whose turn is first. */
+    int n_left;   /* Requests in this turn. */
     struct control_stats stats;
     nsec_t denied_row_at; /* When the last CONTROL_DENIED row was added. */
     uint64_t n_denied_unsaid;
@@ -67,15 +54,8 @@ struct control {
 static int listen_at(int fd, const char *path, char *why, size_t why_size);
 static void accept_clients(struct control *);
 static void serve_client(struct control *, struct client *);
-static void close_late(struct control *, struct client *);
-static void close_client(struct control *, struct client *);
-static bool has_line(const struct client *);
-static char *reserve(struct client *, size_t size, size_t max);
-static bool queue_line(struct client *, const char *line, size_t size,
-                       size_t max);
-static bool queue_watched(struct client *, const char *json);
 static void send_some(struct control *, struct client *);
-static void watch_for(struct control *, struct client *);
+static void close_late(struct control *, struct client *);
 
 int
 control_listen(const char *path, char *why, size_t why_size)
@@ -129,7 +109,7 @@ control_destroy(struct control *control)
         return;
     }
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-        close_client(control, &control->clients[i]);
+        client_close(&control->clients[i]);
     }
     if (control->listen_fd >= 0) {
         close(control->listen_fd);
@@ -160,9 +140,11 @@ control_run(struct control *control, nsec_t now)
             control->clients[events[i].data.u32].readable = true;
         }
     }
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-        if (control->clients[i].fd >= 0) {
-            serve_client(control, &control->clients[i]);
+    control->n_left = REQUESTS_PER_TURN;
+    for (size_t i = 0, first = control->first; i < CONTROL_CLIENTS_MAX; i++) {
+        size_t index = (first + i) % CONTROL_CLIENTS_MAX;
+        if (control->clients[index].fd >= 0) {
+            serve_client(control, &control->clients[index]);
         }
     }
 }
@@ -178,7 +160,7 @@ control_deadline(const struct control *control)
         if (client->fd < 0) {
             continue;
         }
-        if (!client->out && !client->watching && has_line(client)) {
+        if (!client->out && !client->watching && client_has_line(client)) {
             return control->now;
         }
         if (!client->watching) {
@@ -202,10 +184,7 @@ control_watch(struct control *control, const char *json)
         if (!client->out) {
             client->active = control->now;
         }
-        if (!queue_watched(client, json)) {
-            client->n_lost++;
-            control->stats.n_lost_lines++;
-        }
+        control->stats.n_lost_lines += !client_watch(client, json);
         send_some(control, client);
     }
 }
@@ -263,161 +242,15 @@ listen_at(int fd, const char *path, char *why, size_t why_size)
     return 0;
 }
 
-/* Replies. */
-
-static json_t *
-fault_json(const struct request_fault *fault)
-{
-    return json_pack("{s:b,s:{s:s,s:s,s:s}}", "ok", 0, "error", "what",
-                     fault->what, "why", fault->why, "next", fault->next);
-}
-
-/* Queues a reply; takes 'reply'. */
-static void
-reply_with(struct client *client, json_t *reply)
-{
-    static const char too_long[] =
-        "{\"ok\":false,\"error\":{\"what\":\"the answer is too long\","
-        "\"why\":\"a reply has at most 1 MiB\",\"next\":\"ask for less\"}}";
-    size_t size = reply ? json_dumpb(reply, NULL, 0, JSON_COMPACT) : 0;
-    char *to = size ? reserve(client, size + 1, CONTROL_REPLY_MAX) : NULL;
-
-    if (to && json_dumpb(reply, to, size, JSON_COMPACT) == size) {
-        to[size] = '\n';
-        client->n_out += size + 1;
-    } else if (to || !size ||
-               !queue_line(client, too_long, sizeof too_long - 1,
-                           CONTROL_REPLY_MAX)) {
-        client->leaving = true; /* Short of memory. */
-    }
-    json_decref(reply);
-}
+/* Who comes in. */
 
 static void
-reply_fault(struct client *client, const char *what, const char *why,
-            const char *next)
+fault_set(struct request_fault *fault, const char *what, const char *why,
+          const char *next)
 {
-    struct request_fault fault;
-
-    text_copy(fault.what, sizeof fault.what, what);
-    text_copy(fault.why, sizeof fault.why, why);
-    text_copy(fault.next, sizeof fault.next, next);
-    reply_with(client, fault_json(&fault));
-}
-
-/* Makes room for 'size' bytes behind what waits to be sent, if all of it stays
- * below 'max'.  Null if it does not, or there is no memory. */
-static char *
-reserve(struct client *client, size_t size, size_t max)
-{
-    size_t waiting = client->n_out - client->n_sent;
-
-    if (waiting + size > max) {
-        return NULL;
-    }
-    if (client->n_sent > 0) {
-        memmove(client->out, client->out + client->n_sent, waiting);
-        client->n_out = waiting;
-        client->n_sent = 0;
-    }
-    if (waiting + size > client->out_size) {
-        char *out = realloc(client->out, waiting + size);
-        if (!out) {
-            return NULL;
-        }
-        client->out = out;
-        client->out_size = waiting + size;
-    }
-    return client->out + waiting;
-}
-
-static bool
-queue_line(struct client *client, const char *line, size_t size, size_t max)
-{
-    char *to = reserve(client, size + 1, max);
-
-    if (!to) {
-        return false;
-    }
-    memcpy(to, line, size);
-    to[size] = '\n';
-    client->n_out += size + 1;
-    return true;
-}
-
-/* Queues a line for a watcher, and before it how many he lost: neither or
- * both. */
-static bool
-queue_watched(struct client *client, const char *json)
-{
-    size_t size = strlen(json), lost_size = 0;
-    char lost[64];
-
-    if (client->n_lost > 0) {
-        lost_size = (size_t)snprintf(lost, sizeof lost,
-                                     "{\"lost\":%" PRIu64 "}", client->n_lost);
-        if (client->n_out - client->n_sent + lost_size + size + 2 >
-                CONTROL_WATCH_MAX ||
-            !queue_line(client, lost, lost_size, CONTROL_WATCH_MAX)) {
-            return false;
-        }
-        client->n_lost = 0;
-    }
-    return queue_line(client, json, size, CONTROL_WATCH_MAX);
-}
-
-static void
-send_some(struct control *control, struct client *client)
-{
-    while (client->n_sent < client->n_out) {
-        ssize_t n =
-            send(client->fd, client->out + client->n_sent,
-                 client->n_out - client->n_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            watch_for(control, client);
-            return;
-        }
-        if (n < 0) {
-            close_client(control, client);
-            return;
-        }
-        client->n_sent += (size_t)n;
-        client->active = control->now;
-    }
-    free(client->out);
-    client->out = NULL;
-    client->n_out = client->n_sent = client->out_size = 0;
-    if (client->leaving) {
-        close_client(control, client);
-        return;
-    }
-    watch_for(control, client);
-}
-
-/* Clients. */
-
-/* While a reply waits nothing more is read, so that a client can't make us
- * hold more than one; a watcher is read to notice that it left. */
-static void
-watch_for(struct control *control, struct client *client)
-{
-    struct epoll_event event = {.data.u32 =
-                                    (uint32_t)(client - control->clients)};
-
-    event.events = (client->out ? EPOLLOUT : 0u) |
-                   (!client->out || client->watching ? EPOLLIN : 0u);
-    epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, client->fd, &event);
-}
-
-static void
-close_client(struct control *control, struct client *client)
-{
-    if (client->fd < 0) {
-        return;
-    }
-    close(client->fd); /* Leaves the epoll set with it. */
-    free(client->out);
-    *client = (struct client){.fd = -1};
+    text_copy(fault->what, sizeof fault->what, what);
+    text_copy(fault->why, sizeof fault->why, why);
+    text_copy(fault->next, sizeof fault->next, next);
 }
 
 /* Says so to a client that is not let in; one line always fits a new socket. */
@@ -425,14 +258,12 @@ static void
 turn_away(struct client *client, const char *what, const char *why,
           const char *next)
 {
-    reply_fault(client, what, why, next);
-    if (client->out) {
-        ssize_t sent = send(client->fd, client->out, client->n_out,
-                            MSG_DONTWAIT | MSG_NOSIGNAL);
-        (void)sent;
-    }
-    close(client->fd);
-    free(client->out);
+    struct request_fault fault;
+
+    fault_set(&fault, what, why, next);
+    client_refuse(client, &fault);
+    client_send(client, 0);
+    client_close(client);
 }
 
 static void
@@ -504,24 +335,32 @@ say_who_may(const struct control *control, bool change, char *out, size_t size)
     }
 }
 
+static enum right
+identify(struct control *control, struct client *client)
+{
+    struct peer peer;
+
+    if (rights_peer(client->fd, &peer)) {
+        return RIGHT_NONE;
+    }
+    client->uid = peer.uid;
+    client->pid = peer.pid;
+    client->right = rights_of(&control->env.rights, &peer);
+    return client->right;
+}
+
 static void
 admit(struct control *control, int fd)
 {
-    struct client newcomer = {.fd = fd, .active = control->now};
-    struct peer peer;
+    struct client newcomer = {
+        .fd = fd, .uid = (uid_t)-1, .active = control->now};
     char why[128], next[256];
 
     control->stats.n_clients++;
-    if (rights_peer(fd, &peer)) {
-        close(fd);
-        return;
-    }
-    newcomer.uid = peer.uid;
-    newcomer.pid = peer.pid;
-    newcomer.right = rights_of(&control->env.rights, &peer);
-    if (newcomer.right == RIGHT_NONE) {
+    if (identify(control, &newcomer) == RIGHT_NONE) {
         note_denied(control, &newcomer, "connect");
-        snprintf(why, sizeof why, "uid %u may not read", (unsigned)peer.uid);
+        snprintf(why, sizeof why, "uid %u may not read",
+                 (unsigned)newcomer.uid);
         say_who_may(control, false, next, sizeof next);
         turn_away(&newcomer, "not permitted", why, next);
         return;
@@ -537,7 +376,7 @@ admit(struct control *control, int fd)
     }
     event.data.u32 = (uint32_t)(client - control->clients);
     if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
-        close(fd);
+        client_close(&newcomer);
         return;
     }
     *client = newcomer;
@@ -558,11 +397,20 @@ accept_clients(struct control *control)
 
 /* Requests. */
 
-static bool
-has_line(const struct client *client)
+static void
+refuse_change(struct control *control, struct client *client,
+              enum request_verb verb)
 {
-    return client->n_in > REQUEST_SIZE_MAX ||
-           memchr(client->in, '\n', client->n_in);
+    struct request_fault fault;
+    char why[128], next[256];
+
+    note_denied(control, client, request_verb_name(verb));
+    snprintf(why, sizeof why,
+             "uid %u may read, but not change, what this broker does",
+             (unsigned)client->uid);
+    say_who_may(control, true, next, sizeof next);
+    fault_set(&fault, "not permitted", why, next);
+    client_refuse(client, &fault);
 }
 
 static void
@@ -571,92 +419,44 @@ answer_line(struct control *control, struct client *client, const char *line,
 {
     struct request_fault fault;
     struct request request;
-    json_t *data;
 
     client->active = control->now;
     control->stats.n_requests++;
     if (request_decode(&request, line, size, &fault)) {
         control->stats.n_refused++;
-        reply_with(client, fault_json(&fault));
+        client_refuse(client, &fault);
         return;
     }
     if (request_changes(request.verb) && client->right != RIGHT_CHANGE) {
-        char why[128], next[256];
-
-        note_denied(control, client, request_verb_name(request.verb));
-        snprintf(why, sizeof why,
-                 "uid %u may read, but not change, what this "
-                 "broker does",
-                 (unsigned)client->uid);
-        say_who_may(control, true, next, sizeof next);
-        reply_fault(client, "not permitted", why, next);
+        refuse_change(control, client, request.verb);
         return;
     }
-    data = answer_request(&control->env, &request, control->now, &fault);
+    json_t *data =
+        answer_request(&control->env, &request, control->now, &fault);
     if (!data) {
-        reply_with(client, fault_json(&fault));
+        client_refuse(client, &fault);
         return;
     }
     client->watching = request.verb == REQUEST_WATCH;
-    reply_with(client, json_pack("{s:b,s:o}", "ok", 1, "data", data));
+    client_reply(client, json_pack("{s:b,s:o}", "ok", 1, "data", data));
 }
 
-/* Takes one line off the input and answers it; false if there is none. */
-static bool
-take_line(struct control *control, struct client *client)
-{
-    char *end = memchr(client->in, '\n', client->n_in);
-    size_t size = end ? (size_t)(end - client->in) : client->n_in;
-
-    if (!end && client->n_in <= REQUEST_SIZE_MAX) {
-        return false;
-    }
-    if (!client->skipping) {
-        answer_line(control, client, client->in, size);
-    }
-    client->skipping = !end;
-    if (end) {
-        size++;
-    }
-    client->n_in -= size;
-    memmove(client->in, client->in + size, client->n_in);
-    return true;
-}
-
-/* Returns false if the client is gone. */
-static bool
-read_some(struct control *control, struct client *client)
-{
-    char nothing[REQUEST_SIZE_MAX];
-    char *to = client->watching ? nothing : client->in + client->n_in;
-    size_t room =
-        client->watching ? sizeof nothing : sizeof client->in - client->n_in;
-
-    if (room == 0) {
-        return true;
-    }
-    ssize_t n = recv(client->fd, to, room, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-        client->readable = false;
-        return true;
-    }
-    if (n <= 0) {
-        close_client(control, client);
-        return false;
-    }
-    if (!client->watching) {
-        client->n_in += (size_t)n;
-    }
-    return true;
-}
-
-/* Answers what has come in whole, up to a limit; the rest waits a turn. */
+/* Answers one request if it has come in whole; the rest waits a turn, in which
+ * the next client is first. */
 static void
-answer_some(struct control *control, struct client *client, int *n_left)
+answer_next(struct control *control, struct client *client)
 {
-    while (client->fd >= 0 && !client->out && !client->watching &&
-           *n_left > 0 && take_line(control, client)) {
-        (*n_left)--;
+    char line[REQUEST_SIZE_MAX + 2];
+    ssize_t size = -EAGAIN;
+
+    while (size < 0 && client_has_line(client)) {
+        size = client_take_line(client, line);
+    }
+    if (size >= 0) {
+        control->n_left--;
+        control->first =
+            (size_t)(client - control->clients + 1) % CONTROL_CLIENTS_MAX;
+        answer_line(control, client, line, (size_t)size);
         send_some(control, client);
     }
 }
@@ -664,19 +464,23 @@ answer_some(struct control *control, struct client *client, int *n_left)
 static void
 serve_client(struct control *control, struct client *client)
 {
-    int n_left = REQUESTS_PER_TURN;
-
     if (client->out) {
         send_some(control, client);
     }
-    answer_some(control, client, &n_left);
     for (int i = 0; i < READS_PER_TURN && client->fd >= 0 && client->readable &&
                     (!client->out || client->watching);
          i++) {
-        if (!read_some(control, client)) {
+        if (!client->watching && client_has_line(client)) {
+            break;
+        }
+        if (client_read(client)) {
+            client_close(client);
             return;
         }
-        answer_some(control, client, &n_left);
+    }
+    if (client->fd >= 0 && !client->out && !client->watching &&
+        control->n_left > 0) {
+        answer_next(control, client);
     }
     if (client->fd >= 0) {
         client->readable = false;
@@ -684,27 +488,42 @@ serve_client(struct control *control, struct client *client)
     }
 }
 
+/* Sends what the socket takes, and waits for what comes next.  While a reply
+ * waits nothing more is read, so that a client can't make us hold more than
+ * one; a watcher is read to notice that it left. */
+static void
+send_some(struct control *control, struct client *client)
+{
+    struct epoll_event event = {.data.u32 =
+                                    (uint32_t)(client - control->clients)};
+
+    int error = client_send(client, control->now);
+    if ((error && error != -EAGAIN) || (!error && client->leaving)) {
+        client_close(client); /* Which leaves the epoll set, too. */
+        return;
+    }
+    event.events = (client->out ? EPOLLOUT : 0u) |
+                   (!client->out || client->watching ? EPOLLIN : 0u);
+    epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, client->fd, &event);
+}
+
 static void
 close_late(struct control *control, struct client *client)
 {
-    nsec_t quiet = control->now - client->active;
+    nsec_t limit = client->watching ? CONTROL_STUCK_NS : CONTROL_IDLE_NS;
+    struct request_fault fault;
 
-    if (client->watching) {
-        if (client->out && quiet >= CONTROL_STUCK_NS) {
-            close_client(control, client);
-        }
-        return;
-    }
-    if (quiet < CONTROL_IDLE_NS) {
+    if (control->now - client->active < limit ||
+        (client->watching && !client->out)) {
         return;
     }
     if (!client->out) {
-        reply_fault(client, "the connection was quiet for too long",
-                    client->n_in > 0 ? "a request was begun and not ended"
-                                     : "10 s passed without a request",
-                    "connect again; a request ends with a newline");
-        client->leaving = true;
-        send_some(control, client);
+        fault_set(&fault, "the connection was quiet for too long",
+                  client->n_in > 0 ? "a request was begun and not ended"
+                                   : "10 s passed without a request",
+                  "connect again; a request ends with a newline");
+        client_refuse(client, &fault);
+        client_send(client, control->now);
     }
-    close_client(control, client);
+    client_close(client);
 }

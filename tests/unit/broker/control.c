@@ -733,17 +733,47 @@ a_turn_is_bounded_and_the_next_is_asked_for(void **state)
 {
     struct fixture *f = *state;
     struct control_stats stats;
-    char all[100 * 20] = "";
-    int fd = dial(f);
+    int fds[16];
 
-    for (int i = 0; i < 60; i++) {
-        strcat(all, "{\"verb\":\"power\"}\n");
+    for (int i = 0; i < 16; i++) {
+        fds[i] = dial(f);
     }
-    say(fd, all, strlen(all));
+    for (int i = 0; i < 16; i++) {
+        say(fds[i], "{\"verb\":\"power\"}\n", 17);
+    }
     control_run(f->control, f->now);
     control_stats(f->control, &stats);
-    assert_in_range(stats.n_requests, 1, 20);
+    assert_in_range(stats.n_requests, 1, 8);
     assert_int_equal(control_deadline(f->control), f->now);
+    for (int i = 0; i < 16; i++) {
+        json_decref(hear(f, fds[i]));
+        close(fds[i]);
+    }
+}
+
+static void
+a_greedy_client_delays_nobody_by_more_than_a_round(void **state)
+{
+    struct fixture *f = *state;
+    char all[200 * 20] = "", byte;
+    int greedy[12], fd;
+
+    for (int i = 0; i < 200; i++) {
+        strcat(all, "{\"verb\":\"power\"}\n");
+    }
+    for (int i = 0; i < 12; i++) {
+        greedy[i] = dial(f);
+        say(greedy[i], all, strlen(all));
+    }
+    fd = dial(f);
+    say(fd, "{\"verb\":\"power\"}\n", 17);
+    for (int turns = 0; turns < 5; turns++) {
+        control_run(f->control, f->now);
+    }
+    assert_int_equal(recv(fd, &byte, 1, MSG_PEEK), 1);
+    for (int i = 0; i < 12; i++) {
+        close(greedy[i]);
+    }
     close(fd);
 }
 
@@ -1275,6 +1305,7 @@ main(void)
         TEST(a_line_in_single_bytes_is_one_request),
         TEST(many_requests_at_once_are_all_answered_in_order),
         TEST(a_turn_is_bounded_and_the_next_is_asked_for),
+        TEST(a_greedy_client_delays_nobody_by_more_than_a_round),
         TEST(a_client_that_shuts_its_end_still_gets_its_answer),
         TEST(clients_that_vanish_leave_nothing_behind),
         TEST(random_bytes_do_no_harm),
