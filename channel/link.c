@@ -290,6 +290,25 @@ fill(struct link *link)
     return (size_t)got;
 }
 
+/* Each says more than the one before, so that there can't be more of them than
+ * of our messages: no flood of ACKs, which nobody would count. */
+static int
+check_ack(struct link *link, const struct record *record,
+          const uint8_t *payload, const char **why)
+{
+    uint64_t acked;
+    if (frame_get_u64(&acked, payload, record->size)) {
+        *why = "ACK of a wrong size";
+        return -EPROTO;
+    }
+    if (acked <= link->peer_acked) {
+        *why = "ACK of nothing new";
+        return -EPROTO;
+    }
+    link->peer_acked = acked;
+    return 0;
+}
+
 static int
 check_frame(struct link *link, const struct record *record,
             const uint8_t *payload, const char **why)
@@ -312,11 +331,7 @@ check_frame(struct link *link, const struct record *record,
         link->said_bye = true;
         return 0;
     case RECORD_ACK:
-        if (frame_get_u64(&link->peer_acked, payload, record->size)) {
-            *why = "ACK of a wrong size";
-            return -EPROTO;
-        }
-        return 0;
+        return check_ack(link, record, payload, why);
     default:
         *why = "frame of an unknown kind";
         return -EPROTO;
