@@ -38,6 +38,9 @@
         (to)->offset_error_ns = (session)->beats.offset_error_ns;              \
     } while (0)
 
+static const char too_often[] =
+    "it comes and goes too often; it is heard again in some seconds";
+
 static bool may_agents_send(unsigned type);
 static void on_hello(struct guest_session *, const struct msg_hello *,
                      nsec_t now);
@@ -51,7 +54,8 @@ static void on_bye(struct guest_session *, const struct msg_bye *, nsec_t now);
 
 static const char *nonsense_in(uint64_t n_requests, uint64_t n_violations,
                                int64_t start_ns, int64_t end_ns);
-static void revive(struct guest_session *, nsec_t now);
+static bool may_come(struct guest_session *, nsec_t now);
+static bool revive(struct guest_session *, nsec_t now);
 static void welcome(struct guest_session *);
 static void tell_up(struct guest_session *, nsec_t now);
 static void tell_lost(struct guest_session *, const char *reason, nsec_t now);
@@ -130,7 +134,9 @@ guest_session_input(struct guest_session *session, unsigned tag,
         on_hello(session, &msg.hello, now);
         return;
     }
-    revive(session, now);
+    if (!revive(session, now)) {
+        return;
+    }
     if (tag == MSG_BEAT) {
         on_beat(session, &msg.beat, now);
     } else if (tag == MSG_REPORT) {
@@ -213,6 +219,10 @@ on_hello(struct guest_session *session, const struct msg_hello *hello,
         return;
     }
     bool established = session->phase == GUEST_ESTABLISHED;
+    if (!established && !may_come(session, now)) {
+        refuse_speaker(session, too_often, now);
+        return;
+    }
     session->phase = GUEST_ESTABLISHED;
     welcome(session);
     if (!established) {
@@ -228,7 +238,7 @@ on_beat(struct guest_session *session, const struct msg_beat *beat, nsec_t now)
     nsec_t received = time_now(session, now);
 
     beats_reply(&session->beats, beat, received, time_now(session, now),
-                 &reply.beat_reply);
+                &reply.beat_reply);
     to_agent(session, &reply);
 }
 
@@ -295,14 +305,34 @@ nonsense_in(uint64_t n_requests, uint64_t n_violations, int64_t start_ns,
 
 /* What we say. */
 
-/* A silent agent that speaks again was only slow, and need not greet anew. */
-static void
+static bool
+may_come(struct guest_session *session, nsec_t now)
+{
+    nsec_t since = session->comings > now ? session->comings : now;
+
+    if (since - now >
+        (GUEST_SESSION_COMINGS_MAX - 1) * GUEST_SESSION_COMING_NS) {
+        return false;
+    }
+    session->comings = since + GUEST_SESSION_COMING_NS;
+    return true;
+}
+
+/* A silent agent that speaks again was only slow, and need not greet anew.
+ * Returns whether it is heard. */
+static bool
 revive(struct guest_session *session, nsec_t now)
 {
-    if (session->phase == GUEST_SILENT) {
-        session->phase = GUEST_ESTABLISHED;
-        tell_up(session, now);
+    if (session->phase != GUEST_SILENT) {
+        return true;
     }
+    if (!may_come(session, now)) {
+        refuse(session, too_often, now);
+        return false;
+    }
+    session->phase = GUEST_ESTABLISHED;
+    tell_up(session, now);
+    return true;
 }
 
 static void

@@ -19,6 +19,11 @@
 #define GUEST_SESSION_EVENTS_MAX 4          /* That one call may cause. */
 #define GUEST_SESSION_ALARM_NS NSEC_PER_SEC /* Between two alarms. */
 #define GUEST_SESSION_REASON_SIZE 161
+/* An agent may come this often at once, and then once in that time: each time
+ * it comes and goes the policies begin anew with its VM, which moves p-states
+ * that other VMs share. */
+#define GUEST_SESSION_COMINGS_MAX 20
+#define GUEST_SESSION_COMING_NS (2 * NSEC_PER_SEC)
 
 enum guest_phase {
     GUEST_ABSENT,   /* Nobody is attached. */
@@ -48,6 +53,7 @@ struct guest_session {
     enum guest_phase phase;
     struct discovered agent; /* Of the last HELLO accepted. */
     struct beats beats;
+    nsec_t comings; /* When all of its comings are forgotten. */
     bool alarm_due;
     nsec_t next_alarm;
     char alarm[GUEST_SESSION_REASON_SIZE];

@@ -663,6 +663,67 @@ our_own_sleep_is_not_the_agent_s_silence(void **state)
     assert_int_equal(session.phase, GUEST_SILENT);
 }
 
+/* Each coming and going moves p-states that others share. */
+static void
+who_comes_and_goes_too_often_is_refused_for_a_while(void **state)
+{
+    struct msg msg = hello(""), bye = {.type = MSG_BYE, .bye = {"x"}};
+    int n_up = 0;
+
+    guest_session_attached(&session, now);
+    for (int i = 0; i < 1000; i++) {
+        n_events = n_sent = 0;
+        if (session.phase == GUEST_REFUSED) {
+            guest_session_attached(&session, now);
+        }
+        say(&msg);
+        for (int j = 0; j < n_events; j++) {
+            n_up += events[j].type == MSG_GUEST_UP;
+        }
+        if (session.phase == GUEST_ESTABLISHED) {
+            say(&bye);
+        } else {
+            assert_int_equal(sent[0].type, MSG_REFUSED);
+            assert_non_null(strstr(sent[0].refused.reason, "too often"));
+        }
+        now += NSEC_PER_MSEC;
+    }
+    assert_int_equal(n_up, GUEST_SESSION_COMINGS_MAX);
+    assert_int_equal(session.n_lost, GUEST_SESSION_COMINGS_MAX);
+    now += GUEST_SESSION_COMING_NS;
+    guest_session_attached(&session, now);
+    say(&msg);
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+}
+
+static void
+who_falls_silent_too_often_stays_lost_for_a_while(void **state)
+{
+    struct msg msg = beat(1);
+
+    session.beat_ns = 10 * NSEC_PER_MSEC;
+    establish();
+    for (int i = 0; i < 4000; i++) {
+        now += session.beat_ns;
+        guest_session_run(&session, now);
+        if (session.phase == GUEST_SILENT) {
+            n_events = 0;
+            say(&msg);
+        }
+        if (session.phase == GUEST_SILENT) {
+            break;
+        }
+    }
+    assert_int_equal(session.phase, GUEST_SILENT);
+    assert_int_equal(events[0].type, MSG_GUEST_ALARM);
+    assert_non_null(strstr(events[0].guest_alarm.reason, "too often"));
+    assert_in_range(session.n_lost, GUEST_SESSION_COMINGS_MAX,
+                    2 * GUEST_SESSION_COMINGS_MAX);
+    now += 10 * GUEST_SESSION_COMING_NS;
+    say(&msg);
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int
@@ -701,6 +762,8 @@ main(void)
         TEST(nonsense_does_not_count_as_a_beat),
         TEST(a_silent_agent_that_speaks_again_is_up_again),
         TEST(our_own_sleep_is_not_the_agent_s_silence),
+        TEST(who_comes_and_goes_too_often_is_refused_for_a_while),
+        TEST(who_falls_silent_too_often_stays_lost_for_a_while),
     };
 
     return cmocka_run_group_tests_name("guest_session", tests, NULL, NULL);
