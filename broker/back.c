@@ -25,6 +25,7 @@
 #define ATTACHING_COST 50  /* In messages. */
 #define RETRY_NS NSEC_PER_MSEC
 #define MESSAGE_NS (NSEC_PER_SEC / BACK_MESSAGES_PER_SECOND)
+#define IN_VAIN_NS (MESSAGE_NS / 4) /* For waking us to nothing. */
 #define BURST_NS (BACK_MESSAGES_BURST * MESSAGE_NS)
 
 struct guest {
@@ -151,6 +152,16 @@ back_run(struct back *back, nsec_t now)
     outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
 }
 
+/* While a guest waits nothing is done for its channel, however late. */
+static nsec_t
+channel_deadline(const struct guest *guest)
+{
+    nsec_t due =
+        guest->ready ? guest->back->last_try : mchan_deadline(guest->channel);
+
+    return due > guest->waits_until ? due : guest->waits_until;
+}
+
 /* A guest that is ready and may speak is heard at once; one that spoke too much
  * when it may again.  With the engine's channel full, trying to send is all
  * there is to do. */
@@ -165,14 +176,9 @@ back_deadline(const struct back *back)
     for (uint32_t i = 0; i < back->n_guests; i++) {
         const struct guest *guest = &back->guests[i];
 
-        if (guest->ready && guest->channel) {
-            deadline =
-                nsec_min(deadline, guest->waits_until ? guest->waits_until
-                                                      : back->last_try);
-        }
         deadline = nsec_min(deadline, guest_session_deadline(&guest->session));
         if (guest->channel) {
-            deadline = nsec_min(deadline, mchan_deadline(guest->channel));
+            deadline = nsec_min(deadline, channel_deadline(guest));
         }
     }
     return deadline;
@@ -205,6 +211,8 @@ back_stats(const struct back *back, struct back_stats *out)
 static void
 hear_guest(struct guest *guest, nsec_t now)
 {
+    uint64_t n_before = guest->session.n_messages;
+
     guest->waits_until = 0;
     for (int i = 0; i < EVENTS_PER_TURN; i++) {
         if (!hear_messages(guest, now)) {
@@ -212,6 +220,9 @@ hear_guest(struct guest *guest, nsec_t now)
         }
         leave(guest, now);
         if (!hear_event(guest, now)) {
+            if (!i && guest->session.n_messages == n_before) {
+                guest->credit_ns -= IN_VAIN_NS;
+            }
             guest->ready = mchan_arm(guest->channel, MCHAN_READABLE) > 0;
             return;
         }

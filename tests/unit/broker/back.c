@@ -513,6 +513,72 @@ an_idle_back_wakes_only_for_beats(void **state)
     hang_up(channel);
 }
 
+/* Bytes that make up no message wake us as messages do. */
+static void
+who_wakes_us_for_nothing_has_to_wait(void **state)
+{
+    struct mchan *channel = dial(0);
+    struct back_stats stats;
+    int n = 0;
+
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 1);
+    for (; n < 100000 && back_wants_input(back, 0); n++) {
+        back_mark_ready(back, 0);
+        back_run(back, now);
+    }
+    assert_true(n < 100000);
+    assert_true(back_deadline(back) > now);
+    back_stats(back, &stats);
+    assert_true(stats.n_throttled > 0);
+    say_report(channel, 1);
+    until(MSG_GUEST_REPORT, 0, 1);
+    hang_up(channel);
+}
+
+static int64_t
+made_up_time(void *ctx)
+{
+    return now;
+}
+
+/* Its channel's own deadlines wait as long as the guest does: else we would be
+ * woken for them again and again and do nothing. */
+static void
+who_has_to_wait_does_not_keep_us_awake(void **state)
+{
+    struct back_env env = {.to_engine = to_engine, .start_count = 3};
+    struct broker_config one = config;
+    struct mchan_opts opts = MCHAN_OPTS_INIT;
+    struct mchan *channel;
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    opts.fd = pair[0];
+    opts.now_ns = made_up_time;
+    assert_int_equal(mchan_listen(&channel, "unix:", &opts), 0);
+    back_destroy(back);
+    one.n_guests = 1;
+    assert_int_equal(back_create(&back, &one, &env), 0);
+    back_add_channel(back, 0, channel);
+    back_run(back, now);
+    nsec_t hello_due = mchan_deadline(channel);
+    assert_true(hello_due > now && hello_due < now + 10 * NSEC_PER_SEC);
+    now = hello_due - 1;
+    while (back_wants_input(back, 0)) {
+        back_mark_ready(back, 0);
+        back_run(back, now);
+    }
+    now = hello_due + 1;
+    back_run(back, now);
+    assert_true(mchan_deadline(channel) < now);
+    assert_true(back_deadline(back) > now);
+    now = back_deadline(back);
+    back_run(back, now);
+    assert_true(mchan_deadline(channel) > now);
+    close(pair[1]);
+}
+
 static void
 without_guests_there_is_nothing_to_do(void **state)
 {
@@ -542,6 +608,8 @@ main(void)
         TEST(a_full_engine_makes_guests_wait_and_loses_nothing),
         TEST(a_flood_is_slowed_and_costs_the_others_nothing),
         TEST(a_guest_has_a_number_of_messages_per_turn),
+        TEST(who_wakes_us_for_nothing_has_to_wait),
+        TEST(who_has_to_wait_does_not_keep_us_awake),
         TEST(bytes_that_are_no_channel_s_are_survived),
         TEST(a_message_larger_than_any_of_ours_is_refused),
         TEST(leaving_says_bye_to_agents),
