@@ -17,6 +17,9 @@
 #include "broker/show.h"
 
 #define TEXT_SIZE 400
+/* Nobody's host runs for a century; whoever takes two times from each other
+ * needs not fear that they don't fit. */
+#define LATEST_NS (INT64_C(100) * 365 * 86400 * 1000000000)
 
 static void add_event(json_t **hops, json_t *row);
 static void add_decision(json_t **hops, json_t *row);
@@ -161,6 +164,7 @@ add_guest(json_t **hops, json_t *detail, const char *key, const char *hop,
           const char *said)
 {
     struct guest_clock clock = guest_clock(detail);
+    int64_t at_ns;
 
     if (moment(detail, key) == 0) {
         return;
@@ -170,8 +174,13 @@ add_guest(json_t **hops, json_t *detail, const char *key, const char *hop,
             "%s (its clock is not known yet)", said);
         return;
     }
-    add(hops, hop, "guest", json_integer(moment(detail, key) - clock.offset_ns),
-        clock.error_ns, "%s", said);
+    if (__builtin_sub_overflow(moment(detail, key), clock.offset_ns, &at_ns) ||
+        at_ns < 0 || at_ns > LATEST_NS) {
+        add(hops, hop, "guest", json_null(), 0, "%s (its clock can't be true)",
+            said);
+        return;
+    }
+    add(hops, hop, "guest", json_integer(at_ns), clock.error_ns, "%s", said);
 }
 
 static void

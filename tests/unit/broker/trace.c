@@ -127,6 +127,34 @@ an_unknown_guest_clock_gives_no_time(void **state)
     json_decref(hops);
 }
 
+/* A guest may say any time and any offset. */
+static void
+a_guest_clock_that_cant_be_true_gives_no_time(void **state)
+{
+    static const char *const lies[] = {
+        "\"sent_ns\":9223372036854775807,\"offset_ns\":-9223372036854775808",
+        "\"sent_ns\":1,\"offset_ns\":9223372036854775807",
+        "\"sent_ns\":9223372036854775807,\"offset_ns\":0",
+        "\"sent_ns\":5,\"offset_ns\":6",
+    };
+
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        char rows[512];
+
+        snprintf(rows, sizeof rows,
+                 "[{\"kind\":\"event\",\"name\":\"GUEST_NOTICE\","
+                 "\"time_ns\":7,\"detail\":{\"worst_us\":1,"
+                 "\"offset_error_ns\":1,%s}}]",
+                 lies[i]);
+        json_t *hops = hops_of(rows);
+        assert_string_equal(hop_name(hops, 0), "agent_sent");
+        assert_true(
+            json_is_null(json_object_get(json_array_get(hops, 0), "at_ns")));
+        assert_non_null(strstr(hop_text(hops, 0), "can't be true"));
+        json_decref(hops);
+    }
+}
+
 static void
 nanoseconds_after_half_a_year_are_whole(void **state)
 {
@@ -249,6 +277,7 @@ main(void)
         cmocka_unit_test(the_straight_path_has_every_hop_in_order),
         cmocka_unit_test(only_the_guests_times_have_an_error),
         cmocka_unit_test(an_unknown_guest_clock_gives_no_time),
+        cmocka_unit_test(a_guest_clock_that_cant_be_true_gives_no_time),
         cmocka_unit_test(nanoseconds_after_half_a_year_are_whole),
         cmocka_unit_test(a_decision_tells_rule_values_and_step),
         cmocka_unit_test(a_wish_without_effect_says_what_stands),
