@@ -123,12 +123,20 @@ def tables_name_every_gauge_and_fault_of_the_manual(folder):
         assert names and not missing, missing
 
 
+def the_example_of_the_manual_holds(folder):
+    page = (pathlib.Path(__file__).parents[2] / "sim/msim.1").read_text()
+    example = page.split(".Bd -literal\n")[1].split(".Ed")[0]
+    result = msim(write(folder, example))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 TESTS = [every_scenario_is_listed, the_same_seed_gives_the_same_trace,
          another_seed_gives_another_trace, a_trace_is_the_same_written_or_not,
          a_failure_says_expected_seen_and_how_to_repeat, a_failure_is_not_ok_in_tap,
          json_has_each_expectation, a_broken_file_does_not_stop_the_next,
          a_missing_file_and_a_folder_are_named, what_is_no_text_is_refused,
-         wrong_arguments_are_refused, tables_name_every_gauge_and_fault_of_the_manual]
+         wrong_arguments_are_refused, the_example_of_the_manual_holds,
+         tables_name_every_gauge_and_fault_of_the_manual]
 
 print("1..%d" % len(TESTS))
 for number, test in enumerate(TESTS, 1):
