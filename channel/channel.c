@@ -206,6 +206,9 @@ try_connect(struct mchan *channel, nsec_t now)
     }
     int result = channel->transport->class->connect(channel->transport);
     if (result == 1) {
+        if (channel->listens) {
+            mgmtback_accepted(&channel->back, now);
+        }
         begin(channel, now);
     } else if (result == -ENOTCONN) {
         mgmtback_give_up(&channel->back);

@@ -13,14 +13,36 @@ void
 mgmtback_init(struct mgmtback *back, uint64_t seed)
 {
     back->next_try = INT64_MIN;
+    back->refilled = INT64_MIN;
+    back->n_left = MGMTBACK_BURST;
     prng_init(&back->prng, seed);
 }
 
 void
 mgmtback_failed(struct mgmtback *back, nsec_t now)
 {
-    if (back->next_try != NSEC_NEVER) {
-        back->next_try = now + MGMTBACK_WAIT_NS;
+    nsec_t due = now + MGMTBACK_WAIT_NS;
+    if (back->next_try < due) {
+        back->next_try = due;
+    }
+}
+
+void
+mgmtback_accepted(struct mgmtback *back, nsec_t now)
+{
+    while (back->n_left < MGMTBACK_BURST &&
+           now - back->refilled >= MGMTBACK_REFILL_NS) {
+        back->refilled += MGMTBACK_REFILL_NS;
+        back->n_left++;
+    }
+    if (back->n_left == MGMTBACK_BURST) {
+        back->refilled = now;
+    }
+    if (back->n_left) {
+        back->n_left--;
+    }
+    if (!back->n_left) {
+        back->next_try = back->refilled + MGMTBACK_REFILL_NS;
     }
 }
 

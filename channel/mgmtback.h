@@ -16,7 +16,14 @@ struct session;
 /* After accepting failed for want of descriptors or memory. */
 #define MGMTBACK_WAIT_NS (100 * NSEC_PER_MSEC)
 
+/* A guest that connects again and again costs each time a link and its memory,
+ * so it may do so this often at once, and then once in so long. */
+#define MGMTBACK_BURST 64
+#define MGMTBACK_REFILL_NS (5 * NSEC_PER_MSEC)
+
 struct mgmtback {
+    uint32_t n_left; /* Peers that may still be accepted at once. */
+    nsec_t refilled; /* When that was last counted. */
     nsec_t next_try; /* NSEC_NEVER: there is no other peer to come;
                         INT64_MIN: whenever one comes. */
     struct prng prng;
@@ -24,6 +31,8 @@ struct mgmtback {
 
 void mgmtback_init(struct mgmtback *, uint64_t seed);
 void mgmtback_failed(struct mgmtback *, nsec_t now);
+/* A peer was accepted; 'next_try' says when the next may be. */
+void mgmtback_accepted(struct mgmtback *, nsec_t now);
 void mgmtback_give_up(struct mgmtback *);
 /* Nobody is there: wait until somebody comes. */
 void mgmtback_wait(struct mgmtback *);

@@ -477,6 +477,47 @@ who_gave_up_never_tries_again(void **state)
     assert_true(front.next_try == NSEC_NEVER);
 }
 
+static void
+peers_are_accepted_no_faster_than_their_rate(void **state)
+{
+    struct mgmtback back;
+    nsec_t now = 0;
+    unsigned n_accepted = 0;
+    mgmtback_init(&back, 1);
+    /* One who knocks each 0.1 ms for a second. */
+    for (; now < NSEC_PER_SEC; now += NSEC_PER_MSEC / 10) {
+        if (now >= back.next_try) {
+            mgmtback_accepted(&back, now);
+            n_accepted++;
+        }
+    }
+    assert_in_range(n_accepted, MGMTBACK_BURST + 190, MGMTBACK_BURST + 201);
+    /* A quiet time later it may come as often as at first, and no more. */
+    now += 3600 * NSEC_PER_SEC;
+    n_accepted = 0;
+    while (now >= back.next_try) {
+        mgmtback_accepted(&back, now);
+        n_accepted++;
+    }
+    assert_int_equal(n_accepted, MGMTBACK_BURST);
+}
+
+static void
+a_failure_never_brings_the_next_try_forward(void **state)
+{
+    struct mgmtback back;
+    mgmtback_init(&back, 1);
+    mgmtback_failed(&back, 1000);
+    assert_true(mgmtback_deadline(&back) == 1000 + MGMTBACK_WAIT_NS);
+    mgmtback_failed(&back, 500);
+    assert_true(mgmtback_deadline(&back) == 1000 + MGMTBACK_WAIT_NS);
+    mgmtback_wait(&back);
+    assert_true(mgmtback_deadline(&back) == NSEC_NEVER);
+    mgmtback_give_up(&back);
+    mgmtback_failed(&back, 5000);
+    assert_true(mgmtback_deadline(&back) == NSEC_NEVER);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 
 int
@@ -501,6 +542,8 @@ main(void)
         TEST(a_meeting_that_fails_was_never_up),
         TEST(events_uncollected_hold_up_the_next_attachment),
         TEST(waits_grow_to_their_limit_and_start_over),
+        TEST(peers_are_accepted_no_faster_than_their_rate),
+        TEST(a_failure_never_brings_the_next_try_forward),
         TEST(who_gave_up_never_tries_again),
     };
     return cmocka_run_group_tests_name("channel/session", tests, NULL, NULL);
