@@ -33,11 +33,13 @@
 #include "model/name.h"
 #include "wire/request.h"
 
-#define LISTENER UINT32_MAX        /* The listening socket's tag in epoll. */
-#define REQUESTS_PER_TURN 4        /* Of all clients together. */
-#define ACCEPTS_PER_TURN 16        /* The rest next turn. */
-#define READS_PER_TURN 4           /* Buffers full, from one client. */
-#define DENIED_ROW_NS NSEC_PER_SEC /* At most one journal row in that time. */
+#define LISTENER UINT32_MAX          /* The listening socket's tag in epoll. */
+#define REQUESTS_PER_TURN 4          /* Of all clients together. */
+#define LONG_REPLY (16u << 10)       /* Bytes of one that ends the turn. */
+#define ACCEPTS_PER_TURN 16          /* The rest next turn. */
+#define REST_NS (10 * NSEC_PER_MSEC) /* After turning somebody away. */
+#define READS_PER_TURN 4             /* Buffers full, from one client. */
+#define DENIED_ROW_NS NSEC_PER_SEC   /* At most one journal row in that time. */
 
 struct control {
     struct control_env env;
@@ -48,11 +50,13 @@ struct control {
     struct control_stats stats;
     nsec_t denied_row_at; /* When the last CONTROL_DENIED row was added. */
     uint64_t n_denied_unsaid;
-    nsec_t now; /* Of the turn that runs. */
+    nsec_t rest_until; /* Nobody is accepted before; 0: no rest. */
+    nsec_t now;        /* Of the turn that runs. */
 };
 
 static int listen_at(int fd, const char *path, char *why, size_t why_size);
 static void accept_clients(struct control *);
+static void rest(struct control *, nsec_t until);
 static void serve_client(struct control *, struct client *);
 static void send_some(struct control *, struct client *);
 static void close_late(struct control *, struct client *);
@@ -133,6 +137,9 @@ control_run(struct control *control, nsec_t now)
     int n = epoll_wait(control->epoll_fd, events, CONTROL_CLIENTS_MAX + 1, 0);
 
     control->now = now;
+    if (control->rest_until && now >= control->rest_until) {
+        rest(control, 0);
+    }
     for (int i = 0; i < n; i++) {
         if (events[i].data.u32 == LISTENER) {
             accept_clients(control);
@@ -152,7 +159,7 @@ control_run(struct control *control, nsec_t now)
 nsec_t
 control_deadline(const struct control *control)
 {
-    nsec_t deadline = NSEC_NEVER;
+    nsec_t deadline = control->rest_until ? control->rest_until : NSEC_NEVER;
 
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         const struct client *client = &control->clients[i];
@@ -382,16 +389,34 @@ admit(struct control *control, int fd)
     *client = newcomer;
 }
 
+/* Those who come meanwhile wait in the socket's backlog, or have no room even
+ * there. */
+static void
+rest(struct control *control, nsec_t until)
+{
+    struct epoll_event event = {.events = until ? 0 : EPOLLIN,
+                                .data.u32 = LISTENER};
+
+    control->rest_until = until;
+    epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, control->listen_fd, &event);
+}
+
+/* Who may not even read can't keep the engine busy by coming again. */
 static void
 accept_clients(struct control *control)
 {
+    uint64_t n_denied = control->stats.n_denied;
+
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         int fd = accept4(control->listen_fd, NULL, NULL,
                          SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
-            return;
+            break;
         }
         admit(control, fd);
+    }
+    if (control->stats.n_denied != n_denied) {
+        rest(control, control->now + REST_NS);
     }
 }
 
@@ -457,6 +482,9 @@ answer_next(struct control *control, struct client *client)
         control->first =
             (size_t)(client - control->clients + 1) % CONTROL_CLIENTS_MAX;
         answer_line(control, client, line, (size_t)size);
+        if (client->n_out >= LONG_REPLY) {
+            control->n_left = 0; /* It took milliseconds. */
+        }
         send_some(control, client);
     }
 }

@@ -751,6 +751,36 @@ a_turn_is_bounded_and_the_next_is_asked_for(void **state)
     }
 }
 
+/* Many rows of the journal take milliseconds each time. */
+static void
+a_long_answer_ends_the_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct control_stats stats;
+    int fds[4];
+
+    for (uint64_t i = 1; i <= 300; i++) {
+        struct journal_row row = {.cause = UINT64_C(1) << 40 | i,
+                                  .name = "TEST",
+                                  .detail = "{\"a\":1}"};
+        assert_int_equal(journal_add(f->journal, &row), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        fds[i] = dial(f);
+    }
+    for (int i = 0; i < 4; i++) {
+        say(fds[i], "{\"verb\":\"events\",\"n\":300}\n", 26);
+    }
+    control_run(f->control, f->now);
+    control_stats(f->control, &stats);
+    assert_int_equal(stats.n_requests, 1);
+    assert_int_equal(control_deadline(f->control), f->now);
+    for (int i = 0; i < 4; i++) {
+        json_decref(hear(f, fds[i]));
+        close(fds[i]);
+    }
+}
+
 static void
 a_greedy_client_delays_nobody_by_more_than_a_round(void **state)
 {
@@ -1148,11 +1178,13 @@ a_stranger_is_turned_away_and_journalled_once_a_second(void **state)
         assert_error(hear(f, fd), "not permitted");
         assert_null(hear(f, fd));
         close(fd);
+        f->now += 10 * NSEC_PER_MSEC;
     }
     control_stats(f->control, &stats);
     assert_int_equal(stats.n_denied, 5);
     f->now += NSEC_PER_SEC;
     close(dial_as(f, NOBODY, NOBODY));
+    f->now += 10 * NSEC_PER_MSEC;
 
     json_t *data = ask(f, "{\"verb\":\"events\"}");
     json_t *rows = json_object_get(data, "rows");
@@ -1163,6 +1195,33 @@ a_stranger_is_turned_away_and_journalled_once_a_second(void **state)
     assert_int_equal(json_integer_value(json_object_get(detail, "times")), 5);
     assert_string_equal(text_of(detail, "asked"), "connect");
     json_decref(data);
+}
+
+/* However many come at once: turning them away costs a bounded time, and who
+ * may come waits a moment. */
+static void
+a_flood_of_strangers_is_answered_now_and_then(void **state)
+{
+    struct fixture *f = *state;
+    struct control_stats stats;
+
+    for (int i = 0; i < 20; i++) {
+        close(dial_as(f, NOBODY, NOBODY));
+    }
+    control_stats(f->control, &stats);
+    assert_int_equal(stats.n_denied, 1);
+    assert_true(control_deadline(f->control) > f->now);
+    assert_true(control_deadline(f->control) <= f->now + NSEC_PER_SEC / 10);
+    int fd = dial(f);
+    say(fd, "{\"verb\":\"power\"}\n", 17);
+    for (int i = 0; i < 5; i++) {
+        f->now = nsec_min(control_deadline(f->control), f->now + NSEC_PER_SEC);
+        control_run(f->control, f->now);
+    }
+    json_t *answer = hear(f, fd);
+    assert_true(json_is_true(json_object_get(answer, "ok")));
+    json_decref(answer);
+    close(fd);
 }
 
 static void
@@ -1305,6 +1364,7 @@ main(void)
         TEST(a_line_in_single_bytes_is_one_request),
         TEST(many_requests_at_once_are_all_answered_in_order),
         TEST(a_turn_is_bounded_and_the_next_is_asked_for),
+        TEST(a_long_answer_ends_the_turn),
         TEST(a_greedy_client_delays_nobody_by_more_than_a_round),
         TEST(a_client_that_shuts_its_end_still_gets_its_answer),
         TEST(clients_that_vanish_leave_nothing_behind),
@@ -1319,6 +1379,7 @@ main(void)
         TEST(a_watcher_that_leaves_is_forgotten),
         TEST(memory_that_runs_out_costs_one_answer_and_leaks_nothing),
         TEST(a_stranger_is_turned_away_and_journalled_once_a_second),
+        TEST(a_flood_of_strangers_is_answered_now_and_then),
         TEST(a_reader_may_look_and_change_nothing),
         TEST(places_are_kept_for_those_who_may_change_things),
         TEST(a_client_too_many_is_told_so),
