@@ -19,12 +19,14 @@
  * by the platform process. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +41,7 @@
 #define END_GRACE (2 * NSEC_PER_SEC)
 #define PIN_EVERY 8 /* Scans between looks at all processes' CPUs. */
 #define BOOT_ID_SIZE 64
+#define LOG_MAX (1 << 20) /* Bytes that a guest's log may grow to. */
 
 struct guest {
     const struct hypervisor_guest *conf;
@@ -289,6 +292,29 @@ gone(struct hypervisor *hv, struct guest *guest)
     guest->ended = true;
 }
 
+/* The state directory is where the journal is, which must not find its disk
+ * filled by a guest that prints for ever. */
+static void
+cut_log(struct hypervisor *hv, struct guest *guest)
+{
+    char path[GUESTINIT_PATH_SIZE];
+    struct stat log;
+
+    snprintf(path, sizeof path, "%.64s.log", guest->conf->name);
+    if (fstatat(hv->state_dirfd, path, &log, AT_SYMLINK_NOFOLLOW) ||
+        !S_ISREG(log.st_mode) || log.st_size <= LOG_MAX) {
+        return;
+    }
+    /* Whoever has it open appends, so goes on at its new end. */
+    int fd = openat(hv->state_dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) {
+        int error = ftruncate(fd, 0);
+
+        (void)error; /* At the next look, then. */
+        close(fd);
+    }
+}
+
 static void
 look(struct hypervisor *hv, struct guest *guest, nsec_t now)
 {
@@ -302,6 +328,9 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
         herd_reap(&guest->herd);
         gone(hv, guest);
         return;
+    }
+    if (guest->ours && hv->log) {
+        cut_log(hv, guest);
     }
     bool pin_all = guest->n_scans++ % PIN_EVERY == 0;
     herd_reap(&guest->herd);
@@ -423,7 +452,7 @@ static const struct option_desc process_options[] = {
      .type = OPTION_BOOL,
      .default_text = "true",
      .help = "Write what a started guest prints to NAME.log in the state "
-             "directory, anew with each start."},
+             "directory, anew with each start and each MiB."},
     {.name = NULL},
 };
 

@@ -388,6 +388,30 @@ guests_output_goes_to_its_log(void **state)
     assert_string_equal(tree_get(&f->state, "web.log"), "hello");
 }
 
+/* Its disk is the journal's, too. */
+static void
+guest_that_prints_for_ever_fills_no_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct stat log;
+    off_t most = 0;
+
+    start(f,
+          "i=0; while [ $i -lt 40 ]; do head -c 100000 /dev/zero; "
+          "i=$((i + 1)); sleep 0.02; done; echo end; touch done; sleep 1000");
+    while (faccessat(f->state.dirfd, "done", F_OK, 0)) {
+        look(f);
+        if (!fstatat(f->state.dirfd, "web.log", &log, 0) &&
+            log.st_size > most) {
+            most = log.st_size;
+        }
+    }
+    assert_true(most > 100000);
+    look(f);
+    assert_int_equal(fstatat(f->state.dirfd, "web.log", &log, 0), 0);
+    assert_true(log.st_size <= 1 << 20); /* Of 4 MB. */
+}
+
 static void
 without_log_there_is_none(void **state)
 {
@@ -987,6 +1011,7 @@ main(void)
         T(guest_inherits_no_environment),
         T(guests_init_is_called_what_it_is),
         T(guests_output_goes_to_its_log),
+        T(guest_that_prints_for_ever_fills_no_disk),
         T(without_log_there_is_none),
         T(name_that_would_leave_the_directory_is_refused),
         T(double_forked_daemon_stays_in_its_guest),
