@@ -3,12 +3,15 @@
  * it reads: numbers are used again, files outlive processes and kernels, and
  * whoever is believed to be a guest will be stopped and killed.  Our own files
  * say when the process started; others' are checked against the time they were
- * written.  Called by process.c. */
+ * written, and may name only what their writer could stop himself.  XXX: A
+ * directory on the way may be a link of his to a file of root's; keep pid files
+ * where root alone makes directories.  Called by process.c. */
 #include "hypervisor/pidfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +25,8 @@
 
 static int parse_pid(const char *text, pid_t *out);
 static int read_number(int dirfd, const char *path, pid_t *pid_out,
-                       int64_t *written_out);
+                       struct stat *out);
+static bool may_name(const struct stat *file, int proc_dirfd, pid_t);
 static bool is_ancestor(int proc_dirfd, pid_t);
 static int64_t boot_seconds(int proc_dirfd);
 
@@ -53,22 +57,22 @@ pidfile_read_foreign(int proc_dirfd, int state_dirfd, const char *path,
                      struct process_id *out)
 {
     struct process p;
-    int64_t written;
+    struct stat file;
     pid_t pid;
 
-    int error = read_number(state_dirfd, path, &pid, &written);
+    int error = read_number(state_dirfd, path, &pid, &file);
     if (error) {
         return error;
     }
     if (process_read(proc_dirfd, pid, &p) || p.state == 'Z') {
         return -ESRCH;
     }
-    if (is_ancestor(proc_dirfd, pid)) {
+    if (is_ancestor(proc_dirfd, pid) || !may_name(&file, proc_dirfd, pid)) {
         return -EPERM;
     }
     int64_t started = boot_seconds(proc_dirfd) +
                       (int64_t)p.id.start / (int64_t)sysconf(_SC_CLK_TCK);
-    if (started > written + SLACK_S) {
+    if (started > (int64_t)file.st_mtime + SLACK_S) {
         return -ESRCH;
     }
     *out = p.id;
@@ -87,14 +91,15 @@ parse_pid(const char *text, pid_t *out)
     return 0;
 }
 
-/* Reads the first word, and when the file was written. */
+/* Reads the first word, and what file that is. */
 static int
-read_number(int dirfd, const char *path, pid_t *pid_out, int64_t *written_out)
+read_number(int dirfd, const char *path, pid_t *pid_out, struct stat *out)
 {
     struct stat st;
     char text[32];
 
-    int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd =
+        openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (fd < 0) {
         return -ENOENT;
     }
@@ -105,8 +110,28 @@ read_number(int dirfd, const char *path, pid_t *pid_out, int64_t *written_out)
     }
     text[got] = '\0';
     text[strcspn(text, " \n")] = '\0';
-    *written_out = st.st_mtime;
+    *out = st;
     return parse_pid(text, pid_out);
+}
+
+/* Root and we may name any process; everybody else only his own, or a user
+ * could have us kill what he could not. */
+static bool
+may_name(const struct stat *file, int proc_dirfd, pid_t pid)
+{
+    struct stat process;
+    char path[32];
+
+    if (!S_ISREG(file->st_mode) || file->st_mode & 0002) {
+        return false;
+    }
+    if ((file->st_uid == 0 || file->st_uid == geteuid()) &&
+        !(file->st_mode & 0020)) {
+        return true;
+    }
+    snprintf(path, sizeof path, "%d", pid);
+    return !fstatat(proc_dirfd, path, &process, 0) &&
+           process.st_uid == file->st_uid;
 }
 
 /* Whether a process is this one, or one that this one descends from. */

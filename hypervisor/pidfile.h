@@ -14,7 +14,8 @@ int pidfile_read_own(int proc_dirfd, int state_dirfd, const char *path,
 /* Reads a file that somebody else wrote, which has a number and nothing to tell
  * whose it was.  'path' is relative to 'state_dirfd', or absolute.  -ESRCH also
  * if the process started after the file was written, so that it can't be the
- * one that was meant; -EPERM if it is this process or one above it. */
+ * one that was meant; -EPERM if it is this process or one above it, or not one
+ * that the file's writer may name: who is neither root nor we, only his own. */
 int pidfile_read_foreign(int proc_dirfd, int state_dirfd, const char *path,
                          struct process_id *out);
 

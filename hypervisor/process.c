@@ -184,8 +184,8 @@ process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
     if (!guest->there) {
         snprintf(why, why_size, "guest %s is not running%s", guest->conf->name,
                  guest->conf->pid_file
-                     ? "; its pid file names no process that began before the "
-                       "file was written"
+                     ? "; its pid file names no process of its owner's that "
+                       "began before the file was written"
                      : "");
         return -ENOENT;
     }

@@ -19,6 +19,7 @@
 #include "tests/unit/hardware/tree.h"
 
 #define PATIENCE (30 * NSEC_PER_SEC)
+#define NOBODY 65534
 
 struct fixture {
     struct tree state;
@@ -893,6 +894,81 @@ stale_pid_file_is_not_believed(void **state)
     dismiss(other);
 }
 
+/* Or a user could have us kill what he could not. */
+static void
+pid_file_names_only_what_its_writer_may_stop(void **state)
+{
+    struct fixture *f = *state;
+    pid_t other = bystander();
+
+    f->guest.pid_file = "foreign.pid";
+    tree_put(&f->state, "foreign.pid", "%d\n", other);
+    assert_int_equal(fchmodat(f->state.dirfd, "foreign.pid", 0666, 0), 0);
+    open_it(f);
+    look(f);
+    assert_int_equal(f->n, 0); /* Anybody's. */
+    assert_int_equal(fchmodat(f->state.dirfd, "foreign.pid", 0644, 0), 0);
+    assert_int_equal(
+        renameat(f->state.dirfd, "foreign.pid", f->state.dirfd, "true.pid"), 0);
+    assert_int_equal(symlinkat("true.pid", f->state.dirfd, "foreign.pid"), 0);
+    look(f);
+    assert_int_equal(f->n, 0); /* A link to somebody's. */
+    assert_int_equal(
+        renameat(f->state.dirfd, "true.pid", f->state.dirfd, "foreign.pid"), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(
+            fchownat(f->state.dirfd, "foreign.pid", NOBODY, NOBODY, 0), 0);
+        look(f);
+        assert_int_equal(f->n, 0); /* Somebody else's than the process. */
+        assert_int_equal(control(f, VM_OP_END), -ENOENT);
+        assert_true(lives(f, other));
+        assert_int_equal(fchownat(f->state.dirfd, "foreign.pid", 0, 0, 0), 0);
+    }
+    look(f);
+    assert_int_equal(f->n, 1);
+    dismiss(other);
+}
+
+static void
+user_may_name_his_own_process_as_a_guest(void **state)
+{
+    struct fixture *f = *state;
+    int pair[2];
+    char byte;
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(pipe(pair), 0);
+    pid_t his = fork();
+    if (!his) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (setgid(NOBODY) || setuid(NOBODY)) {
+            _exit(1);
+        }
+        prctl(PR_SET_DUMPABLE,
+              1); /* As exec() would; or it looks like root's. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (write(pair[1], "", 1) == 1) {
+            for (;;) {
+                pause();
+            }
+        }
+        _exit(1);
+    }
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    close(pair[0]);
+    close(pair[1]);
+    f->guest.pid_file = "foreign.pid";
+    tree_put(&f->state, "foreign.pid", "%d\n", his);
+    assert_int_equal(fchownat(f->state.dirfd, "foreign.pid", NOBODY, NOBODY, 0),
+                     0);
+    open_it(f);
+    look(f);
+    assert_int_equal(f->n, 1);
+    dismiss(his);
+}
+
 static void
 broker_and_its_ancestors_are_never_guests(void **state)
 {
@@ -1037,6 +1113,8 @@ main(void)
         T(garbage_in_the_state_directory_is_no_guest),
         T(guest_is_adopted_by_its_pid_file),
         T(stale_pid_file_is_not_believed),
+        T(pid_file_names_only_what_its_writer_may_stop),
+        T(user_may_name_his_own_process_as_a_guest),
         T(broker_and_its_ancestors_are_never_guests),
         T(started_guest_runs_on_its_cpus),
         T(adopted_guest_is_brought_to_its_cpus),
