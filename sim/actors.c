@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "broker/back.h"
-#include "broker/journal.h"
-#include "broker/platform.h"
+#include "broker/back/back.h"
+#include "broker/journal/journal.h"
+#include "broker/platform/platform.h"
 #include "hardware/sim.h"
 #include "include/mchan.h"
 #include "policy/policy.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/back.h"
+#include "broker/back/back.h"
 #include "hardware/sim.h"
 #include "policy/policy.h"
 #include "sim/machine.h"

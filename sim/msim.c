@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "sim/fault.h"
 #include "sim/gauge.h"
 #include "sim/run.h"

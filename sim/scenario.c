@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/confscan.h"
-#include "broker/confval.h"
+#include "broker/config/confscan.h"
+#include "broker/config/confval.h"
 #include "sim/scnparts.h"
 
 #define RATE_HZ_MAX 100000

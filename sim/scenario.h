@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "model/sla.h"
 #include "sim/machine.h"
 

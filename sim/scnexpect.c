@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/confval.h"
+#include "broker/config/confval.h"
 #include "sim/gauge.h"
 #include "sim/scenario.h"
 #include "sim/scnparts.h"

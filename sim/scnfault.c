@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/confval.h"
+#include "broker/config/confval.h"
 #include "sim/fault.h"
 #include "sim/scenario.h"
 #include "sim/scnparts.h"

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/confval.h"
+#include "broker/config/confval.h"
 #include "hardware/hardware.h"
 #include "sim/scenario.h"
 #include "sim/scnparts.h"

@@ -8,7 +8,7 @@
 #include <libconfig.h>
 #include <string.h>
 
-#include "broker/confval.h"
+#include "broker/config/confval.h"
 #include "sim/scenario.h"
 
 int

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "broker/back.h"
-#include "broker/platform.h"
+#include "broker/back/back.h"
+#include "broker/platform/platform.h"
 #include "hardware/hardware.h"
 #include "hardware/ladder.h"
 #include "hardware/sim.h"

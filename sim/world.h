@@ -12,7 +12,7 @@
 
 #include "agent/agent.h"
 #include "base/clock.h"
-#include "broker/engine.h"
+#include "broker/engine/engine.h"
 #include "probe/probe.h"
 #include "probe/sim.h"
 #include "sim/pipe.h"

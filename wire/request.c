@@ -3,7 +3,7 @@
  * that needs no memory, so that a hostile line costs little.  Each verb has a
  * row saying which fields it takes; a field that is none of them is refused by
  * name rather than skipped, because it is mostly a slip of somebody's pen.
- * Called by broker/control.c and by the fuzz target. */
+ * Called by broker/control/control.c and by the fuzz target. */
 #include "wire/request.h"
 
 #include <errno.h>

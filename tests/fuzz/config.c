@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target for broker/config.c, over the plug-ins of this build: the input
+/* Fuzz target for broker/config/config.c, over the plug-ins of this build: the input
  * is a configuration's text.  What is accepted keeps the promises the broker
  * builds on; what is refused names a line and leaves the output alone. */
 #include "tests/fuzz/fuzz.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 static void check_accepted(const struct broker_config *config);
 

@@ -19,7 +19,7 @@ def run(*command, **options):
 @pytest.fixture
 def house(tmp_path):
     """A copy of the rooms in which a test may do wrong."""
-    for room in ("base", "model", "policy", "wire", "tools"):
+    for room in ("base", "model", "policy", "wire", "broker", "tools"):
         shutil.copytree(TOP / room, tmp_path / room)
     return tmp_path
 
@@ -41,6 +41,15 @@ def test_an_include_without_its_room_is_named(house):
     done = run(house / "tools/layers")
     assert done.returncode == 1
     assert "base/wrong.c:2" in done.stdout
+
+
+def test_a_core_that_looks_into_another_process_is_named(house):
+    (house / "broker/engine/wrong.c").write_text(
+        '#include "hardware/hardware.h"\n#include "broker/platform/limits.h"\n')
+    done = run(house / "tools/layers")
+    assert done.returncode == 1
+    assert "broker/engine/wrong.c:1: hardware/ is opened by" in done.stdout
+    assert "broker/engine/wrong.c:2: broker/engine may not look into broker/platform/limits.h" in done.stdout
 
 
 def test_a_library_room_that_reads_the_time_is_named(house):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The arbiter: who wins, who loses and why, what ends, and what a change is
  * blamed on. */
-#include "broker/arbiter.h"
+#include "broker/engine/arbiter.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The back core with real channels: agents come, speak, flood and die, and the
  * engine hears of it, each guest for itself. */
-#include "broker/back.h"
+#include "broker/back/back.h"
 
 #include <errno.h>
 #include <setjmp.h>

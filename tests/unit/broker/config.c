@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
 

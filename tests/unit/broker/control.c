@@ -3,7 +3,7 @@
  * real arbiter, policies and journal beside that.  Bad, slow and forbidden
  * callers are tried as carefully as good ones; after each the next good request
  * is served. */
-#include "broker/control.h"
+#include "broker/control/control.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -21,10 +21,10 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
-#include "broker/arbiter.h"
-#include "broker/config.h"
-#include "broker/engine.h"
-#include "broker/journal.h"
+#include "broker/engine/arbiter.h"
+#include "broker/config/config.h"
+#include "broker/engine/engine.h"
+#include "broker/journal/journal.h"
 #include "policy/policy.h"
 #include "wire/request.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Busy and available time of CPUs, from made /proc/stat files. */
-#include "broker/cpu_use.h"
+#include "broker/platform/cpu_use.h"
 
 #include <errno.h>
 #include <fcntl.h>

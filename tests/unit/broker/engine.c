@@ -2,7 +2,7 @@
 /* The engine's turn, from events to actions and rows, on a platform and a
  * journal made up here: what a violation leads to, what is tried again, what
  * happens when the journal fails, and what nobody may make it do. */
-#include "broker/engine.h"
+#include "broker/engine/engine.h"
 
 #include <errno.h>
 #include <inttypes.h>

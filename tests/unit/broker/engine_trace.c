@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
-#include "broker/engine.h"
-#include "broker/journal.h"
-#include "broker/show.h"
-#include "broker/trace.h"
+#include "broker/engine/engine.h"
+#include "broker/journal/journal.h"
+#include "broker/control/show.h"
+#include "broker/control/trace.h"
 #include "model/cause.h"
 #include "policy/policy.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A journal that keeps its last rows in memory and fails when told to.  It
- * takes the place of broker/journal.c in the program that includes it. */
+ * takes the place of broker/journal/journal.c in the program that includes it. */
 #ifndef TESTS_UNIT_BROKER_FAKEJOURNAL_H
 #define TESTS_UNIT_BROKER_FAKEJOURNAL_H
 
 #include <errno.h>
 #include <string.h>
 
-#include "broker/journal.h"
+#include "broker/journal/journal.h"
 
 #define FAKE_ROWS 4096
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an agent may say and when, and what comes of everything else. */
-#include "broker/guest_session.h"
+#include "broker/back/guest_session.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "broker/journal.h"
+#include "broker/journal/journal.h"
 
 #define WAIT_TRIES 2000 /* Of 10 ms. */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON in a fixed buffer: whatever is written, at whatever size, parses. */
-#include "broker/jsonline.h"
+#include "broker/engine/jsonline.h"
 
 #include <math.h>
 #include <setjmp.h>

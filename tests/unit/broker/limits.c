@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The limits let through what the configuration allows and nothing else. */
-#include "broker/limits.h"
+#include "broker/platform/limits.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 static char why[CONFIG_WHY_SIZE];
 

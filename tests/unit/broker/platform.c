@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform core on made-up hardware and VMs: what it tells, what it writes,
  * and that it always finds the way back. */
-#include "broker/platform.h"
+#include "broker/platform/platform.h"
 
 #include <errno.h>
 #include <fcntl.h>

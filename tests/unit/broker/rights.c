@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of rights on the control socket, walked with made-up callers. */
-#include "broker/rights.h"
+#include "broker/control/rights.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 #define OWNER 990
 #define CONTROL_GID 500

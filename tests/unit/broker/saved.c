@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Found states come back from disk as they were, or not at all. */
-#include "broker/saved.h"
+#include "broker/platform/saved.h"
 
 #include <errno.h>
 #include <fcntl.h>

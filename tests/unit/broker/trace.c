@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The hops of a trace, from rows as the journal has them: in order, on one
  * clock, and without those that nobody knows of. */
-#include "broker/trace.h"
+#include "broker/control/trace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The back core: a table of guests, each with its channel and its session, and
+ * a turn in which each that has something to say is heard for a while.  What
+ * may be said is guest_session.c's; here it is kept fair: a guest has a number
+ * of messages per turn and per second, and while the engine takes nothing no
+ * guest is heard, so that what they say waits in their own channels.  Called by
+ * role_back.c and msim. */
+#include "broker/back/back.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/back/guest_session.h"
+#include "broker/outbox.h"
+#include "include/mchan.h"
+#include "model/cause.h"
+
+#define OUTBOX_SIZE 128
+#define ROOM_MIN 32
+#define MESSAGE_MAX 65536  /* Of a channel's, whatever it says in HELLO. */
+#define EVENTS_PER_TURN 16 /* Of one channel. */
+#define ATTACHING_COST 50  /* In messages. */
+#define RETRY_NS NSEC_PER_MSEC
+#define MESSAGE_NS (NSEC_PER_SEC / BACK_MESSAGES_PER_SECOND)
+#define IN_VAIN_NS (MESSAGE_NS / 4) /* For waking us to nothing. */
+#define BURST_NS (BACK_MESSAGES_BURST * MESSAGE_NS)
+
+struct guest {
+    struct back *back;
+    struct mchan *channel; /* Owned; null until it is given. */
+    struct guest_session session;
+    bool ready;          /* To be heard in the next turn. */
+    uint32_t attachment; /* The session's. */
+    /* Its agent is gone, but may have said something before. */
+    bool leaving;
+    char leaving_why[MCHAN_REASON_SIZE];
+    /* Messages it may still send at once, as the time they take. */
+    nsec_t credit_ns, credited;
+    nsec_t waits_until; /* It sent too much; 0: it did not. */
+};
+
+struct back {
+    struct back_env env;
+    struct cause_counter causes;
+    struct outbox outbox;
+    uint32_t n_guests, first; /* 'first' in the next turn. */
+    struct guest *guests;
+    nsec_t last_try;
+    struct back_stats stats;
+    uint8_t buffer[MESSAGE_MAX];
+};
+
+static void hear_guest(struct guest *, nsec_t now);
+static bool hear_messages(struct guest *, nsec_t now);
+static bool hear_event(struct guest *, nsec_t now);
+static void leave(struct guest *, nsec_t now);
+static bool take_credit(struct guest *, nsec_t now);
+static bool has_room(const struct back *);
+static int to_agent(void *ctx, const struct msg *, unsigned version);
+static void to_engine(void *ctx, const struct msg *);
+
+int
+back_create(struct back **out, const struct broker_config *config,
+            const struct back_env *env)
+{
+    struct back *back = calloc(1, sizeof *back);
+    if (!back) {
+        return -ENOMEM;
+    }
+    back->guests = calloc(config->n_guests + 1, sizeof *back->guests);
+    if (!back->guests || outbox_init(&back->outbox, OUTBOX_SIZE)) {
+        free(back->guests);
+        free(back);
+        return -ENOMEM;
+    }
+
+    back->env = *env;
+    back->n_guests = config->n_guests;
+    cause_counter_init(&back->causes, env->start_count, false);
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        struct guest *guest = &back->guests[i];
+        const struct discovery_identity identity = {
+            .uuid = config->guests[i].uuid, .name = config->guests[i].name};
+        const struct guest_session_port port = {.ctx = guest,
+                                                .to_agent = to_agent,
+                                                .event = to_engine,
+                                                .clock = env->clock,
+                                                .causes = &back->causes};
+
+        guest->back = back;
+        guest->credit_ns = BURST_NS;
+        guest->credited = INT64_MIN;
+        guest_session_init(&guest->session, &identity, config->domain,
+                           config->beat_ns, &port);
+    }
+    *out = back;
+    return 0;
+}
+
+void
+back_destroy(struct back *back)
+{
+    if (!back) {
+        return;
+    }
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        struct guest *guest = &back->guests[i];
+
+        guest_session_end(&guest->session, "the broker stops");
+        mchan_close(guest->channel);
+    }
+    outbox_fini(&back->outbox);
+    free(back->guests);
+    free(back);
+}
+
+void
+back_add_channel(struct back *back, uint32_t guest, struct mchan *channel)
+{
+    assert(guest < back->n_guests);
+    assert(!back->guests[guest].channel);
+    back->guests[guest].channel = channel;
+    back->guests[guest].ready = true;
+}
+
+void
+back_mark_ready(struct back *back, uint32_t guest)
+{
+    assert(guest < back->n_guests);
+    back->guests[guest].ready = true;
+}
+
+void
+back_run(struct back *back, nsec_t now)
+{
+    back->last_try = now;
+    outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        struct guest *guest = &back->guests[(back->first + i) % back->n_guests];
+
+        if (guest->channel && guest->ready && now >= guest->waits_until) {
+            hear_guest(guest, now);
+        }
+        if (has_room(back)) {
+            guest_session_run(&guest->session, now);
+        }
+    }
+    back->first = back->n_guests ? (back->first + 1) % back->n_guests : 0;
+    outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
+}
+
+/* While a guest waits nothing is done for its channel, however late. */
+static nsec_t
+channel_deadline(const struct guest *guest)
+{
+    nsec_t due =
+        guest->ready ? guest->back->last_try : mchan_deadline(guest->channel);
+
+    return due > guest->waits_until ? due : guest->waits_until;
+}
+
+/* A guest that is ready and may speak is heard at once; one that spoke too much
+ * when it may again.  With the engine's channel full, trying to send is all
+ * there is to do. */
+nsec_t
+back_deadline(const struct back *back)
+{
+    nsec_t deadline = back->outbox.n ? back->last_try + RETRY_NS : NSEC_NEVER;
+
+    if (!has_room(back)) {
+        return deadline;
+    }
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        const struct guest *guest = &back->guests[i];
+
+        deadline = nsec_min(deadline, guest_session_deadline(&guest->session));
+        if (guest->channel) {
+            deadline = nsec_min(deadline, channel_deadline(guest));
+        }
+    }
+    return deadline;
+}
+
+bool
+back_wants_input(const struct back *back, uint32_t guest)
+{
+    assert(guest < back->n_guests);
+    return has_room(back) && !back->guests[guest].waits_until;
+}
+
+void
+back_stats(const struct back *back, struct back_stats *out)
+{
+    *out = back->stats;
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        const struct guest_session *session = &back->guests[i].session;
+
+        out->n_messages += session->n_messages;
+        out->n_refused += session->n_refused;
+        out->n_lost_agents += session->n_lost;
+        out->n_dropped_replies += session->n_dropped_replies;
+    }
+}
+
+/* One guest's turn. */
+
+/* What somebody said before he left is heard before that he left. */
+static void
+hear_guest(struct guest *guest, nsec_t now)
+{
+    uint64_t n_before = guest->session.n_messages;
+
+    guest->waits_until = 0;
+    for (int i = 0; i < EVENTS_PER_TURN; i++) {
+        if (!hear_messages(guest, now)) {
+            return;
+        }
+        leave(guest, now);
+        if (!hear_event(guest, now)) {
+            if (!i && guest->session.n_messages == n_before) {
+                guest->credit_ns -= IN_VAIN_NS;
+            }
+            guest->ready = mchan_arm(guest->channel, MCHAN_READABLE) > 0;
+            return;
+        }
+    }
+}
+
+/* Returns true if nothing is left; false if it has to wait for its next turn,
+ * for credit or for the engine. */
+static bool
+hear_messages(struct guest *guest, nsec_t now)
+{
+    struct back *back = guest->back;
+
+    for (int i = 0; i < BACK_MESSAGES_PER_TURN; i++) {
+        struct mchan_info info;
+
+        if (!has_room(back)) {
+            return false;
+        }
+        if (!take_credit(guest, now)) {
+            guest->waits_until = now + BACK_MESSAGES_PER_TURN * MESSAGE_NS;
+            back->stats.n_throttled++;
+            return false;
+        }
+        ssize_t size = mchan_recv(guest->channel, back->buffer,
+                                  sizeof back->buffer, &info);
+        if (size < 0) {
+            return true;
+        }
+        /* Of a new attachment, whose UP was not collected yet: then all of the
+         * old one was heard. */
+        for (int j = 0;
+             info.attachment != guest->attachment && j < EVENTS_PER_TURN; j++) {
+            leave(guest, now);
+            hear_event(guest, now);
+        }
+        guest->credit_ns -= MESSAGE_NS;
+        guest_session_input(&guest->session, info.tag, back->buffer,
+                            (size_t)size, now);
+    }
+    return false;
+}
+
+/* Returns whether there was one. */
+static bool
+hear_event(struct guest *guest, nsec_t now)
+{
+    char reason[GUEST_SESSION_REASON_SIZE];
+    struct mchan_event event;
+
+    if (mchan_next_event(guest->channel, &event) <= 0) {
+        return false;
+    }
+    switch (event.type) {
+    case MCHAN_UP:
+        leave(guest, now);
+        guest->attachment = event.attachment;
+        guest->credit_ns -= ATTACHING_COST * MESSAGE_NS;
+        guest_session_attached(&guest->session, now);
+        break;
+    case MCHAN_PEER_LOST:
+        guest->leaving = true;
+        memcpy(guest->leaving_why, event.reason, sizeof event.reason);
+        break;
+    case MCHAN_PROTO_ERROR:
+        snprintf(reason, sizeof reason, "it broke the channel: %s",
+                 event.reason);
+        guest_session_misused(&guest->session, reason, now);
+        break;
+    case MCHAN_GAP:
+        guest_session_misused(&guest->session, "messages of its are missing",
+                              now);
+        break;
+    case MCHAN_DROPPED:
+    case MCHAN_SUSPENDING:
+    case MCHAN_RESUMED:
+        break;
+    }
+    return true;
+}
+
+static void
+leave(struct guest *guest, nsec_t now)
+{
+    if (guest->leaving) {
+        guest->leaving = false;
+        guest_session_detached(&guest->session, guest->leaving_why, now);
+    }
+}
+
+static bool
+take_credit(struct guest *guest, nsec_t now)
+{
+    if (guest->credited == INT64_MIN || now < guest->credited) {
+        guest->credited = now;
+    }
+    nsec_t passed = nsec_min(now - guest->credited, BURST_NS);
+    guest->credit_ns = nsec_min(guest->credit_ns + passed, BURST_NS);
+    guest->credited = now;
+    return guest->credit_ns >= MESSAGE_NS;
+}
+
+/* What comes of one message and the events before it, or of one event, never
+ * needs more. */
+static bool
+has_room(const struct back *back)
+{
+    return outbox_room(&back->outbox) >= ROOM_MIN;
+}
+
+/* The session's port. */
+
+static int
+to_agent(void *ctx, const struct msg *msg, unsigned version)
+{
+    struct guest *guest = ctx;
+    uint8_t data[MSG_SIZE_MAX];
+
+    ssize_t size = msg_encode(msg, version, data, sizeof data, NULL, 0);
+    if (size < 0) {
+        return (int)size;
+    }
+    if (!guest->channel) {
+        return -ENOTCONN;
+    }
+    struct mchan_msg out = {.data = data,
+                            .size = (size_t)size,
+                            .tag = (uint16_t)msg->type,
+                            .delivery = MCHAN_RELIABLE};
+    return mchan_send(guest->channel, &out);
+}
+
+static void
+to_engine(void *ctx, const struct msg *msg)
+{
+    struct guest *guest = ctx;
+    struct back *back = guest->back;
+
+    int error = outbox_add(&back->outbox, msg);
+    assert(!error); /* has_room() was asked. */
+    outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
+}

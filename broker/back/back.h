@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The back core: owns every M-channel to a guest, decodes what comes, refuses
+ * what may not be said, stamps who spoke, and passes it to the engine.  Its
+ * modules discovery, establishment, beats and termination are what any broker
+ * reuses.  Runs in the back process of mbrokerd, and in msim. */
+#ifndef BROKER_BACK_BACK_H
+#define BROKER_BACK_BACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "broker/config/config.h"
+#include "wire/msg.h"
+
+struct back;
+struct mchan;
+
+struct back_env {
+    /* Sends to the engine; 0 or -EAGAIN (input from guests then waits). */
+    int (*to_engine)(void *ctx, const struct msg *);
+    void *ctx;
+    uint64_t start_count; /* For cause numbers. */
+    /* The time, for beats and stamps; null: 'now' is used. */
+    nsec_t (*clock)(void);
+};
+
+/* What a guest may use of the broker: more than this waits in its channel. */
+#define BACK_MESSAGES_PER_TURN 16 /* Then the next guest has its turn. */
+#define BACK_MESSAGES_PER_SECOND 1000
+#define BACK_MESSAGES_BURST 1000
+
+int back_create(struct back **out, const struct broker_config *,
+                const struct back_env *);
+void back_destroy(struct back *); /* Says BYE to all agents; closes. */
+
+/* Gives the channel of the n-th guest of the configuration; takes it. */
+void back_add_channel(struct back *, uint32_t guest, struct mchan *);
+/* The channel of the n-th guest changed; looked at in the next turn. */
+void back_mark_ready(struct back *, uint32_t guest);
+void back_run(struct back *, nsec_t now);
+nsec_t back_deadline(const struct back *);
+/* Whether the n-th guest's descriptor is to be waited on.  Not while it talks
+ * too much or the engine takes nothing: it would be readable all the time. */
+bool back_wants_input(const struct back *, uint32_t guest);
+
+struct back_stats {
+    uint64_t n_messages, n_refused, n_lost_agents;
+    uint64_t n_throttled;       /* Turns in which a guest had to wait. */
+    uint64_t n_dropped_replies; /* The agent read nothing. */
+};
+void back_stats(const struct back *, struct back_stats *out);
+
+#endif

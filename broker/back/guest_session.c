@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What may be said on a guest's channel and when.  HELLO first; then reports,
+ * notices and beats; BYE last.  What makes no sense is refused, counted and
+ * alarmed at a bounded rate, and the next good message is served; who speaks
+ * out of turn or claims to be somebody else is not heard again until it
+ * attaches anew.  Everything passed on is stamped with the VM the channel
+ * belongs to and a cause number.  Relies on msg_decode() that all is in range;
+ * called by back.c. */
+#include "broker/back/guest_session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "model/name.h"
+
+/* The fields that a report or notice and its stamped form share. */
+#define COPY_EPOCH(to, from)                                                   \
+    do {                                                                       \
+        (to)->epoch = (from)->epoch;                                           \
+        (to)->start_ns = (from)->start_ns;                                     \
+        (to)->end_ns = (from)->end_ns;                                         \
+        (to)->n_requests = (from)->n_requests;                                 \
+        (to)->n_violations = (from)->n_violations;                             \
+        (to)->threshold_us = (from)->threshold_us;                             \
+        (to)->worst_us = (from)->worst_us;                                     \
+        (to)->worst_end_ns = (from)->worst_end_ns;                             \
+        (to)->seen_ns = (from)->seen_ns;                                       \
+        (to)->sent_ns = (from)->sent_ns;                                       \
+    } while (0)
+
+#define STAMP(to, session, now)                                                \
+    do {                                                                       \
+        (to)->vm = (session)->identity.uuid;                                   \
+        (to)->cause = cause_next((session)->port.causes);                      \
+        (to)->received_ns = (now);                                             \
+        (to)->offset_ns = (session)->beats.offset_ns;                          \
+        (to)->offset_error_ns = (session)->beats.offset_error_ns;              \
+    } while (0)
+
+static const char too_often[] =
+    "it comes and goes too often; it is heard again in some seconds";
+
+static bool may_agents_send(unsigned type);
+static void on_hello(struct guest_session *, const struct msg_hello *,
+                     nsec_t now);
+static void on_beat(struct guest_session *, const struct msg_beat *,
+                    nsec_t now);
+static void on_report(struct guest_session *, const struct msg_report *,
+                      nsec_t now);
+static void on_notice(struct guest_session *, const struct msg_notice *,
+                      nsec_t now);
+static void on_bye(struct guest_session *, const struct msg_bye *, nsec_t now);
+
+static const char *nonsense_in(uint64_t n_requests, uint64_t n_violations,
+                               int64_t start_ns, int64_t end_ns);
+static bool may_come(struct guest_session *, nsec_t now);
+static bool revive(struct guest_session *, nsec_t now);
+static void welcome(struct guest_session *);
+static void tell_up(struct guest_session *, nsec_t now);
+static void tell_lost(struct guest_session *, const char *reason, nsec_t now);
+static void refuse(struct guest_session *, const char *reason, nsec_t now);
+static void refuse_speaker(struct guest_session *, const char *reason,
+                           nsec_t now);
+static void alarm_engine(struct guest_session *, nsec_t now);
+static void to_agent(struct guest_session *, const struct msg *);
+static nsec_t time_now(const struct guest_session *, nsec_t now);
+
+void
+guest_session_init(struct guest_session *session,
+                   const struct discovery_identity *identity,
+                   const char *domain, nsec_t beat_ns,
+                   const struct guest_session_port *port)
+{
+    *session = (struct guest_session){.identity = *identity,
+                                      .domain = domain,
+                                      .beat_ns = beat_ns,
+                                      .port = *port,
+                                      .phase = GUEST_ABSENT,
+                                      .next_alarm = INT64_MIN};
+    session->beats.offset_error_ns = UINT64_MAX;
+}
+
+void
+guest_session_attached(struct guest_session *session, nsec_t now)
+{
+    guest_session_detached(session, "somebody attached anew", now);
+    session->phase = GUEST_GREETING;
+    beats_start(&session->beats, session->beat_ns, now);
+}
+
+void
+guest_session_detached(struct guest_session *session, const char *reason,
+                       nsec_t now)
+{
+    if (session->phase == GUEST_ESTABLISHED) {
+        tell_lost(session, reason, now);
+    }
+    session->phase = GUEST_ABSENT;
+}
+
+void
+guest_session_input(struct guest_session *session, unsigned tag,
+                    const void *data, size_t size, nsec_t now)
+{
+    char why[MSG_WHY_SIZE], reason[GUEST_SESSION_REASON_SIZE];
+    struct msg msg;
+
+    session->n_messages++;
+    if (session->phase == GUEST_ABSENT || session->phase == GUEST_REFUSED) {
+        session->n_refused++;
+        return;
+    }
+    bool greeting = session->phase == GUEST_GREETING;
+    if (!may_agents_send(tag)) {
+        snprintf(reason, sizeof reason, "an agent may not send type %u (%s)",
+                 tag, msg_name(tag));
+        refuse(session, reason, now);
+        return;
+    }
+    unsigned version =
+        greeting || tag == MSG_HELLO ? MSG_VERSION_MIN : session->agent.version;
+    if (msg_decode(&msg, tag, version, data, size, why, sizeof why)) {
+        refuse(session, why, now);
+        return;
+    }
+    if (greeting && tag != MSG_HELLO) {
+        snprintf(reason, sizeof reason, "%s came before HELLO", msg_name(tag));
+        refuse_speaker(session, reason, now);
+        return;
+    }
+    beats_heard(&session->beats, now);
+    if (tag == MSG_HELLO) {
+        on_hello(session, &msg.hello, now);
+        return;
+    }
+    if (!revive(session, now)) {
+        return;
+    }
+    if (tag == MSG_BEAT) {
+        on_beat(session, &msg.beat, now);
+    } else if (tag == MSG_REPORT) {
+        on_report(session, &msg.report, now);
+    } else if (tag == MSG_NOTICE) {
+        on_notice(session, &msg.notice, now);
+    } else {
+        on_bye(session, &msg.bye, now);
+    }
+}
+
+void
+guest_session_misused(struct guest_session *session, const char *reason,
+                      nsec_t now)
+{
+    refuse(session, reason, now);
+}
+
+void
+guest_session_run(struct guest_session *session, nsec_t now)
+{
+    char reason[GUEST_SESSION_REASON_SIZE];
+
+    if (session->phase == GUEST_ESTABLISHED &&
+        beats_look(&session->beats, now)) {
+        snprintf(reason, sizeof reason, "nothing was heard for %d beats",
+                 BEATS_MISSED_MAX);
+        tell_lost(session, reason, now);
+        session->phase = GUEST_SILENT;
+    }
+    if (session->alarm_due && now >= session->next_alarm) {
+        alarm_engine(session, now);
+    }
+}
+
+nsec_t
+guest_session_deadline(const struct guest_session *session)
+{
+    nsec_t deadline = session->alarm_due ? session->next_alarm : NSEC_NEVER;
+
+    if (session->phase == GUEST_ESTABLISHED) {
+        deadline = nsec_min(deadline, beats_deadline(&session->beats));
+    }
+    return deadline;
+}
+
+void
+guest_session_end(struct guest_session *session, const char *reason)
+{
+    struct msg msg = {.type = MSG_BYE};
+
+    if (session->phase == GUEST_ESTABLISHED || session->phase == GUEST_SILENT) {
+        text_copy_printable(msg.bye.reason, sizeof msg.bye.reason, reason);
+        to_agent(session, &msg);
+    }
+    session->phase = GUEST_ABSENT;
+}
+
+/* What agents say. */
+
+/* The one table of types for this direction; everything else is denied. */
+static bool
+may_agents_send(unsigned type)
+{
+    return type == MSG_HELLO || type == MSG_BYE || type == MSG_BEAT ||
+           type == MSG_REPORT || type == MSG_NOTICE;
+}
+
+/* A HELLO on an established channel is an agent that did not hear our answer,
+ * or started anew: it gets the answer again. */
+static void
+on_hello(struct guest_session *session, const struct msg_hello *hello,
+         nsec_t now)
+{
+    char why[MSG_WHY_SIZE];
+
+    if (discovery_check(hello, &session->identity, &session->agent, why,
+                        sizeof why)) {
+        refuse_speaker(session, why, now);
+        return;
+    }
+    bool established = session->phase == GUEST_ESTABLISHED;
+    if (!established && !may_come(session, now)) {
+        refuse_speaker(session, too_often, now);
+        return;
+    }
+    session->phase = GUEST_ESTABLISHED;
+    welcome(session);
+    if (!established) {
+        beats_start(&session->beats, session->beat_ns, now);
+        tell_up(session, now);
+    }
+}
+
+static void
+on_beat(struct guest_session *session, const struct msg_beat *beat, nsec_t now)
+{
+    struct msg reply = {.type = MSG_BEAT_REPLY};
+    nsec_t received = time_now(session, now);
+
+    beats_reply(&session->beats, beat, received, time_now(session, now),
+                &reply.beat_reply);
+    to_agent(session, &reply);
+}
+
+static void
+on_report(struct guest_session *session, const struct msg_report *report,
+          nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_REPORT};
+    const char *nonsense = nonsense_in(report->n_requests, report->n_violations,
+                                       report->start_ns, report->end_ns);
+
+    if (nonsense) {
+        refuse(session, nonsense, now);
+        return;
+    }
+    COPY_EPOCH(&msg.guest_report, report);
+    msg.guest_report.util_permille = report->util_permille;
+    msg.guest_report.n_refused = report->n_refused;
+    STAMP(&msg.guest_report, session, time_now(session, now));
+    session->port.event(session->port.ctx, &msg);
+}
+
+static void
+on_notice(struct guest_session *session, const struct msg_notice *notice,
+          nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_NOTICE};
+    const char *nonsense = nonsense_in(notice->n_requests, notice->n_violations,
+                                       notice->start_ns, notice->end_ns);
+
+    if (nonsense) {
+        refuse(session, nonsense, now);
+        return;
+    }
+    COPY_EPOCH(&msg.guest_notice, notice);
+    msg.guest_notice.tolerated_permille = notice->tolerated_permille;
+    STAMP(&msg.guest_notice, session, time_now(session, now));
+    session->port.event(session->port.ctx, &msg);
+}
+
+static void
+on_bye(struct guest_session *session, const struct msg_bye *bye, nsec_t now)
+{
+    char reason[GUEST_SESSION_REASON_SIZE];
+
+    snprintf(reason, sizeof reason, "bye: %.155s", bye->reason);
+    tell_lost(session, reason, now);
+    session->phase = GUEST_GREETING;
+}
+
+/* Numbers in range that can't be true together. */
+static const char *
+nonsense_in(uint64_t n_requests, uint64_t n_violations, int64_t start_ns,
+            int64_t end_ns)
+{
+    if (n_violations > n_requests) {
+        return "an epoch of more violations than requests";
+    }
+    if (end_ns < start_ns) {
+        return "an epoch that ends before it starts";
+    }
+    return NULL;
+}
+
+/* What we say. */
+
+static bool
+may_come(struct guest_session *session, nsec_t now)
+{
+    nsec_t since = session->comings > now ? session->comings : now;
+
+    if (since - now >
+        (GUEST_SESSION_COMINGS_MAX - 1) * GUEST_SESSION_COMING_NS) {
+        return false;
+    }
+    session->comings = since + GUEST_SESSION_COMING_NS;
+    return true;
+}
+
+/* A silent agent that speaks again was only slow, and need not greet anew.
+ * Returns whether it is heard. */
+static bool
+revive(struct guest_session *session, nsec_t now)
+{
+    if (session->phase != GUEST_SILENT) {
+        return true;
+    }
+    if (!may_come(session, now)) {
+        refuse(session, too_often, now);
+        return false;
+    }
+    session->phase = GUEST_ESTABLISHED;
+    tell_up(session, now);
+    return true;
+}
+
+static void
+welcome(struct guest_session *session)
+{
+    struct msg msg = {.type = MSG_WELCOME};
+    char name[NAME_TEXT_SIZE];
+
+    name_of_vm(session->domain, &session->identity.uuid, NAME_AGENT, name);
+    msg.welcome.version = session->agent.version;
+    text_copy_printable(msg.welcome.name, sizeof msg.welcome.name, name);
+    msg.welcome.beat_ms = (uint64_t)(session->beat_ns / NSEC_PER_MSEC);
+    to_agent(session, &msg);
+}
+
+static void
+tell_up(struct guest_session *session, nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_UP};
+    const struct msg_hello *hello = &session->agent.hello;
+
+    STAMP(&msg.guest_up, session, time_now(session, now));
+    text_copy_printable(msg.guest_up.name, sizeof msg.guest_up.name,
+                        session->identity.name);
+    text_copy_printable(msg.guest_up.software, sizeof msg.guest_up.software,
+                        hello->software);
+    msg.guest_up.n_offers = hello->n_offers;
+    memcpy(msg.guest_up.offers, hello->offers, sizeof msg.guest_up.offers);
+    session->port.event(session->port.ctx, &msg);
+}
+
+static void
+tell_lost(struct guest_session *session, const char *reason, nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_LOST};
+
+    session->n_lost++;
+    STAMP(&msg.guest_lost, session, time_now(session, now));
+    text_copy_printable(msg.guest_lost.reason, sizeof msg.guest_lost.reason,
+                        reason);
+    session->port.event(session->port.ctx, &msg);
+}
+
+/* What we do not hear. */
+
+/* One message is not heard; the next one may be. */
+static void
+refuse(struct guest_session *session, const char *reason, nsec_t now)
+{
+    session->n_refused++;
+    session->alarm_due = true;
+    text_copy_printable(session->alarm, sizeof session->alarm, reason);
+    if (now >= session->next_alarm) {
+        alarm_engine(session, now);
+    }
+}
+
+/* Nor is anything after it. */
+static void
+refuse_speaker(struct guest_session *session, const char *reason, nsec_t now)
+{
+    struct msg msg = {.type = MSG_REFUSED};
+
+    if (session->phase == GUEST_ESTABLISHED) {
+        tell_lost(session, reason, now);
+    }
+    session->phase = GUEST_REFUSED;
+    text_copy_printable(msg.refused.reason, sizeof msg.refused.reason, reason);
+    to_agent(session, &msg);
+    refuse(session, reason, now);
+}
+
+static void
+alarm_engine(struct guest_session *session, nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_ALARM};
+
+    session->alarm_due = false;
+    session->next_alarm = now + GUEST_SESSION_ALARM_NS;
+    STAMP(&msg.guest_alarm, session, time_now(session, now));
+    text_copy_printable(msg.guest_alarm.reason, sizeof msg.guest_alarm.reason,
+                        session->alarm);
+    msg.guest_alarm.n_refused = session->n_refused;
+    session->port.event(session->port.ctx, &msg);
+}
+
+static void
+to_agent(struct guest_session *session, const struct msg *msg)
+{
+    unsigned version =
+        session->agent.version ? session->agent.version : MSG_VERSION_MIN;
+
+    if (session->port.to_agent(session->port.ctx, msg, version)) {
+        session->n_dropped_replies++;
+    }
+}
+
+static nsec_t
+time_now(const struct guest_session *session, nsec_t now)
+{
+    return session->port.clock ? session->port.clock() : now;
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Turns the text of mbrokerd's one configuration file into struct
+ * broker_config, through tables of fields.  confscan.c looks at the text first,
+ * libconfig parses it, confval.c reads values, confcheck.c asks whether they go
+ * together; the first thing wrong ends it, with its line.  Relies on the doors
+ * of policy/, hardware/ and hypervisor/ for what plug-ins are called and which
+ * options they have.  Called by mbrokerd's parent, by each of its children on
+ * the same text, by mctl check and by msim. */
+#include "broker/config/config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libconfig.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "broker/config/confcheck.h"
+#include "broker/config/confscan.h"
+#include "broker/config/confval.h"
+#include "hardware/hardware.h"
+#include "policy/policy.h"
+
+#ifndef MBROKER_DATA_DIR
+#define MBROKER_DATA_DIR "/usr/local/share/mbroker"
+#endif
+
+#define MEBIBYTE (UINT64_C(1) << 20)
+#define SECONDS_PER_DAY UINT64_C(86400)
+#define MS_MAX 3600000
+#define NAMES_MAX 32 /* Plug-ins of one room. */
+
+static int parse_tree(const struct confval *, const config_setting_t *root,
+                      struct broker_config *);
+static int read_cpus(const struct confval *, const config_setting_t *,
+                     void *config);
+static int read_policy(const struct confval *, const config_setting_t *,
+                       void *config);
+static int read_hypervisor(const struct confval *, const config_setting_t *,
+                           void *config);
+static int read_pstate(const struct confval *, const config_setting_t *,
+                       void *config);
+static int read_power(const struct confval *, const config_setting_t *,
+                      void *config);
+static int read_guests(const struct confval *, const config_setting_t *,
+                       void *config);
+static int read_uuid(const struct confval *, const config_setting_t *,
+                     void *guest);
+static int read_vcpus(const struct confval *, const config_setting_t *,
+                      void *guest);
+static int read_channel(const struct confval *, const config_setting_t *,
+                        void *guest);
+
+#define AT(member) .offset = offsetof(struct broker_config, member)
+#define IN(member) .offset = offsetof(struct guest_config, member)
+
+static const struct field limits_fields[] = {
+    {"pstate_min", FIELD_U32, AT(pstate_min), .max = PSTATES_MAX - 1},
+    {"pstate_max", FIELD_U32, AT(pstate_max), .max = PSTATES_MAX - 1},
+    {"writes_per_second", FIELD_U32, AT(writes_per_second_max), .min = 1,
+     .max = 10000},
+    {NULL},
+};
+
+static const struct field control_fields[] = {
+    {"group", FIELD_NAME, AT(control_group)},
+    {"operators", FIELD_NAME, AT(operator_group)},
+    {NULL},
+};
+
+static const struct field journal_fields[] = {
+    {"size_mb", FIELD_U64, AT(journal_size_max), .min = 1, .max = 65536,
+     .scale = MEBIBYTE},
+    {"age_days", FIELD_U64, AT(journal_age_max_s), .min = 1, .max = 3650,
+     .scale = SECONDS_PER_DAY},
+    {NULL},
+};
+
+static const struct field top_fields[] = {
+    {"domain", FIELD_NAME, AT(domain)},
+    {"host_id", FIELD_NAME, AT(host_id)},
+    {"run_dir", FIELD_PATH, AT(run_dir)},
+    {"state_dir", FIELD_PATH, AT(state_dir)},
+    {"data_dir", FIELD_PATH, AT(data_dir)},
+    {"sys_dir", FIELD_PATH, AT(sys_dir)},
+    {"proc_dir", FIELD_PATH, AT(proc_dir)},
+    {"cpus", FIELD_CUSTOM, .read = read_cpus},
+    {"policy", FIELD_CUSTOM, .read = read_policy},
+    {"hypervisor", FIELD_CUSTOM, .read = read_hypervisor},
+    {"pstate", FIELD_CUSTOM, .read = read_pstate},
+    {"power", FIELD_CUSTOM, .read = read_power},
+    {"guests", FIELD_CUSTOM, .read = read_guests},
+    {"epoch_ms", FIELD_MS, AT(epoch_ns), .min = 10, .max = 60000},
+    {"sample_ms", FIELD_MS, AT(sample_ns), .min = 10, .max = 60000},
+    {"beat_ms", FIELD_MS, AT(beat_ns), .min = 50, .max = 60000},
+    {"dwell_ms", FIELD_MS, AT(dwell_ns), .min = 0, .max = MS_MAX},
+    {"limits", FIELD_GROUP, .fields = limits_fields},
+    {"control", FIELD_GROUP, .fields = control_fields},
+    {"journal", FIELD_GROUP, .fields = journal_fields},
+    {"end_guests", FIELD_BOOL, AT(end_guests)},
+    {"seed", FIELD_U64, AT(seed), .max = INT64_MAX, .scale = 1},
+    {NULL},
+};
+
+static const struct field guest_fields[] = {
+    {"name", FIELD_NAME, IN(name)},
+    {"uuid", FIELD_CUSTOM, .read = read_uuid},
+    {"vcpus", FIELD_CUSTOM, .read = read_vcpus},
+    {"channel", FIELD_CUSTOM, .read = read_channel},
+    {"command", FIELD_TEXT, IN(command)},
+    {"pid_file", FIELD_PATH, IN(pid_file)},
+    {NULL},
+};
+
+int
+config_default(struct broker_config *out, char *why, size_t why_size)
+{
+    const struct policy_class *none = policy_find("none");
+
+    if (!none) {
+        snprintf(why, why_size, "this build has no policy \"none\"");
+        return -EINVAL;
+    }
+    struct broker_config config = {
+        .domain = "local",
+        .run_dir = "/run/mbroker",
+        .state_dir = "/var/lib/mbroker",
+        .data_dir = MBROKER_DATA_DIR,
+        .sys_dir = "/sys",
+        .proc_dir = "/proc",
+        .policy = none,
+        .epoch_ns = 500 * NSEC_PER_MSEC,
+        .sample_ns = 250 * NSEC_PER_MSEC,
+        .beat_ns = NSEC_PER_SEC,
+        .pstate_max = PSTATES_MAX - 1,
+        .writes_per_second_max = 100,
+        .journal_size_max = 64 * MEBIBYTE,
+        .journal_age_max_s = 30 * SECONDS_PER_DAY,
+        .seed = 1,
+    };
+    options_init(&config.policy_options, none->options);
+    config_machine_id(config.host_id);
+    *out = config;
+    return 0;
+}
+
+int
+config_parse(struct broker_config *out, const char *text, const char *path,
+             char *why, size_t why_size)
+{
+    struct confval at = {.path = path, .why = why, .why_size = why_size};
+    struct broker_config config;
+    config_t tree;
+
+    if (strlen(text) > CONFIG_TEXT_MAX) {
+        return confval_refuse_line(&at, 1, "longer than %d bytes",
+                                   CONFIG_TEXT_MAX);
+    }
+    int error = config_default(&config, why, why_size);
+    if (!error) {
+        error = confscan_read(&at, text, &tree);
+    }
+    if (error) {
+        return error;
+    }
+    error = parse_tree(&at, config_root_setting(&tree), &config);
+    config_destroy(&tree);
+    if (error) {
+        config_fini(&config);
+        return error;
+    }
+    *out = config;
+    return 0;
+}
+
+void
+config_fini(struct broker_config *config)
+{
+    free(config->guests);
+    config->guests = NULL;
+    config->n_guests = 0;
+}
+
+static int
+parse_tree(const struct confval *at, const config_setting_t *root,
+           struct broker_config *config)
+{
+    int error = confval_group(at, root, top_fields, config);
+
+    return error ? error : confcheck(at, root, config);
+}
+
+/* Settings of the broker. */
+
+static int
+read_cpus(const struct confval *at, const config_setting_t *setting,
+          void *object)
+{
+    struct broker_config *config = object;
+
+    return confval_cpus(at, setting, true, config->cpus, CONFIG_CPUS_MAX,
+                        &config->n_cpus);
+}
+
+/* Says that there is no such plug-in, and which there are. */
+static int
+refuse_plugin(const struct confval *at, const config_setting_t *setting,
+              const char *room, const char *name, const char *const *names)
+{
+    const char *nearest = confval_nearest(name, names);
+    char list[160] = "";
+    int used = 0;
+
+    if (nearest) {
+        return confval_refuse(at, setting,
+                              "no %s \"%.40s\"; did you mean \"%s\"?", room,
+                              name, nearest);
+    }
+    for (size_t i = 0; names[i] && (size_t)used < sizeof list; i++) {
+        used += snprintf(list + used, sizeof list - (size_t)used, "%s%s",
+                         i ? ", " : "", names[i]);
+    }
+    return confval_refuse(at, setting, "no %s \"%.40s\"; there are: %s", room,
+                          name, list);
+}
+
+static int
+read_policy(const struct confval *at, const config_setting_t *setting,
+            void *object)
+{
+    struct broker_config *config = object;
+    const char *name, *names[NAMES_MAX + 1] = {NULL};
+
+    int error = confval_plugin(at, setting, "name", &name);
+    if (error) {
+        return error;
+    }
+    const struct policy_class *policy = policy_find(name);
+    if (!policy) {
+        for (size_t i = 0; policy_table[i] && i < NAMES_MAX; i++) {
+            names[i] = policy_table[i]->name;
+        }
+        return refuse_plugin(at, config_setting_get_member(setting, "name"),
+                             "policy", name, names);
+    }
+    config->policy = policy;
+    options_init(&config->policy_options, policy->options);
+    return confval_options(at, setting, "name", &config->policy_options);
+}
+
+static int
+read_hypervisor(const struct confval *at, const config_setting_t *setting,
+                void *object)
+{
+    struct broker_config *config = object;
+    const char *name, *names[NAMES_MAX + 1] = {NULL};
+
+    int error = confval_plugin(at, setting, "driver", &name);
+    if (error) {
+        return error;
+    }
+    config->hypervisor = hypervisor_find(name);
+    if (!config->hypervisor) {
+        for (size_t i = 0; hypervisor_table[i] && i < NAMES_MAX; i++) {
+            names[i] = hypervisor_table[i]->name;
+        }
+        return refuse_plugin(at, config_setting_get_member(setting, "driver"),
+                             "hypervisor", name, names);
+    }
+    options_init(&config->hypervisor_options, config->hypervisor->options);
+    return confval_options(at, setting, "driver", &config->hypervisor_options);
+}
+
+/* A driver of hardware/ that offers p-states or power, as is wanted. */
+static int
+read_hardware(const struct confval *at, const config_setting_t *setting,
+              bool wants_pstate, const struct hardware_class **class_out,
+              struct option_values *options)
+{
+    const char *offer = wants_pstate ? "p-state driver" : "power driver";
+    const char *name, *names[NAMES_MAX + 1] = {NULL};
+
+    int error = confval_plugin(at, setting, "driver", &name);
+    if (error) {
+        return error;
+    }
+    const struct hardware_class *driver = hardware_find(name);
+    if (!driver || (wants_pstate ? !driver->pstate : !driver->power)) {
+        size_t n = 0;
+
+        for (size_t i = 0; hardware_table[i] && n < NAMES_MAX; i++) {
+            const struct hardware_class *other = hardware_table[i];
+            if (wants_pstate ? !!other->pstate : !!other->power) {
+                names[n++] = other->name;
+            }
+        }
+        return refuse_plugin(at, config_setting_get_member(setting, "driver"),
+                             offer, name, names);
+    }
+    *class_out = driver;
+    options_init(options, driver->options);
+    return confval_options(at, setting, "driver", options);
+}
+
+static int
+read_pstate(const struct confval *at, const config_setting_t *setting,
+            void *object)
+{
+    struct broker_config *config = object;
+
+    return read_hardware(at, setting, true, &config->pstate,
+                         &config->pstate_options);
+}
+
+static int
+read_power(const struct confval *at, const config_setting_t *setting,
+           void *object)
+{
+    struct broker_config *config = object;
+
+    return read_hardware(at, setting, false, &config->power,
+                         &config->power_options);
+}
+
+/* Settings of guests. */
+
+static int
+read_guests(const struct confval *at, const config_setting_t *setting,
+            void *object)
+{
+    struct broker_config *config = object;
+    int n = config_setting_length(setting);
+
+    if (!config_setting_is_list(setting) &&
+        !(config_setting_is_array(setting) && n == 0)) {
+        return confval_refuse(at, setting,
+                              "guests must be a list of groups: guests = "
+                              "( { name = \"...\"; vcpus = [0]; } );");
+    }
+    if (n > CONFIG_GUESTS_MAX) {
+        return confval_refuse(at, setting, "%d guests; at most %d", n,
+                              CONFIG_GUESTS_MAX);
+    }
+    if (n == 0) {
+        return 0;
+    }
+    config->guests = calloc((size_t)n, sizeof *config->guests);
+    if (!config->guests) {
+        return -ENOMEM;
+    }
+    for (int i = 0; i < n; i++) {
+        int error =
+            confval_group(at, config_setting_get_elem(setting, (unsigned)i),
+                          guest_fields, &config->guests[i]);
+        if (error) {
+            return error;
+        }
+        config->n_guests++;
+    }
+    return 0;
+}
+
+static int
+read_uuid(const struct confval *at, const config_setting_t *setting,
+          void *object)
+{
+    struct guest_config *guest = object;
+    const char *text;
+
+    int error = confval_text(at, setting, &text);
+    if (error) {
+        return error;
+    }
+    if (uuid_parse(&guest->uuid, text) || uuid_is_zero(&guest->uuid)) {
+        return confval_refuse(at, setting,
+                              "uuid = \"%.50s\" is no UUID; write it as "
+                              "12345678-9abc-4def-8123-456789abcdef, or "
+                              "leave it out",
+                              text);
+    }
+    return 0;
+}
+
+static int
+read_vcpus(const struct confval *at, const config_setting_t *setting,
+           void *object)
+{
+    struct guest_config *guest = object;
+
+    return confval_cpus(at, setting, false, guest->vcpu_cpu, VM_VCPUS_MAX,
+                        &guest->n_vcpus);
+}
+
+static int
+read_channel(const struct confval *at, const config_setting_t *setting,
+             void *object)
+{
+    struct guest_config *guest = object;
+    const char *text;
+
+    int error = confval_text(at, setting, &text);
+    if (error) {
+        return error;
+    }
+    const char *colon = strchr(text, ':');
+    bool known =
+        colon && (!strncmp(text, "unix:", 5) || !strncmp(text, "shm:", 4) ||
+                  !strncmp(text, "sim:", 4));
+    if (!known) {
+        return confval_refuse(at, setting,
+                              "channel = \"%.60s\" must be unix:PATH or "
+                              "shm:PATH",
+                              text);
+    }
+    bool simulated = !strncmp(text, "sim:", 4);
+    if (!simulated &&
+        (colon[1] != '/' || strlen(colon + 1) > CONFIG_SOCKET_PATH_MAX)) {
+        return confval_refuse(at, setting,
+                              "channel = \"%.60s\" must name an absolute "
+                              "path of at most %d bytes",
+                              text, CONFIG_SOCKET_PATH_MAX);
+    }
+    if (text_copy(guest->channel, sizeof guest->channel, text)) {
+        return confval_refuse(at, setting, "channel is too long");
+    }
+    return 0;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the engine share, and nobody else sees:
+ *   engine.c         the turn, status
+ *   engine_policy.c  the policy in force, asked
+ *   engine_note.c    events into the model
+ *   engine_act.c     verdicts into actions, outcomes, retries
+ *   engine_record.c  rows of the journal, lines for those who watch */
+#ifndef BROKER_ENGINE_ENGINE_PARTS_H
+#define BROKER_ENGINE_ENGINE_PARTS_H
+
+#include "broker/engine/engine.h"
+#include "broker/engine/jsonline.h"
+#include "broker/journal/journal.h"
+#include "model/cause.h"
+#include "model/name.h"
+#include "policy/policy.h"
+
+#define ENGINE_VMS_SPARE 8      /* VMs beyond those of the configuration. */
+#define ENGINE_VM_ROWS_MAX 8    /* Rows a VM may cause in an epoch. */
+#define ENGINE_OWN_ROWS_MAX 32  /* Rows of nobody's in an epoch. */
+#define ENGINE_WATCH_SIZE 32768 /* Bytes of the longest line for watchers. */
+#define ENGINE_VM_COMMANDS 16   /* Operations on VMs under way. */
+
+#define ACTION_TIMEOUT_NS (2 * NSEC_PER_SEC)
+#define ACTION_RETRIES 3 /* After the first try; then an alarm. */
+#define ACTION_RETRY_NS (250 * NSEC_PER_MSEC)
+#define ACTION_GIVEN_UP_NS (10 * NSEC_PER_SEC) /* Between tries after that. */
+#define ACTION_BUSY_NS (5 * NSEC_PER_MSEC)     /* The channel was full. */
+#define VM_COMMAND_TIMEOUT_NS (30 * NSEC_PER_SEC)
+
+/* The way a domain goes from where it is to where the arbiter wants it: one
+ * action at a time, each until its outcome came. */
+struct engine_knob {
+    bool wanted; /* What is aimed at: 'pstate', or as it was found. */
+    uint32_t pstate;
+    uint64_t cause;
+    bool changed;     /* We asked for something since it was found. */
+    bool confirmed;   /* The last outcome was what we asked for. */
+    uint64_t command; /* Of the action under way; 0 if none is. */
+    bool releasing;   /* That action is a RELEASE. */
+    uint32_t asked;   /* Or this p-state. */
+    uint64_t asked_cause;
+    nsec_t sent;
+    bool unrecorded;   /* Its row is still to be written. */
+    uint32_t n_failed; /* Tries of what is aimed at. */
+    nsec_t not_before; /* Of the next try. */
+};
+
+struct engine_vm_command {
+    uint64_t command, cause;
+    struct uuid vm;
+    nsec_t sent;
+};
+
+struct engine {
+    const struct broker_config *config;
+    const struct engine_port *port;
+    struct journal *journal;
+    struct host host;
+    struct arbiter *arbiter;
+    struct engine_counts counts;
+    nsec_t started;
+
+    const struct policy_class *policy;
+    struct option_values options;
+    void *host_state;
+    unsigned char *vm_states; /* max_vms times vm_state_size, rounded up. */
+    struct wish_list wishes;  /* What the policy said in this turn, */
+    uint32_t n_fresh;         /* and which of it changed what stands. */
+    uint32_t *fresh;
+
+    nsec_t next_epoch;
+    bool ready;  /* The platform is. */
+    bool urgent; /* Something came that can't wait for the epoch. */
+    bool read_only;
+    int journal_error; /* Of the last row; 0 if it was taken. */
+    char trouble[160];
+
+    struct engine_knob *knobs; /* One per domain of the host. */
+    uint32_t *was; /* The domains' p-states before this turn's actions. */
+    struct engine_vm_command vm_command[ENGINE_VM_COMMANDS];
+    struct cause_counter causes;
+    struct cause_counter commands;
+
+    nsec_t accounted; /* Up to here 'pstate_time' counts. */
+    nsec_t *pstate_time;
+    nsec_t *pstate_time_now; /* What engine_status() lends. */
+
+    /* Since the epoch began. */
+    uint64_t epoch_requests, epoch_violations;
+    uint32_t n_own_rows;
+    uint32_t *n_vm_rows; /* One per place in host.vms. */
+
+    char detail[JOURNAL_DETAIL_SIZE];
+    char line[ENGINE_WATCH_SIZE];
+};
+
+/* engine.c */
+/* Adds the time since it was last called to what each domain spent. */
+void engine_account(struct engine *, nsec_t now);
+
+/* engine_policy.c */
+void engine_ask_policy(struct engine *, bool epoch, nsec_t now);
+void engine_zero_policy_states(struct engine *);
+void engine_clear_news(struct engine *);
+
+/* engine_note.c */
+void engine_note(struct engine *, const struct msg *, nsec_t now);
+/* A VM's own place in the tables is zeroed and it is put into the model. */
+struct vm *engine_new_vm(struct engine *, const struct uuid *);
+
+/* engine_act.c */
+/* Moves one domain towards the arbiter's verdict. */
+void engine_act(struct engine *, uint32_t domain, const struct verdict *,
+                nsec_t now);
+void engine_on_outcome(struct engine *, const struct msg_outcome *, nsec_t now);
+/* The platform found the domain anew: what was under way is void. */
+void engine_forget_action(struct engine *, uint32_t domain);
+nsec_t engine_act_deadline(const struct engine *);
+int engine_send_vm_command(struct engine *, const struct uuid *, enum vm_op,
+                           uint64_t cause, nsec_t now, char *why,
+                           size_t why_size);
+/* engine_record.c: 'detail' is begun by engine_detail() and ended by the call.
+ */
+void engine_detail(struct engine *, struct jsonline *);
+void engine_record(struct engine *, enum journal_kind, uint64_t cause,
+                   uint64_t command, const char *subject, const char *name,
+                   struct jsonline *detail, nsec_t now);
+/* An event that only says something in words; counted as trouble if 'trouble'.
+ * At most ENGINE_OWN_ROWS_MAX an epoch. */
+void engine_record_words(struct engine *, const char *name, uint64_t cause,
+                         bool trouble, const char *where, const char *words,
+                         nsec_t now);
+/* A wish that no event told of led to: the look at utilization is the event. */
+uint64_t engine_record_look(struct engine *, const struct wish *, nsec_t now);
+void engine_record_decisions(struct engine *, const struct verdict *,
+                             uint32_t n_verdicts, const uint32_t *was,
+                             nsec_t now);
+void engine_record_action(struct engine *, uint32_t domain);
+void engine_watch_epoch(struct engine *, nsec_t now);
+void engine_subject_vm(const struct engine *, const struct uuid *,
+                       enum name_kind, char out[NAME_TEXT_SIZE]);
+void engine_subject_domain(const struct engine *, uint32_t domain,
+                           char out[NAME_TEXT_SIZE]);
+void engine_subject_broker(const struct engine *, char out[NAME_TEXT_SIZE]);
+void engine_trouble(struct engine *, const char *where, const char *reason);
+
+#endif

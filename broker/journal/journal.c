@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The journal's queue and its writer thread.  Rows go into a ring, get their id
+ * there, and stay in it until the batch that holds them is committed; so a
+ * reader takes what is in the ring under the lock and asks the file only for
+ * smaller ids, and sees each row exactly once whatever the writer does
+ * meanwhile.  The writer lets rows gather for a tenth of a second, so that it
+ * does not take a CPU away in the middle of the path from a notice to a
+ * p-state, and it only sleeps for that, it reads no clock.  When the file can't
+ * be written the rows in the ring stay, new ones are refused and counted, and
+ * journal_run() has the writer try again.  Relies on broker/journaldb; called
+ * by the engine and control.c, both in one thread. */
+#include "broker/journal/journal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "broker/journal/journaldb.h"
+
+#define QUEUE_ROWS 2048      /* In the ring. */
+#define QUEUE_ROWS_MEMORY 64 /* In the ring of a journal in memory. */
+#define BATCH_ROWS 128       /* In one transaction. */
+#define GATHER_MS 100
+#define RETRY_NS NSEC_PER_SEC
+#define ID_SHIFT 40 /* Ids are start count << 40 | n. */
+
+struct journal {
+    struct journaldb *db;
+    bool threaded;
+    pthread_t thread;
+    int wake_fd;       /* Ends the writer's gathering. */
+    nsec_t retry_time; /* The caller's; when it last had us try again. */
+
+    pthread_mutex_t lock; /* Of all below. */
+    pthread_cond_t work, done;
+    struct journal_row *ring;
+    uint32_t ring_size, head, n;
+    uint64_t next_id;
+    uint64_t stored_id;  /* All to here are in the file. */
+    uint64_t durable_id; /* And all to here on the disk. */
+    uint64_t wanted_id;  /* What journal_sync() waits for. */
+    bool stop, retry;
+    int failing; /* 0 or the -Exxx new rows are refused with. */
+    char reason[160];
+    uint64_t n_lost, n_rows, size;
+};
+
+static void *writer_main(void *journal);
+static void write_batch(struct journal *);
+static void wake(struct journal *);
+static int copy_pending(struct journal *, bool all, uint64_t cause,
+                        uint32_t max, struct journal_row **rows_out,
+                        uint64_t *before_out);
+
+static int
+start_writer(struct journal *journal)
+{
+    sigset_t all, old;
+
+    journal->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (journal->wake_fd < 0) {
+        return -errno;
+    }
+    /* Signals are the loop's business. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int error = -pthread_create(&journal->thread, NULL, writer_main, journal);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    journal->threaded = !error;
+    return error;
+}
+
+int
+journal_open(struct journal **out, const char *path,
+             const struct journal_opts *opts, char *why, size_t why_size)
+{
+    struct journal *journal = calloc(1, sizeof *journal);
+
+    if (!journal) {
+        snprintf(why, why_size, "no memory");
+        return -ENOMEM;
+    }
+    pthread_mutex_init(&journal->lock, NULL);
+    pthread_cond_init(&journal->work, NULL);
+    pthread_cond_init(&journal->done, NULL);
+    journal->wake_fd = -1;
+    journal->ring_size = path ? QUEUE_ROWS : QUEUE_ROWS_MEMORY;
+    journal->ring = calloc(journal->ring_size, sizeof *journal->ring);
+    int moved = -ENOMEM;
+    if (journal->ring) {
+        moved = journaldb_open(&journal->db, path, opts, why, why_size);
+    } else {
+        snprintf(why, why_size, "no memory");
+    }
+    if (moved < 0) {
+        journal_close(journal);
+        return moved;
+    }
+    journal->next_id = (journaldb_start_count(journal->db) << ID_SHIFT) + 1;
+    journal->stored_id = journal->durable_id = journal->next_id - 1;
+    journal->wanted_id = journal->durable_id;
+    journal->n_rows = journaldb_n_rows(journal->db);
+    journal->size = journaldb_size(journal->db);
+    int error = path ? start_writer(journal) : 0;
+    if (error) {
+        snprintf(why, why_size, "no writer thread: %s", strerror(-error));
+        journal_close(journal);
+        return error;
+    }
+    *out = journal;
+    return moved;
+}
+
+void
+journal_close(struct journal *journal)
+{
+    if (!journal) {
+        return;
+    }
+    if (journal->threaded) {
+        pthread_mutex_lock(&journal->lock);
+        journal->stop = true;
+        wake(journal);
+        pthread_mutex_unlock(&journal->lock);
+        pthread_join(journal->thread, NULL);
+    }
+    if (journal->wake_fd >= 0) {
+        close(journal->wake_fd);
+    }
+    journaldb_close(journal->db);
+    pthread_cond_destroy(&journal->work);
+    pthread_cond_destroy(&journal->done);
+    pthread_mutex_destroy(&journal->lock);
+    free(journal->ring);
+    free(journal);
+}
+
+uint64_t
+journal_start_count(const struct journal *journal)
+{
+    return journaldb_start_count(journal->db);
+}
+
+int
+journal_add(struct journal *journal, const struct journal_row *row)
+{
+    int error = 0;
+
+    assert(row->kind <= JOURNAL_OUTCOME);
+    pthread_mutex_lock(&journal->lock);
+    if (!journal->threaded && journal->n == journal->ring_size) {
+        write_batch(journal);
+    }
+    if (journal->failing) {
+        error = journal->failing;
+    } else if (journal->n == journal->ring_size) {
+        error = -ENOBUFS;
+    }
+    if (error) {
+        journal->n_lost++;
+    } else {
+        struct journal_row *slot =
+            &journal->ring[(journal->head + journal->n) % journal->ring_size];
+
+        *slot = *row;
+        slot->id = journal->next_id++;
+        journal->n++;
+        if (journal->n == 1) {
+            pthread_cond_signal(&journal->work);
+        } else if (journal->n == BATCH_ROWS) {
+            wake(journal);
+        }
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return error;
+}
+
+int
+journal_sync(struct journal *journal)
+{
+    pthread_mutex_lock(&journal->lock);
+    uint64_t wanted = journal->next_id - 1;
+
+    if (wanted > journal->wanted_id) {
+        journal->wanted_id = wanted;
+    }
+    if (journal->threaded) {
+        wake(journal);
+    }
+    while (!journal->failing && journal->durable_id < wanted) {
+        if (journal->threaded) {
+            pthread_cond_wait(&journal->done, &journal->lock);
+        } else {
+            write_batch(journal);
+        }
+    }
+    int error = journal->durable_id < wanted ? journal->failing : 0;
+    pthread_mutex_unlock(&journal->lock);
+    return error;
+}
+
+void
+journal_health(struct journal *journal, struct journal_health *out)
+{
+    pthread_mutex_lock(&journal->lock);
+    struct journal_health health = {
+        .failing = journal->failing != 0,
+        .n_rows = journal->n_rows + journal->n,
+        .n_lost = journal->n_lost,
+        .size = journal->size,
+    };
+    memcpy(health.reason, journal->reason, sizeof health.reason);
+    pthread_mutex_unlock(&journal->lock);
+    *out = health;
+}
+
+void
+journal_run(struct journal *journal, nsec_t now)
+{
+    if (now < journal->retry_time + RETRY_NS) {
+        return;
+    }
+    pthread_mutex_lock(&journal->lock);
+    if (journal->failing) {
+        journal->retry_time = now;
+        journal->retry = true;
+        if (journal->threaded) {
+            wake(journal);
+        } else {
+            write_batch(journal);
+        }
+    }
+    pthread_mutex_unlock(&journal->lock);
+}
+
+/* Reading. */
+
+int
+journal_trace(struct journal *journal, uint64_t cause,
+              void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    struct journal_row *pending;
+    uint64_t before;
+
+    int n = copy_pending(journal, false, cause, UINT32_MAX, &pending, &before);
+    if (n < 0) {
+        return n;
+    }
+    int stored = journaldb_trace(journal->db, cause, before, row, ctx);
+    for (int i = 0; i < n && stored >= 0; i++) {
+        row(ctx, &pending[i]);
+    }
+    free(pending);
+    return stored < 0 ? stored : stored + n;
+}
+
+int
+journal_tail(struct journal *journal, uint32_t n,
+             void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    struct journal_row *pending;
+    uint64_t before;
+
+    int n_pending = copy_pending(journal, true, 0, n, &pending, &before);
+    if (n_pending < 0) {
+        return n_pending;
+    }
+    int stored =
+        journaldb_tail(journal->db, n - (uint32_t)n_pending, before, row, ctx);
+    for (int i = 0; i < n_pending && stored >= 0; i++) {
+        row(ctx, &pending[i]);
+    }
+    free(pending);
+    return stored < 0 ? stored : stored + n_pending;
+}
+
+/* Copies the last 'max' rows in the ring that match; what is older than
+ * '*before_out' is the file's to tell.  Returns how many or -ENOMEM. */
+static int
+copy_pending(struct journal *journal, bool all, uint64_t cause, uint32_t max,
+             struct journal_row **rows_out, uint64_t *before_out)
+{
+    struct journal_row *rows = NULL;
+    uint32_t n_match = 0, n = 0;
+
+    pthread_mutex_lock(&journal->lock);
+    *before_out = journal->stored_id + 1;
+    for (uint32_t i = 0; i < journal->n; i++) {
+        uint32_t slot = (journal->head + i) % journal->ring_size;
+
+        n_match += all || journal->ring[slot].cause == cause;
+    }
+    uint32_t skip = n_match > max ? n_match - max : 0;
+    if (n_match > skip) {
+        rows = malloc((n_match - skip) * sizeof *rows);
+        if (!rows) {
+            pthread_mutex_unlock(&journal->lock);
+            return -ENOMEM;
+        }
+    }
+    for (uint32_t i = 0; i < journal->n && rows; i++) {
+        uint32_t slot = (journal->head + i) % journal->ring_size;
+
+        if (!all && journal->ring[slot].cause != cause) {
+            continue;
+        }
+        if (skip) {
+            skip--;
+        } else {
+            rows[n++] = journal->ring[slot];
+        }
+    }
+    pthread_mutex_unlock(&journal->lock);
+    *rows_out = rows;
+    return (int)n;
+}
+
+/* The writer.  All below is called with the lock held. */
+
+static void
+wake(struct journal *journal)
+{
+    uint64_t one = 1;
+
+    pthread_cond_signal(&journal->work);
+    if (journal->wake_fd >= 0) {
+        ssize_t ignored = write(journal->wake_fd, &one, sizeof one);
+        (void)ignored; /* Full means that it is awake already. */
+    }
+}
+
+static bool
+has_work(const struct journal *journal)
+{
+    if (journal->stop) {
+        return true;
+    }
+    if (journal->failing) {
+        return journal->retry;
+    }
+    return journal->n || journal->durable_id < journal->wanted_id;
+}
+
+/* Sleeps until enough rows came, somebody waits, or for GATHER_MS. */
+static void
+gather(struct journal *journal)
+{
+    struct pollfd wait = {.fd = journal->wake_fd, .events = POLLIN};
+    uint64_t count;
+
+    while (!journal->stop && !journal->failing && journal->n < BATCH_ROWS &&
+           journal->durable_id >= journal->wanted_id) {
+        pthread_mutex_unlock(&journal->lock);
+        int ready = poll(&wait, 1, GATHER_MS);
+        ssize_t ignored = read(journal->wake_fd, &count, sizeof count);
+        (void)ignored;
+        pthread_mutex_lock(&journal->lock);
+        if (ready == 0) {
+            break;
+        }
+    }
+}
+
+static void *
+writer_main(void *ctx)
+{
+    struct journal *journal = ctx;
+
+    pthread_mutex_lock(&journal->lock);
+    for (;;) {
+        while (!has_work(journal)) {
+            pthread_cond_wait(&journal->work, &journal->lock);
+        }
+        gather(journal);
+        write_batch(journal);
+        if (journal->stop && (!journal->n || journal->failing)) {
+            break;
+        }
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return NULL;
+}
+
+/* The straight-line work, without the lock; the first 'n' rows of the ring are
+ * the writer's until it says that they are stored. */
+static int
+store(struct journal *journal, uint32_t head, uint32_t n, bool durable)
+{
+    int64_t wall_ns = INT64_MAX;
+
+    int error = journaldb_begin(journal->db, durable);
+    for (uint32_t i = 0; i < n && !error; i++) {
+        const struct journal_row *row =
+            &journal->ring[(head + i) % journal->ring_size];
+
+        wall_ns = nsec_min(wall_ns, row->wall_ns);
+        error = journaldb_add(journal->db, row);
+    }
+    if (!error && n) {
+        error = journaldb_trim(journal->db, wall_ns);
+    }
+    return error ? error : journaldb_commit(journal->db);
+}
+
+static void
+write_batch(struct journal *journal)
+{
+    uint32_t head = journal->head;
+    uint32_t n = journal->n < BATCH_ROWS ? journal->n : BATCH_ROWS;
+    bool durable = journal->durable_id < journal->wanted_id;
+
+    journal->retry = false;
+    pthread_mutex_unlock(&journal->lock);
+    int error = store(journal, head, n, durable);
+    uint64_t n_rows = journaldb_n_rows(journal->db);
+    uint64_t size = journaldb_size(journal->db);
+    pthread_mutex_lock(&journal->lock);
+
+    journal->failing = error;
+    snprintf(journal->reason, sizeof journal->reason, "%s",
+             error ? journaldb_reason(journal->db) : "");
+    if (!error) {
+        journal->head = (head + n) % journal->ring_size;
+        journal->n -= n;
+        journal->stored_id += n;
+        if (durable) {
+            journal->durable_id = journal->stored_id;
+        }
+    }
+    journal->n_rows = n_rows;
+    journal->size = size;
+    pthread_cond_broadcast(&journal->done);
+}

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform core: the one who opens drivers and hypervisor, and the one who
+ * writes.  Observing is sampler.c's, writing with a way back is controls.c's;
+ * here they are put together, guests are started and ended, and every action
+ * gets an outcome, which waits in the outbox if the engine is slow.  Called by
+ * role_platform.c and msim. */
+#include "broker/platform/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "broker/platform/controls.h"
+#include "broker/platform/drivers.h"
+#include "broker/outbox.h"
+#include "broker/platform/sampler.h"
+
+#define OUTCOMES_MAX 64 /* Actions whose outcomes may wait. */
+#define RETRY_NS NSEC_PER_MSEC
+
+struct platform {
+    const struct broker_config *config; /* Borrowed. */
+    struct platform_env env;
+    struct driver pstate, power;
+    struct controls *controls;                       /* Null: no p-states. */
+    const struct hypervisor_class *hypervisor_class; /* Null: not open. */
+    struct hypervisor *hypervisor;
+    struct hypervisor_env hypervisor_env;
+    struct hypervisor_guest *guests; /* What hypervisor_env points to. */
+    struct sampler *sampler;
+    struct outbox outbox;
+    nsec_t next_sample, last_try;
+    struct platform_stats stats;
+};
+
+static void open_pstate(struct platform *);
+static void open_power(struct platform *);
+static void open_hypervisor(struct platform *);
+static void start_guests(struct platform *, nsec_t now);
+static void tell_domains(struct platform *);
+static void tell_ready(struct platform *);
+static void tell_trouble(struct platform *, const char *where,
+                         const char *reason);
+
+static void set_pstate(struct platform *, const struct msg_set_pstate *,
+                       nsec_t now);
+static void release(struct platform *, const struct msg_release *, nsec_t now);
+static void control_vm(struct platform *, const struct msg_vm_control *,
+                       nsec_t now);
+static void tell_outcome(struct platform *, struct msg_outcome *, int error,
+                         const char *why);
+static bool is_ours(const struct platform *, const struct uuid *);
+static void on_sample(void *ctx, const struct msg *);
+static int on_news(void *ctx, const struct msg *);
+
+int
+platform_create(struct platform **out, const struct broker_config *config,
+                const struct platform_env *env, nsec_t now, char *why,
+                size_t why_size)
+{
+    struct platform *platform = calloc(1, sizeof *platform);
+    if (!platform) {
+        snprintf(why, why_size, "no memory");
+        return -ENOMEM;
+    }
+
+    platform->config = config;
+    platform->env = *env;
+    int error = outbox_init(&platform->outbox, OUTCOMES_MAX + config->n_cpus +
+                                                   4 * config->n_guests + 16);
+    if (error) {
+        snprintf(why, why_size, "no memory");
+        goto fail;
+    }
+    open_pstate(platform);
+    open_power(platform);
+    open_hypervisor(platform);
+    struct sampler_env sampler_env = {
+        .proc_dirfd = env->proc_dirfd,
+        .hypervisor_class = platform->hypervisor_class,
+        .hypervisor = platform->hypervisor,
+        .power_class = platform->power.class,
+        .power = platform->power.hw,
+        .controls = platform->controls,
+        .sample = on_sample,
+        .news = on_news,
+        .ctx = platform,
+    };
+    error =
+        sampler_create(&platform->sampler, config, &sampler_env, why, why_size);
+    if (error) {
+        goto fail;
+    }
+    tell_domains(platform);
+    sampler_run(platform->sampler, now);
+    start_guests(platform, now);
+    tell_ready(platform);
+    platform->next_sample = now + config->sample_ns;
+    *out = platform;
+    return 0;
+
+fail:
+    platform_destroy(platform);
+    return error;
+}
+
+int
+platform_destroy(struct platform *platform)
+{
+    if (!platform) {
+        return 0;
+    }
+    int n_failed = platform_release(platform, platform->next_sample);
+    sampler_destroy(platform->sampler);
+    controls_destroy(platform->controls);
+    if (platform->power.hw == platform->pstate.hw) {
+        platform->power.class = NULL; /* It is one driver. */
+    }
+    driver_close(&platform->power);
+    driver_close(&platform->pstate);
+    if (platform->hypervisor_class) {
+        platform->hypervisor_class->close(platform->hypervisor);
+    }
+    free(platform->guests);
+    outbox_fini(&platform->outbox);
+    free(platform);
+    return n_failed;
+}
+
+bool
+platform_expects(unsigned type)
+{
+    return type == MSG_SET_PSTATE || type == MSG_RELEASE ||
+           type == MSG_VM_CONTROL;
+}
+
+bool
+platform_has_room(const struct platform *platform)
+{
+    return outbox_room(&platform->outbox) > 0;
+}
+
+void
+platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
+{
+    assert(platform_expects(msg->type));
+    platform->stats.n_actions++;
+    if (msg->type == MSG_SET_PSTATE) {
+        set_pstate(platform, &msg->set_pstate, now);
+    } else if (msg->type == MSG_RELEASE) {
+        release(platform, &msg->release, now);
+    } else {
+        control_vm(platform, &msg->vm_control, now);
+    }
+}
+
+void
+platform_run(struct platform *platform, nsec_t now)
+{
+    platform->last_try = now;
+    outbox_flush(&platform->outbox, platform->env.to_engine, platform->env.ctx);
+    if (now < platform->next_sample) {
+        return;
+    }
+    sampler_run(platform->sampler, now);
+    platform->next_sample += platform->config->sample_ns;
+    if (platform->next_sample <= now) { /* We slept: no catching up. */
+        platform->next_sample = now + platform->config->sample_ns;
+    }
+    outbox_flush(&platform->outbox, platform->env.to_engine, platform->env.ctx);
+}
+
+nsec_t
+platform_deadline(const struct platform *platform)
+{
+    return platform->outbox.n
+               ? nsec_min(platform->next_sample, platform->last_try + RETRY_NS)
+               : platform->next_sample;
+}
+
+int
+platform_release(struct platform *platform, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    return controls_release_all(platform->controls, now, why, sizeof why);
+}
+
+void
+platform_end_guests(struct platform *platform, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    /* One that was only just started has not been seen yet. */
+    sampler_run(platform->sampler, now);
+    for (uint32_t i = 0; i < platform->config->n_guests; i++) {
+        const struct guest_config *guest = &platform->config->guests[i];
+
+        if (platform->hypervisor_class && guest->command[0]) {
+            platform->hypervisor_class->control(platform->hypervisor,
+                                                &guest->uuid, VM_OP_END, now,
+                                                why, sizeof why);
+        }
+    }
+}
+
+uint32_t
+platform_guests_left(const struct platform *platform)
+{
+    uint32_t n_left = 0;
+
+    for (uint32_t i = 0; i < platform->config->n_guests; i++) {
+        const struct guest_config *guest = &platform->config->guests[i];
+
+        if (guest->command[0] &&
+            sampler_sees(platform->sampler, &guest->uuid)) {
+            n_left++;
+        }
+    }
+    return n_left;
+}
+
+void
+platform_stats(const struct platform *platform, struct platform_stats *out)
+{
+    *out = platform->stats;
+    out->n_changed_domains = 0;
+    for (uint32_t i = 0; i < controls_n(platform->controls); i++) {
+        out->n_changed_domains += controls_changed(platform->controls, i);
+    }
+}
+
+/* Start. */
+
+static void
+open_pstate(struct platform *platform)
+{
+    const struct broker_config *config = platform->config;
+    char why[CONFIG_WHY_SIZE];
+
+    if (!config->pstate || !config->n_cpus) {
+        return;
+    }
+    int error = driver_open(&platform->pstate, config->pstate, &platform->env,
+                            config, config->cpus, config->n_cpus,
+                            &config->pstate_options, why, sizeof why);
+    if (!error) {
+        error = controls_create(&platform->controls, config, config->pstate,
+                                platform->pstate.hw, platform->env.saved_dirfd,
+                                platform->env.clock, why, sizeof why);
+        if (error) {
+            driver_close(&platform->pstate);
+        }
+    }
+    if (why[0]) {
+        tell_trouble(platform, config->pstate->name, why);
+    } else if (error) {
+        tell_trouble(platform, config->pstate->name, strerror(-error));
+    }
+}
+
+/* A driver that offers p-states and power is opened once, with the options of
+ * its p-states: they are two sides of one thing. */
+static void
+open_power(struct platform *platform)
+{
+    const struct broker_config *config = platform->config;
+    char why[CONFIG_WHY_SIZE];
+
+    if (!config->power) {
+        return;
+    }
+    if (platform->pstate.class == config->power) {
+        platform->power.class = platform->pstate.class;
+        platform->power.hw = platform->pstate.hw;
+        return;
+    }
+    int error = driver_open(&platform->power, config->power, &platform->env,
+                            config, config->cpus, config->n_cpus,
+                            &config->power_options, why, sizeof why);
+    if (error) {
+        tell_trouble(platform, config->power->name,
+                     why[0] ? why : strerror(-error));
+    }
+}
+
+static void
+open_hypervisor(struct platform *platform)
+{
+    const struct broker_config *config = platform->config;
+    const struct hypervisor_class *class = config->hypervisor;
+    char why[CONFIG_WHY_SIZE] = "";
+
+    if (!class) {
+        return;
+    }
+    platform->guests = calloc(config->n_guests + 1, sizeof *platform->guests);
+    if (!platform->guests) {
+        tell_trouble(platform, class->name, "no memory");
+        return;
+    }
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        const struct guest_config *from = &config->guests[i];
+        struct hypervisor_guest *to = &platform->guests[i];
+
+        to->uuid = from->uuid;
+        text_copy(to->name, sizeof to->name, from->name);
+        to->n_vcpus = from->n_vcpus;
+        memcpy(to->vcpu_cpu, from->vcpu_cpu, sizeof to->vcpu_cpu);
+        to->command = from->command[0] ? from->command : NULL;
+        to->pid_file = from->pid_file[0] ? from->pid_file : NULL;
+    }
+    platform->hypervisor_env = (struct hypervisor_env){
+        .proc_dirfd = platform->env.proc_dirfd,
+        .state_dirfd = platform->env.state_dirfd,
+        .guests = platform->guests,
+        .n_guests = config->n_guests,
+        .options = &config->hypervisor_options,
+        .seed = config->seed,
+        .sim = platform->env.hypervisor_sim,
+    };
+    int error = class->open(&platform->hypervisor, &platform->hypervisor_env,
+                            why, sizeof why);
+    if (error) {
+        tell_trouble(platform, class->name, why[0] ? why : strerror(-error));
+        return;
+    }
+    platform->hypervisor_class = class;
+}
+
+static void
+start_guests(struct platform *platform, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    for (uint32_t i = 0; i < platform->config->n_guests; i++) {
+        const struct guest_config *guest = &platform->config->guests[i];
+
+        if (!platform->hypervisor_class || !guest->command[0] ||
+            sampler_sees(platform->sampler, &guest->uuid)) {
+            continue;
+        }
+        why[0] = '\0';
+        int error = platform->hypervisor_class->control(
+            platform->hypervisor, &guest->uuid, VM_OP_START, now, why,
+            sizeof why);
+        if (error && error != -EALREADY) {
+            tell_trouble(platform, guest->name,
+                         why[0] ? why : strerror(-error));
+        }
+    }
+}
+
+static void
+tell_domains(struct platform *platform)
+{
+    for (uint32_t i = 0; i < controls_n(platform->controls); i++) {
+        const struct pstate_domain *domain =
+            controls_domain(platform->controls, i);
+        struct msg msg = {.type = MSG_DOMAIN};
+
+        msg.domain.domain = i;
+        text_copy_printable(msg.domain.driver, sizeof msg.domain.driver,
+                            platform->pstate.class->name);
+        msg.domain.n_cpus = domain->n_cpus;
+        for (uint32_t j = 0; j < domain->n_cpus; j++) {
+            msg.domain.cpus[j] = domain->cpus[j];
+        }
+        msg.domain.n_freqs_khz = domain->table.n;
+        for (uint32_t j = 0; j < domain->table.n; j++) {
+            msg.domain.freqs_khz[j] = domain->table.freq_khz[j];
+        }
+        msg.domain.pstate = controls_pstate(platform->controls, i);
+        msg.domain.emulated = domain->emulated;
+        on_news(platform, &msg);
+    }
+}
+
+static void
+tell_ready(struct platform *platform)
+{
+    struct msg msg = {.type = MSG_READY};
+
+    snprintf(msg.ready.note, sizeof msg.ready.note,
+             "p-states: %s, %u domains; power: %s; VMs: %s",
+             platform->pstate.class ? platform->pstate.class->name : "none",
+             controls_n(platform->controls),
+             platform->power.class ? platform->power.class->name : "none",
+             platform->hypervisor_class ? platform->hypervisor_class->name
+                                        : "none");
+    on_news(platform, &msg);
+}
+
+static void
+tell_trouble(struct platform *platform, const char *where, const char *reason)
+{
+    struct msg msg = {.type = MSG_TROUBLE};
+
+    text_copy_printable(msg.trouble.where, sizeof msg.trouble.where, where);
+    text_copy_printable(msg.trouble.reason, sizeof msg.trouble.reason, reason);
+    on_news(platform, &msg);
+}
+
+/* Actions. */
+
+static void
+set_pstate(struct platform *platform, const struct msg_set_pstate *action,
+           nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
+    struct control_steps steps = {0};
+    int error = -ENODEV;
+    struct msg_outcome outcome = {
+        .command = action->command,
+        .cause = action->cause,
+        .received_ns = platform->env.clock ? platform->env.clock() : now,
+    };
+
+    if (platform->controls) {
+        error = controls_set(platform->controls, (uint32_t)action->domain,
+                             (uint32_t)action->pstate, now, &steps, why,
+                             sizeof why);
+    }
+    outcome.pstate = steps.pstate;
+    outcome.checked_ns = steps.checked;
+    outcome.written_ns = steps.written;
+    outcome.read_ns = steps.read;
+    tell_outcome(platform, &outcome, error, why);
+}
+
+static void
+release(struct platform *platform, const struct msg_release *action, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
+    struct control_steps steps = {0};
+    int error = -ENODEV;
+    struct msg_outcome outcome = {
+        .command = action->command,
+        .cause = action->cause,
+        .received_ns = platform->env.clock ? platform->env.clock() : now,
+    };
+
+    if (platform->controls) {
+        error = controls_release(platform->controls, (uint32_t)action->domain,
+                                 now, &steps, why, sizeof why);
+    }
+    outcome.pstate = steps.pstate;
+    outcome.checked_ns = steps.checked;
+    outcome.written_ns = steps.written;
+    outcome.read_ns = steps.read;
+    tell_outcome(platform, &outcome, error, why);
+}
+
+static void
+control_vm(struct platform *platform, const struct msg_vm_control *action,
+           nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE] = "no hypervisor is open";
+    int error = -ENODEV;
+    struct msg_outcome outcome = {
+        .command = action->command,
+        .cause = action->cause,
+        .received_ns = platform->env.clock ? platform->env.clock() : now,
+    };
+
+    if (platform->hypervisor_class && !is_ours(platform, &action->vm)) {
+        error = -EPERM;
+        text_copy(why, sizeof why, "the configuration names no such VM");
+    } else if (platform->hypervisor_class) {
+        outcome.checked_ns = outcome.received_ns;
+        why[0] = '\0';
+        error = platform->hypervisor_class->control(
+            platform->hypervisor, &action->vm, (enum vm_op)action->op, now, why,
+            sizeof why);
+    }
+    tell_outcome(platform, &outcome, error, why);
+}
+
+/* The caller made sure that there is room. */
+static void
+tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
+             const char *why)
+{
+    struct msg msg = {.type = MSG_OUTCOME};
+
+    if (error) {
+        platform->stats.n_failed_actions++;
+        outcome->error = (uint64_t)-error;
+        text_copy_printable(outcome->reason, sizeof outcome->reason,
+                            why[0] ? why : strerror(-error));
+    }
+    msg.outcome = *outcome;
+    error = on_news(platform, &msg);
+    assert(!error);
+}
+
+static bool
+is_ours(const struct platform *platform, const struct uuid *vm)
+{
+    for (uint32_t i = 0; i < platform->config->n_guests; i++) {
+        if (uuid_equal(&platform->config->guests[i].uuid, vm)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* To the engine. */
+
+/* Samples give way: a newer one is on its way. */
+static void
+on_sample(void *ctx, const struct msg *msg)
+{
+    struct platform *platform = ctx;
+
+    platform->stats.n_samples++;
+    if (!outbox_flush(&platform->outbox, platform->env.to_engine,
+                      platform->env.ctx) ||
+        platform->env.to_engine(platform->env.ctx, msg)) {
+        platform->stats.n_dropped_samples++;
+    }
+}
+
+static int
+on_news(void *ctx, const struct msg *msg)
+{
+    struct platform *platform = ctx;
+
+    int error = outbox_add(&platform->outbox, msg);
+    if (!error) {
+        outbox_flush(&platform->outbox, platform->env.to_engine,
+                     platform->env.ctx);
+    }
+    return error;
+}

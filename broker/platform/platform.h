@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The platform core: samples hypervisor and hardware, checks each action
+ * against the limits, carries it out, reads back, and puts everything back when
+ * it is released.  The one place that opens the doors hardware/ and
+ * hypervisor/.  Runs in the platform process of mbrokerd, and in msim. */
+#ifndef BROKER_PLATFORM_PLATFORM_H
+#define BROKER_PLATFORM_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "broker/config/config.h"
+#include "wire/msg.h"
+
+struct platform;
+
+struct platform_env {
+    int sys_dirfd, data_dirfd;
+    int proc_dirfd;  /* -1 (msim): a CPU's use is the sum of its VMs'. */
+    int state_dirfd; /* For the hypervisor. */
+    int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
+    /* Borrowed worlds for the drivers called "sim" (hardware/sim.h,
+     * hypervisor/sim.h); null: each makes its own. */
+    struct hardware_sim *hardware_sim;
+    struct hypervisor_sim *hypervisor_sim;
+    /* Sends to the engine; 0 or -EAGAIN (dropped samples are counted, outcomes
+     * are kept and sent again). */
+    int (*to_engine)(void *ctx, const struct msg *);
+    void *ctx;
+    /* The time, for stamping the steps of one action; null: 'now' is used. */
+    nsec_t (*clock)(void);
+};
+
+/* Opens the configured drivers and tells the engine what there is, ending with
+ * READY.  A driver that isn't here is told as TROUBLE and left out.  Returns 0
+ * or -Exxx with 'why'. */
+int platform_create(struct platform **out, const struct broker_config *,
+                    const struct platform_env *, nsec_t now, char *why,
+                    size_t why_size);
+/* Puts back all it changed, then frees.  Returns how many domains could not be
+ * put back. */
+int platform_destroy(struct platform *);
+
+/* True for the types the engine may send.  Whoever runs the core ends the
+ * process on any other. */
+bool platform_expects(unsigned type);
+/* Whether one more action may come: its outcome has a place to wait. */
+bool platform_has_room(const struct platform *);
+/* Carries an action out.  To be called if the two above are true. */
+void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
+void platform_run(struct platform *, nsec_t now);
+nsec_t platform_deadline(const struct platform *);
+
+/* Puts back all it changed so far.  Returns as platform_destroy(). */
+int platform_release(struct platform *, nsec_t now);
+
+/* Asks the guests that the configuration starts to end.  platform_run() is to
+ * be called on, until platform_guests_left() is 0 or patience ends. */
+void platform_end_guests(struct platform *, nsec_t now);
+uint32_t platform_guests_left(const struct platform *);
+
+struct platform_stats {
+    uint64_t n_actions, n_failed_actions;
+    uint64_t n_samples, n_dropped_samples;
+    uint32_t n_changed_domains; /* To be put back. */
+};
+void platform_stats(const struct platform *, struct platform_stats *out);
+
+/* Puts back what files in saved_dirfd say was found (mbrokerd --restore and
+ * every start).  Returns how many were put back, or -Exxx with 'why'. */
+int platform_restore(const struct broker_config *, const struct platform_env *,
+                     char *why, size_t why_size);
+
+#endif

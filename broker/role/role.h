@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processes of mbrokerd: which there are, what each is handed at its start
+ * and how it runs.  A role opens nothing by itself but what its directories
+ * hold; the parent opened the rest.  For the processes of mbrokerd only. */
+#ifndef BROKER_ROLE_ROLE_H
+#define BROKER_ROLE_ROLE_H
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "broker/config/config.h"
+#include "broker/control/rights.h"
+
+enum role {
+    ROLE_BACK,
+    ROLE_ENGINE,
+    ROLE_PLATFORM,
+    ROLE_RESTORE, /* The platform's way back without the rest of it. */
+    ROLE_N,       /* Not a role: how many there are. */
+};
+
+/* Descriptors of a role, by number.  All have the first two; -1 in the parent's
+ * list leaves a number closed. */
+enum {
+    FD_CONFIG = 3, /* The configuration's text, in memory. */
+    FD_PARENT,     /* A line; not ROLE_RESTORE's. */
+    FD_FIRST,
+    /* ROLE_BACK's. */
+    FD_BACK_ENGINE = FD_FIRST,
+    FD_BACK_GUESTS, /* Listening sockets, one per guest. */
+    /* ROLE_ENGINE's. */
+    FD_ENGINE_BACK = FD_FIRST,
+    FD_ENGINE_PLATFORM,
+    FD_ENGINE_CONTROL, /* Listening. */
+    /* ROLE_PLATFORM's and ROLE_RESTORE's. */
+    FD_PLATFORM_ENGINE = FD_FIRST,
+    FD_PLATFORM_SAVED, /* Directories. */
+    FD_PLATFORM_SYS,
+    FD_PLATFORM_PROC,
+    FD_PLATFORM_DATA,
+    FD_PLATFORM_STATE,
+    FD_PLATFORM_LOCKS, /* The run directory's lock, then one per CPU. */
+};
+
+#define ROLE_FDS_MAX (FD_PLATFORM_LOCKS + 1 + CONFIG_CPUS_MAX)
+_Static_assert(FD_BACK_GUESTS + CONFIG_GUESTS_MAX <= ROLE_FDS_MAX,
+               "the guests' sockets have room");
+
+struct role_env {
+    const struct broker_config *config; /* Borrowed. */
+    struct rights rights;               /* ROLE_ENGINE's. */
+    nsec_t (*clock)(void);
+    int64_t (*wall_ns)(void *ctx);
+};
+
+static inline const char *
+role_name(enum role role)
+{
+    static const char *const names[] = {"back", "engine", "platform",
+                                        "restore"};
+
+    return names[role];
+}
+
+/* The exit status of the process. */
+int role_back(const struct role_env *);
+int role_engine(const struct role_env *);
+int role_platform(const struct role_env *);
+int role_restore(const struct role_env *);
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process "engine": the engine core in a loop, between the lines to back
+ * and platform, with the journal and the control socket.  It needs no
+ * privileges.  What comes over a line is checked for who may say it, since back
+ * speaks with strangers and may be taken over by one.  Called by main. */
+#include "broker/role/role.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "broker/control/control.h"
+#include "broker/engine/engine.h"
+#include "broker/journal/journal.h"
+#include "broker/role/line.h"
+#include "broker/role/watched.h"
+
+#define JOURNAL_NAME "journal.db" /* In the state directory. */
+
+struct engine_role {
+    const struct role_env *env;
+    struct loop *loop;
+    struct line parent, back, platform;
+    struct journal *journal;
+    struct engine_port port;
+    struct engine *engine;
+    struct control *control;
+    struct watched control_fd;
+    bool platform_ready, back_told, parent_told;
+    bool failed, ignored_signal;
+};
+
+static int begin(struct engine_role *);
+static int open_journal(struct engine_role *);
+static int open_control(struct engine_role *);
+static void turn(void *ctx, nsec_t now);
+static nsec_t deadline(void *ctx, nsec_t now);
+static void hear_parent(struct engine_role *);
+static void hear(struct engine_role *, struct line *,
+                 bool (*may_say)(unsigned type), nsec_t now);
+static void tell_ready(struct engine_role *);
+static bool may_back_say(unsigned type);
+static bool may_platform_say(unsigned type);
+static void note_for_people(struct engine_role *, const struct msg *);
+static int to_platform(void *ctx, const struct msg *);
+static void watch(void *ctx, const char *json);
+static int64_t wall_ns(void *ctx);
+
+int
+role_engine(const struct role_env *env)
+{
+    struct engine_role *role = calloc(1, sizeof *role);
+    if (!role) {
+        log_error("no memory");
+        return EXIT_FAILURE;
+    }
+
+    role->env = env;
+    int error = begin(role);
+    if (error) {
+        role->failed = true;
+    } else {
+        loop_run(role->loop);
+    }
+    watched_end(&role->control_fd);
+    control_destroy(role->control);
+    engine_destroy(role->engine);
+    journal_close(role->journal);
+    line_close(&role->platform);
+    line_close(&role->back);
+    line_close(&role->parent);
+    loop_destroy(role->loop);
+    int status = role->failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    free(role);
+    return status;
+}
+
+static int
+begin(struct engine_role *role)
+{
+    static const struct loop_ops ops = {.turn = turn, .deadline = deadline};
+
+    role->port = (struct engine_port){.ctx = role,
+                                      .to_platform = to_platform,
+                                      .watch = watch,
+                                      .wall_ns = wall_ns};
+    int error = loop_create(&role->loop, &ops, role);
+    if (!error) {
+        error = watched_signals(role->loop, &role->ignored_signal);
+    }
+    if (!error) {
+        error =
+            line_open(&role->parent, role->loop, FD_PARENT, false, "parent");
+    }
+    if (!error) {
+        error =
+            line_open(&role->back, role->loop, FD_ENGINE_BACK, true, "back");
+    }
+    if (!error) {
+        error = line_open(&role->platform, role->loop, FD_ENGINE_PLATFORM, true,
+                          "platform");
+    }
+    if (error) {
+        log_error("can't start: %s", strerror(-error));
+        return error;
+    }
+    error = open_journal(role);
+    if (error) {
+        return error;
+    }
+    error = engine_create(&role->engine, role->env->config, &role->port,
+                          role->journal, role->env->clock());
+    if (error) {
+        log_error("can't start: %s", strerror(-error));
+        return error;
+    }
+    return open_control(role);
+}
+
+static int
+open_journal(struct engine_role *role)
+{
+    const struct broker_config *config = role->env->config;
+    const struct journal_opts opts = {.size_max = config->journal_size_max,
+                                      .age_max_s = config->journal_age_max_s};
+    char path[CONFIG_PATH_SIZE + sizeof JOURNAL_NAME], why[CONFIG_WHY_SIZE];
+
+    snprintf(path, sizeof path, "%s/" JOURNAL_NAME, config->state_dir);
+    why[0] = '\0';
+    int result = journal_open(&role->journal, path, &opts, why, sizeof why);
+    if (result < 0) {
+        log_error("the journal %s can't be opened: %s", path,
+                  why[0] ? why : strerror(-result));
+        return result;
+    }
+    if (result > 0) {
+        log_warn("%s", why);
+    }
+    return 0;
+}
+
+static int
+open_control(struct engine_role *role)
+{
+    const struct control_env env = {.config = role->env->config,
+                                    .engine = role->engine,
+                                    .journal = role->journal,
+                                    .rights = role->env->rights,
+                                    .wall_ns = role->env->wall_ns};
+
+    int error = control_create(&role->control, &env, FD_ENGINE_CONTROL);
+    if (error) {
+        log_error("no control socket: %s", strerror(-error));
+        return error;
+    }
+    watched_begin(&role->control_fd, role->loop, control_fd(role->control));
+    return 0;
+}
+
+static void
+turn(void *ctx, nsec_t now)
+{
+    struct engine_role *role = ctx;
+
+    hear_parent(role);
+    hear(role, &role->platform, may_platform_say, now);
+    hear(role, &role->back, may_back_say, now);
+    watched_take(&role->control_fd);
+    control_run(role->control, now);
+    engine_run(role->engine, now);
+    tell_ready(role);
+    line_arm(&role->parent);
+    line_arm(&role->back);
+    line_arm(&role->platform);
+}
+
+static nsec_t
+deadline(void *ctx, nsec_t now)
+{
+    const struct engine_role *role = ctx;
+    nsec_t soonest = nsec_min(engine_deadline(role->engine),
+                              control_deadline(role->control));
+
+    soonest = nsec_min(soonest, line_deadline(&role->parent, now));
+    soonest = nsec_min(soonest, line_deadline(&role->back, now));
+    return nsec_min(soonest, line_deadline(&role->platform, now));
+}
+
+static void
+hear_parent(struct engine_role *role)
+{
+    char why[MSG_WHY_SIZE];
+    struct msg msg;
+
+    int got = line_recv(&role->parent, &msg, why, sizeof why);
+    if (got || role->parent.lost) {
+        loop_stop(role->loop);
+    }
+}
+
+/* If the other process is gone the parent knows, and will tell us to leave. */
+static void
+hear(struct engine_role *role, struct line *line,
+     bool (*may_say)(unsigned type), nsec_t now)
+{
+    char why[MSG_WHY_SIZE];
+    struct msg msg;
+
+    for (int i = 0; i < LINE_TURN_MAX; i++) {
+        int got = line_recv(line, &msg, why, sizeof why);
+        if (!got) {
+            return;
+        }
+        if (got < 0 || !may_say(msg.type)) {
+            log_error("%s sent what it may not (%s); leaving", line->peer,
+                      got < 0 ? why : msg_name(msg.type));
+            role->failed = true;
+            loop_stop(role->loop);
+            return;
+        }
+        note_for_people(role, &msg);
+        engine_on_event(role->engine, &msg, now);
+    }
+    line->ready = true; /* There may be more, for the next turn. */
+}
+
+/* Once the platform told what there is: back may begin, and the parent know. */
+static void
+tell_ready(struct engine_role *role)
+{
+    struct msg started = {.type = MSG_STARTED}, ready = {.type = MSG_READY};
+
+    if (!role->platform_ready || role->parent_told) {
+        return;
+    }
+    started.started.start_count = journal_start_count(role->journal);
+    role->back_told = role->back_told || !line_send(&role->back, &started);
+    role->parent_told = role->back_told && !line_send(&role->parent, &ready);
+}
+
+static bool
+may_back_say(unsigned type)
+{
+    return type == MSG_GUEST_UP || type == MSG_GUEST_LOST ||
+           type == MSG_GUEST_REPORT || type == MSG_GUEST_NOTICE ||
+           type == MSG_GUEST_ALARM;
+}
+
+static bool
+may_platform_say(unsigned type)
+{
+    return type == MSG_DOMAIN || type == MSG_VM_FOUND || type == MSG_VM_GONE ||
+           type == MSG_SAMPLE_VM || type == MSG_SAMPLE_CPU ||
+           type == MSG_SAMPLE_POWER || type == MSG_READY ||
+           type == MSG_TROUBLE || type == MSG_OUTCOME;
+}
+
+/* What somebody reading the log wants to know. */
+static void
+note_for_people(struct engine_role *role, const struct msg *msg)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    switch (msg->type) {
+    case MSG_READY:
+        log_info("platform: %s", msg->ready.note);
+        role->platform_ready = true;
+        break;
+    case MSG_TROUBLE:
+        log_warn("platform: %s: %s", msg->trouble.where, msg->trouble.reason);
+        break;
+    case MSG_GUEST_UP:
+        log_info("vm %s: %s is here", msg->guest_up.name,
+                 msg->guest_up.software);
+        break;
+    case MSG_GUEST_LOST:
+        uuid_format(&msg->guest_lost.vm, uuid);
+        log_info("vm %s: its agent is lost: %s", uuid, msg->guest_lost.reason);
+        break;
+    case MSG_GUEST_ALARM:
+        uuid_format(&msg->guest_alarm.vm, uuid);
+        log_warn("vm %s: %s; refused, %llu so far", uuid,
+                 msg->guest_alarm.reason,
+                 (unsigned long long)msg->guest_alarm.n_refused);
+        break;
+    case MSG_OUTCOME:
+        if (msg->outcome.error) {
+            log_warn("action %llu failed: %s",
+                     (unsigned long long)msg->outcome.command,
+                     msg->outcome.reason);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static int
+to_platform(void *ctx, const struct msg *msg)
+{
+    struct engine_role *role = ctx;
+
+    return line_send(&role->platform, msg);
+}
+
+static void
+watch(void *ctx, const char *json)
+{
+    struct engine_role *role = ctx;
+
+    if (role->control) {
+        control_watch(role->control, json);
+    }
+}
+
+static int64_t
+wall_ns(void *ctx)
+{
+    struct engine_role *role = ctx;
+
+    return role->env->wall_ns(NULL);
+}
