@@ -26,6 +26,7 @@
 #include "policy/policy.h"
 
 #define CONFIG_PATH "/etc/mbroker/mbroker.conf"
+#define EXIT_USAGE 2 /* The command line is wrong. */
 
 enum mode { MODE_RUN, MODE_CHECK, MODE_RESTORE, MODE_PLUGINS };
 
@@ -40,8 +41,6 @@ struct args {
 
 static int read_args(struct args *, int argc, char **argv);
 static int read_level(const char *text, enum log_level *out);
-#define EXIT_USAGE 2 /* The command line is wrong. */
-
 static void print_help(FILE *);
 static int run_parent(const struct args *);
 static int run_role(const struct args *);
@@ -186,7 +185,8 @@ print_help(FILE *to)
           "  --run-dir DIR    sockets, locks, saved states; default "
           "/run/mbroker\n"
           "  --state-dir DIR  the journal; default /var/lib/mbroker\n"
-          "  --lock-dir DIR   where brokers of a host lock CPUs\n"
+          "  --lock-dir DIR   where brokers of a host lock CPUs; default\n"
+          "                   /run/lock, or /tmp\n"
           "  --log-level L    error, warn, info (default) or debug\n"
           "  --foreground     as always; for those who are used to say so\n"
           "  --check FILE     say whether a configuration is right, and leave\n"

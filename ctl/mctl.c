@@ -11,9 +11,9 @@
 
 #include "base/text.h"
 #include "ctl/ctl.h"
+#include "wire/request.h"
 
 #define RUN_DIR "/run/mbroker"
-#define EVENTS_MAX 500
 
 static const struct verb *const verbs[] = {
     &verb_status, &verb_vms,     &verb_cpus,  &verb_power,
@@ -58,7 +58,7 @@ main(int argc, char **argv)
             ctl.run_dir = optarg;
             break;
         case 'n':
-            if (text_to_i64(optarg, &n) || n < 1 || n > EVENTS_MAX) {
+            if (text_to_i64(optarg, &n) || n < 1 || n > REQUEST_EVENTS_MAX) {
                 ctl_say(&ctl, "-n takes a whole number from 1 to 500", optarg,
                         NULL);
                 return CTL_USAGE;
@@ -111,7 +111,7 @@ main(int argc, char **argv)
 /* Help. */
 
 static const char common_options[] =
-    "  --json         JSON on standard output, for programs\n"
+    "  -j, --json     JSON on standard output, for programs\n"
     "  --run-dir DIR  where the broker's control.sock is (" RUN_DIR ")\n"
     "  -h, --help     this, or a verb's\n"
     "  --version      the version\n";
