@@ -125,18 +125,22 @@ line_deadline(const struct line *line, nsec_t now)
     return line->ready ? now : NSEC_NEVER;
 }
 
-/* Returns whether there was one, after which there may be more to receive. */
+/* Returns whether there was one, after which there may be more to receive.  The
+ * channel tells of a loss only after it was up; before, a channel that neither
+ * waits for a moment nor is up has given up. */
 static bool
 next_event(struct line *line)
 {
     struct mchan_event event;
+    bool any = mchan_next_event(line->channel, &event) > 0;
 
-    if (mchan_next_event(line->channel, &event) <= 0) {
-        return false;
+    if (any && event.type == MCHAN_UP) {
+        line->up = true;
     }
-    if (event.type == MCHAN_PEER_LOST) {
+    if ((any && event.type == MCHAN_PEER_LOST) ||
+        (!any && !line->up && mchan_deadline(line->channel) == INT64_MAX)) {
         line->lost = true;
         line_want(line, false);
     }
-    return true;
+    return any;
 }

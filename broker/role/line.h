@@ -20,6 +20,7 @@ struct line {
     struct loop *loop;     /* Borrowed. */
     const char *peer;      /* Who is at the other end; borrowed for ever. */
     bool ready;            /* Something may have come. */
+    bool up;               /* The other end was there once. */
     bool lost;             /* The other end is gone, and stays so. */
     bool blocked;          /* It was full when we last sent. */
     bool waiting;          /* The loop waits on it. */
