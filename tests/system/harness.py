@@ -263,14 +263,14 @@ class Broker:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def guest_pids(self):
-        """What the process driver started and wrote down."""
+        """What the process driver started and wrote down, and what is below."""
         pids = []
         for path in self.state_dir.glob("*.pid"):
             try:
-                pid = int(path.read_text().split()[0])
-                if str(self.dir) in " ".join(command_of(pid)):
-                    pids += [pid] + children(pid)
-            except (OSError, ValueError, IndexError):
+                pid, start = path.read_text().split()[:2]
+                if began(int(pid)) == start:
+                    pids += [int(pid)] + children(int(pid))
+            except (OSError, ValueError):
                 pass
         return pids
 
