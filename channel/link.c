@@ -475,13 +475,19 @@ link_take(struct link *link, const struct record *record, void *to)
 
 /* Acknowledging. */
 
+void
+link_asked(struct link *link)
+{
+    link->asked = link->rx.position;
+}
+
 static void
 acknowledge_ring(struct link *link, uint64_t done, bool now)
 {
-    if (!now && link->rx.position - link->rx.released < link->rx.size / 8) {
+    if (!now && link->asked - link->rx.released < link->rx.size / 8) {
         return;
     }
-    if (ring_rx_release(&link->rx, link->rx.position, done)) {
+    if (ring_rx_release(&link->rx, link->asked, done)) {
         link->transport->class->wake(link->transport);
         link->n_wakes++;
     }

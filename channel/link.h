@@ -26,6 +26,7 @@ struct link {
     uint64_t n_wakes;
     struct ring_tx tx; /* The shared ring, or the window. */
     struct ring_rx rx; /* Rings only. */
+    uint64_t asked;    /* Position in it before which we are through. */
 
     /* The rest is for streams only. */
     uint8_t *window;   /* Owned; tx.data. */
@@ -81,8 +82,10 @@ int link_peek(struct link *, struct record *out, const char **why);
 /* Copies the payload of the record that link_peek() returned, and goes on. */
 void link_take(struct link *, const struct record *, void *to);
 
-/* We are through with all records taken so far and messages up to 'done'.  Told
- * to the peer when it is worth it, or 'now'. */
+/* We are through with all records taken so far. */
+void link_asked(struct link *);
+/* Tells the peer so, and 'done' as the number of the last message among them,
+ * when it is worth it, or 'now'. */
 void link_acknowledge(struct link *, uint64_t done, bool now);
 /* What the peer is through with, unchecked: 0 or -EPROTO. */
 int link_acked(struct link *, uint64_t *out, const char **why);

@@ -244,6 +244,7 @@ static int
 find_message(struct mchan *channel, struct record *out)
 {
     session_asked(&channel->session);
+    link_asked(&channel->link);
     int found = channel_peek(channel, out);
     if (found == 1) {
         return 1;

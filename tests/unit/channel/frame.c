@@ -187,6 +187,26 @@ leftovers_before_the_preamble_are_passed_over(void **state)
 }
 
 static void
+leftovers_that_come_in_bits_are_counted_once(void **state)
+{
+    uint8_t data[512];
+    struct frame_reader reader;
+    struct record record;
+    size_t at = 0;
+    memset(data, 'm', 200);
+    size_t size = 200 + write_sample(data + 200);
+    frame_reader_init(&reader, 4096);
+    for (size_t n = 0; n < size; n++) {
+        assert_int_equal(read_all(&reader, data, n, &at, &record),
+                         FRAME_FOUND_NOTHING);
+        assert_true(n - at < FRAME_PREAMBLE_SIZE || reader.synced);
+    }
+    assert_int_equal(read_all(&reader, data, size, &at, &record),
+                     FRAME_FOUND_RECORD);
+    assert_int_equal(reader.n_searched, 200);
+}
+
+static void
 search_for_the_preamble_is_bounded(void **state)
 {
     static const uint8_t noise[4096] = {'m', 'c', 'h', 'm'};
@@ -349,6 +369,7 @@ main(void)
         cmocka_unit_test(each_changed_bit_of_a_frame_is_noticed),
         cmocka_unit_test(each_changed_bit_of_a_preamble_is_noticed),
         cmocka_unit_test(leftovers_before_the_preamble_are_passed_over),
+        cmocka_unit_test(leftovers_that_come_in_bits_are_counted_once),
         cmocka_unit_test(search_for_the_preamble_is_bounded),
         cmocka_unit_test(frame_of_another_attachment_is_refused),
         cmocka_unit_test(size_is_refused_before_its_bytes_come),

@@ -226,6 +226,21 @@ a_goodbye_leaves_no_gap(void **state)
 }
 
 static void
+who_said_goodbye_does_not_resume(void **state)
+{
+    struct pair *pair = *state;
+    const char *why = NULL;
+    meet(pair);
+    uint64_t id = pair->back.id;
+    assert_int_equal(session_bye(&pair->back, 0, &why), 0);
+    part_both(pair);
+    struct hello claim = {.message_max = MAX, .session = id};
+    session_begin(&pair->back, MAX);
+    mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
+    assert_int_not_equal(pair->back.id, id);
+}
+
+static void
 a_goodbye_names_what_is_missing(void **state)
 {
     struct pair *pair = *state;
@@ -285,6 +300,11 @@ a_made_up_attachment_is_not_believed(void **state)
     session_begin(&pair->back, MAX);
     mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
     assert_int_equal(pair->back.attachment, 1);
+    part(&pair->back);
+    session_begin(&pair->back, MAX);
+    claim.attachment = UINT32_C(1) << 31;
+    mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
+    assert_int_equal(pair->back.attachment, 2);
     part(&pair->back);
     session_begin(&pair->back, MAX);
     claim.attachment = 41;
@@ -530,6 +550,7 @@ main(void)
         TEST(a_restarted_guest_gets_a_new_session_and_a_gap),
         TEST(a_restarted_broker_mints_a_new_session),
         TEST(a_goodbye_leaves_no_gap),
+        TEST(who_said_goodbye_does_not_resume),
         TEST(a_goodbye_names_what_is_missing),
         TEST(a_goodbye_that_takes_back_messages_is_refused),
         TEST(a_forged_session_is_not_resumed),
