@@ -62,6 +62,7 @@ static void tell_lost(struct guest_session *, const char *reason, nsec_t now);
 static void refuse(struct guest_session *, const char *reason, nsec_t now);
 static void refuse_speaker(struct guest_session *, const char *reason,
                            nsec_t now);
+static void tell_refused(struct guest_session *, const char *reason);
 static void alarm_engine(struct guest_session *, nsec_t now);
 static void to_agent(struct guest_session *, const struct msg *);
 static nsec_t time_now(const struct guest_session *, nsec_t now);
@@ -220,7 +221,9 @@ on_hello(struct guest_session *session, const struct msg_hello *hello,
     }
     bool established = session->phase == GUEST_ESTABLISHED;
     if (!established && !may_come(session, now)) {
-        refuse_speaker(session, too_often, now);
+        session->phase = GUEST_GREETING; /* It may say HELLO again. */
+        tell_refused(session, too_often);
+        refuse(session, too_often, now);
         return;
     }
     session->phase = GUEST_ESTABLISHED;
@@ -394,15 +397,21 @@ refuse(struct guest_session *session, const char *reason, nsec_t now)
 static void
 refuse_speaker(struct guest_session *session, const char *reason, nsec_t now)
 {
-    struct msg msg = {.type = MSG_REFUSED};
-
     if (session->phase == GUEST_ESTABLISHED) {
         tell_lost(session, reason, now);
     }
     session->phase = GUEST_REFUSED;
+    tell_refused(session, reason);
+    refuse(session, reason, now);
+}
+
+static void
+tell_refused(struct guest_session *session, const char *reason)
+{
+    struct msg msg = {.type = MSG_REFUSED};
+
     text_copy_printable(msg.refused.reason, sizeof msg.refused.reason, reason);
     to_agent(session, &msg);
-    refuse(session, reason, now);
 }
 
 static void
