@@ -386,8 +386,11 @@ static void
 refuse(struct guest_session *session, const char *reason, nsec_t now)
 {
     session->n_refused++;
+    if (!session->alarm_due) {
+        /* The first since the last alarm; others may only come of it. */
+        text_copy_printable(session->alarm, sizeof session->alarm, reason);
+    }
     session->alarm_due = true;
-    text_copy_printable(session->alarm, sizeof session->alarm, reason);
     if (now >= session->next_alarm) {
         alarm_engine(session, now);
     }
