@@ -26,17 +26,24 @@ mvm_time(int64_t guest_ns, int64_t offset_ns)
     return time;
 }
 
-/* A row of this VM's may be written, and it is counted. */
+/* A row of this VM's may be written if there are fewer than 'max' in this
+ * epoch, and it is counted. */
 static bool
-may_record(struct engine *engine, const struct vm *vm)
+may_record_below(struct engine *engine, const struct vm *vm, uint32_t max)
 {
     uint32_t *n_rows = &engine->n_vm_rows[vm - engine->host.vms];
 
-    if (*n_rows == ENGINE_VM_ROWS_MAX) {
+    if (*n_rows >= max) {
         return false;
     }
     ++*n_rows;
     return true;
+}
+
+static bool
+may_record(struct engine *engine, const struct vm *vm)
+{
+    return may_record_below(engine, vm, ENGINE_VM_ROWS_MAX);
 }
 
 /* The VM of a stamped event; null, and said, if there is none. */
@@ -224,7 +231,9 @@ note_alarm(struct engine *engine, const struct msg_guest_alarm *alarm,
     struct jsonline line;
 
     engine->counts.n_alarms++;
-    if (!vm || !may_record(engine, vm)) {
+    /* What else it says can't keep it from being alarmed. */
+    if (!vm || !may_record_below(engine, vm,
+                                 ENGINE_VM_ROWS_MAX + ENGINE_VM_ALARMS_MAX)) {
         return;
     }
     engine_trouble(engine, vm->name, alarm->reason);

@@ -17,6 +17,7 @@
 
 #define ENGINE_VMS_SPARE 8      /* VMs beyond those of the configuration. */
 #define ENGINE_VM_ROWS_MAX 8    /* Rows a VM may cause in an epoch. */
+#define ENGINE_VM_ALARMS_MAX 2  /* And, of alarms, so many more. */
 #define ENGINE_OWN_ROWS_MAX 32  /* Rows of nobody's in an epoch. */
 #define ENGINE_WATCH_SIZE 32768 /* Bytes of the longest line for watchers. */
 #define ENGINE_VM_COMMANDS 16   /* Operations on VMs under way. */

@@ -1013,6 +1013,28 @@ guest_that_floods_notices_is_not_heard(void **state)
     assert_int_equal(fake_count(bench->journal, cause), 1);
 }
 
+/* Or it could hide what is said of it behind what it says. */
+static void
+guest_that_floods_notices_is_alarmed_still(void **state)
+{
+    struct bench *bench = *state;
+
+    tell_up(bench, 1);
+    epoch(bench, 0.9);
+    for (unsigned i = 0; i < 100; i++) {
+        tell_notice(bench, 0);
+    }
+    uint64_t n = bench->journal->n;
+    for (unsigned i = 0; i < 100; i++) {
+        struct msg msg = message(MSG_GUEST_ALARM);
+        msg.guest_alarm.vm = bench->guests[0].uuid;
+        msg.guest_alarm.cause = ++bench->causes;
+        tell(bench, &msg);
+    }
+    assert_int_equal(bench->journal->n - n, 2);
+    assert_non_null(fake_last(bench->journal, JOURNAL_EVENT, "GUEST_ALARM"));
+}
+
 static void
 full_vm_table_refuses_the_next(void **state)
 {
@@ -1495,6 +1517,7 @@ main(void)
         TEST(unknown_vm_is_refused_and_said),
         TEST(unknown_vms_do_not_flood_the_journal),
         TEST(guest_that_floods_notices_is_not_heard),
+        TEST(guest_that_floods_notices_is_alarmed_still),
         TEST(full_vm_table_refuses_the_next),
         TEST(senseless_domain_is_left_alone),
         TEST(message_not_for_the_engine_is_said),
