@@ -4,16 +4,17 @@
  * found by looking which files are there, not by the driver's or CPU's name:
  *
  *   domains      related_cpus; CPUs offline have no files and are left out.
- *   frequencies  scaling_available_frequencies (acpi-cpufreq, most ARM
- * drivers), at most PSTATES_MAX of them, evenly picked; else (intel_pstate,
- *                amd-pstate) a ladder of 'steps' even steps from
- *                cpuinfo_max_freq to cpuinfo_min_freq, in whole 100 MHz
- * between. set          governor "userspace" and scaling_setspeed where
+ *   frequencies  scaling_available_frequencies (acpi-cpufreq, most of ARM's),
+ *                at most PSTATES_MAX of them, evenly picked; else
+ *                (intel_pstate, amd-pstate) a ladder of 'steps' even steps from
+ *                cpuinfo_max_freq to cpuinfo_min_freq, in between in whole
+ *                100 MHz.
+ *   set          governor "userspace" and scaling_setspeed where
  *                scaling_available_governors has it; else scaling_max_freq, and
  *                the governor goes on choosing below that.
  *   read back    with userspace cpuinfo_cur_freq (what the hardware says; for
- *                root), else scaling_cur_freq; without it scaling_max_freq. The
- *                nearest p-state counts.
+ *                root), else scaling_cur_freq; without it scaling_max_freq.
+ *                The nearest p-state counts.
  *
  * An administrator's scaling_min_freq, and with userspace scaling_max_freq, are
  * not lifted: a p-state outside reads back as what it became.  XXX: Where only

@@ -8,14 +8,14 @@
  * X     the part of idle that frequency and voltage change (idle_scaled_w): an
  *       assumption, 30 W by default.  With X = 0 the paper's saving of 22 % is
  *       out of reach;
- * D(u)  the watts above idle at utilization u, from linear interpolation
- * between the measured points (0, 10 % .. 100 %) minus idle; u     the core's
- * busy share of the time available at its present p-state: D being the
- * machine's mean power at that utilization, it holds the core's busy part
- * already and isn't multiplied by u again; s     V^2 f / (V0^2 f0), what
- * dynamic power is proportional to; V0 and f0 are those of p-state 0.  A core
- * whose voltage is unknown has V = V0, one whose frequency is unknown has s
- * = 1.
+ * D(u)  the watts above idle at utilization u, by straight lines between the
+ *       measured points (0, 10 % .. 100 %);
+ * u     the core's busy share of the time available at its present p-state: D,
+ *       the machine's mean power at that utilization, holds the busy part
+ *       already and isn't multiplied by u again;
+ * s     V^2 f / (V0^2 f0), what dynamic power is proportional to; V0 and f0 are
+ *       those of p-state 0.  A core whose voltage is unknown has V = V0, one
+ *       whose frequency is unknown has s = 1.
  *
  * At p-state 0 this is the measured curve.  The managed cores stand for all of
  * the machine's, however many it had.  D is concave: readings further apart
