@@ -69,14 +69,6 @@ table_cell(struct table *table, const char *format, ...)
 }
 
 void
-table_text(struct table *table, const json_t *object, const char *key)
-{
-    table_cell(table, "%s",
-               member_known(object, key) ? member_text(object, key)
-                                         : "unknown");
-}
-
-void
 table_number(struct table *table, const json_t *object, const char *key,
              int decimals, const char *unit)
 {

@@ -21,8 +21,7 @@ void table_destroy(struct table *);
 /* Fills the next cell, row by row.  Null and "" show as "-". */
 void table_cell(struct table *, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Cells of JSON: null is "unknown", never 0. */
-void table_text(struct table *, const json_t *object, const char *key);
+/* A number of JSON: null is "unknown", never 0. */
 void table_number(struct table *, const json_t *object, const char *key,
                   int decimals, const char *unit);
 void table_print(const struct table *, FILE *, bool colour);

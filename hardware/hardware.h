@@ -72,8 +72,7 @@ struct power_ops {
 
 struct hardware_class {
     const char *name, *summary;
-    bool remote; /* Speaks to a network: runs without local privileges. */
-    bool real;   /* Changes or reads real hardware. */
+    bool real; /* Changes or reads real hardware. */
     const struct option_desc *options; /* May be null. */
     /* Says whether options that are each in range go together.  Returns 0, or
      * -EINVAL with 'why' naming them.  May be null: any do. */

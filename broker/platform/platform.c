@@ -147,7 +147,6 @@ void
 platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
 {
     assert(platform_expects(msg->type));
-    platform->stats.n_actions++;
     if (msg->type == MSG_SET_PSTATE) {
         set_pstate(platform, &msg->set_pstate, now);
     } else if (msg->type == MSG_RELEASE) {
@@ -487,7 +486,6 @@ tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
     struct msg msg = {.type = MSG_OUTCOME};
 
     if (error) {
-        platform->stats.n_failed_actions++;
         outcome->error = (uint64_t)-error;
         text_copy_printable(outcome->reason, sizeof outcome->reason,
                             why[0] ? why : strerror(-error));
@@ -516,7 +514,6 @@ on_sample(void *ctx, const struct msg *msg)
 {
     struct platform *platform = ctx;
 
-    platform->stats.n_samples++;
     if (!outbox_flush(&platform->outbox, platform->env.to_engine,
                       platform->env.ctx) ||
         platform->env.to_engine(platform->env.ctx, msg)) {

@@ -62,8 +62,7 @@ void platform_end_guests(struct platform *, nsec_t now);
 uint32_t platform_guests_left(const struct platform *);
 
 struct platform_stats {
-    uint64_t n_actions, n_failed_actions;
-    uint64_t n_samples, n_dropped_samples;
+    uint64_t n_dropped_samples; /* The engine took none. */
     uint32_t n_changed_domains; /* To be put back. */
 };
 void platform_stats(const struct platform *, struct platform_stats *out);

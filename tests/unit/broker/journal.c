@@ -91,7 +91,6 @@ add(struct journal *journal, uint64_t cause, int64_t wall_ns, unsigned number)
 struct seen {
     unsigned n;
     struct journal_row last, first;
-    uint64_t last_id;
     bool disorder, jump;
 };
 
