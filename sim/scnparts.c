@@ -67,19 +67,17 @@ int
 scenario_find_cpu(const struct confval *at, const config_setting_t *setting,
                   const struct scenario *scenario, uint32_t *out)
 {
-    const struct broker_config *config = &scenario->config;
     int64_t cpu;
     int error = confval_int(at, setting, 0, UINT16_MAX, &cpu);
 
-    for (uint32_t i = 0; !error && i < config->n_cpus; i++) {
-        if (config->cpus[i] == (uint32_t)cpu) {
-            *out = (uint32_t)cpu;
-            return 0;
-        }
+    if (error) {
+        return error;
     }
-    return error ? error
-                 : confval_refuse(at, setting, "the host has no CPU %" PRId64,
-                                  cpu);
+    if (!config_has_cpu(&scenario->config, (uint32_t)cpu)) {
+        return confval_refuse(at, setting, "the host has no CPU %" PRId64, cpu);
+    }
+    *out = (uint32_t)cpu;
+    return 0;
 }
 
 int

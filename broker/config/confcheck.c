@@ -114,12 +114,7 @@ check_vcpus(const struct check *check, uint32_t index)
     const struct guest_config *guest = &config->guests[index];
 
     for (uint32_t v = 0; v < guest->n_vcpus; v++) {
-        uint32_t c = 0;
-
-        while (c < config->n_cpus && config->cpus[c] != guest->vcpu_cpu[v]) {
-            c++;
-        }
-        if (c == config->n_cpus) {
+        if (!config_has_cpu(config, guest->vcpu_cpu[v])) {
             return confval_refuse_line(
                 check->at, guest_line(check, index, "vcpus"),
                 "vCPU %" PRIu32 " of guest %s is on CPU %" PRIu32

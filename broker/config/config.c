@@ -182,6 +182,28 @@ config_fini(struct broker_config *config)
     config->n_guests = 0;
 }
 
+bool
+config_has_cpu(const struct broker_config *config, uint32_t cpu)
+{
+    for (uint32_t i = 0; i < config->n_cpus; i++) {
+        if (config->cpus[i] == cpu) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct guest_config *
+config_guest(const struct broker_config *config, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        if (uuid_equal(&config->guests[i].uuid, uuid)) {
+            return &config->guests[i];
+        }
+    }
+    return NULL;
+}
+
 static int
 parse_tree(const struct confval *at, const config_setting_t *root,
            struct broker_config *config)

@@ -91,6 +91,11 @@ int config_parse(struct broker_config *out, const char *text, const char *path,
                  char *why, size_t why_size);
 void config_fini(struct broker_config *);
 
+/* Whether a CPU is one of those to manage; the guest of that UUID, or null. */
+bool config_has_cpu(const struct broker_config *, uint32_t cpu);
+const struct guest_config *config_guest(const struct broker_config *,
+                                        const struct uuid *);
+
 /* Reads the file at 'path' (null: no file, all defaults) into '*text_out',
  * which the caller frees.  A file that is too long, has NUL bytes or isn't a
  * regular file is refused.  If it gives no host_id, the machine's is added at

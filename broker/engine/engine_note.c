@@ -442,17 +442,6 @@ note_vm_found(struct engine *engine, const struct msg_vm_found *found,
     }
 }
 
-static bool
-is_configured(const struct engine *engine, const struct uuid *uuid)
-{
-    for (uint32_t i = 0; i < engine->config->n_guests; i++) {
-        if (uuid_equal(&engine->config->guests[i].uuid, uuid)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void
 note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
 {
@@ -469,7 +458,7 @@ note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
     if (engine->policy->vm_state_size) {
         memset(vm->policy_state, 0, engine->policy->vm_state_size);
     }
-    if (is_configured(engine, &gone->vm)) {
+    if (config_guest(engine->config, &gone->vm)) {
         vm->util_permille = UTIL_UNKNOWN; /* It may be started again. */
         return;
     }

@@ -295,12 +295,7 @@ all_ours(const struct broker_config *config, const struct pstate_domain *domain,
          uint32_t *stranger_out)
 {
     for (uint32_t i = 0; i < domain->n_cpus; i++) {
-        bool found = false;
-
-        for (uint32_t j = 0; j < config->n_cpus && !found; j++) {
-            found = config->cpus[j] == domain->cpus[i];
-        }
-        if (!found) {
+        if (!config_has_cpu(config, domain->cpus[i])) {
             *stranger_out = domain->cpus[i];
             return false;
         }

@@ -28,7 +28,6 @@ struct limits {
     struct domain_limits domains[];
 };
 
-static bool is_managed(const struct broker_config *, uint32_t cpu);
 static int take_write(struct limits *, struct domain_limits *, nsec_t now);
 
 int
@@ -51,7 +50,7 @@ limits_create(struct limits **out, const struct broker_config *config,
         domain->n_pstates = domains[i].table.n;
         domain->ours = domains[i].n_cpus > 0;
         for (uint32_t j = 0; j < domains[i].n_cpus && domain->ours; j++) {
-            domain->ours = is_managed(config, domains[i].cpus[j]);
+            domain->ours = config_has_cpu(config, domains[i].cpus[j]);
             domain->stranger = domains[i].cpus[j];
         }
     }
@@ -95,17 +94,6 @@ limits_check_pstate(struct limits *limits, uint32_t domain, uint32_t pstate,
                  domain, limits->writes_per_second_max);
     }
     return error;
-}
-
-static bool
-is_managed(const struct broker_config *config, uint32_t cpu)
-{
-    for (uint32_t i = 0; i < config->n_cpus; i++) {
-        if (config->cpus[i] == cpu) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* The bucket is kept in time: it fills by a nanosecond each nanosecond up to a

@@ -52,7 +52,6 @@ static void control_vm(struct platform *, const struct msg_vm_control *,
                        nsec_t now);
 static void tell_outcome(struct platform *, struct msg_outcome *, int error,
                          const char *why);
-static bool is_ours(const struct platform *, const struct uuid *);
 static void on_sample(void *ctx, const struct msg *);
 static int on_news(void *ctx, const struct msg *);
 
@@ -465,7 +464,8 @@ control_vm(struct platform *platform, const struct msg_vm_control *action,
         .received_ns = platform->env.clock ? platform->env.clock() : now,
     };
 
-    if (platform->hypervisor_class && !is_ours(platform, &action->vm)) {
+    if (platform->hypervisor_class &&
+        !config_guest(platform->config, &action->vm)) {
         error = -EPERM;
         text_copy(why, sizeof why, "the configuration names no such VM");
     } else if (platform->hypervisor_class) {
@@ -493,17 +493,6 @@ tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
     msg.outcome = *outcome;
     error = on_news(platform, &msg);
     assert(!error);
-}
-
-static bool
-is_ours(const struct platform *platform, const struct uuid *vm)
-{
-    for (uint32_t i = 0; i < platform->config->n_guests; i++) {
-        if (uuid_equal(&platform->config->guests[i].uuid, vm)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* To the engine. */
