@@ -404,6 +404,28 @@ tell_trouble(struct platform *platform, const char *where, const char *reason)
 
 /* Actions. */
 
+static struct msg_outcome
+begin_outcome(const struct platform *platform, uint64_t command, uint64_t cause,
+              nsec_t now)
+{
+    struct msg_outcome outcome = {
+        .command = command,
+        .cause = cause,
+        .received_ns = platform->env.clock ? platform->env.clock() : now,
+    };
+
+    return outcome;
+}
+
+static void
+put_steps(struct msg_outcome *outcome, const struct control_steps *steps)
+{
+    outcome->pstate = steps->pstate;
+    outcome->checked_ns = steps->checked;
+    outcome->written_ns = steps->written;
+    outcome->read_ns = steps->read;
+}
+
 static void
 set_pstate(struct platform *platform, const struct msg_set_pstate *action,
            nsec_t now)
@@ -411,21 +433,15 @@ set_pstate(struct platform *platform, const struct msg_set_pstate *action,
     char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
     struct control_steps steps = {0};
     int error = -ENODEV;
-    struct msg_outcome outcome = {
-        .command = action->command,
-        .cause = action->cause,
-        .received_ns = platform->env.clock ? platform->env.clock() : now,
-    };
+    struct msg_outcome outcome =
+        begin_outcome(platform, action->command, action->cause, now);
 
     if (platform->controls) {
         error = controls_set(platform->controls, (uint32_t)action->domain,
                              (uint32_t)action->pstate, now, &steps, why,
                              sizeof why);
     }
-    outcome.pstate = steps.pstate;
-    outcome.checked_ns = steps.checked;
-    outcome.written_ns = steps.written;
-    outcome.read_ns = steps.read;
+    put_steps(&outcome, &steps);
     tell_outcome(platform, &outcome, error, why);
 }
 
@@ -435,20 +451,14 @@ release(struct platform *platform, const struct msg_release *action, nsec_t now)
     char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
     struct control_steps steps = {0};
     int error = -ENODEV;
-    struct msg_outcome outcome = {
-        .command = action->command,
-        .cause = action->cause,
-        .received_ns = platform->env.clock ? platform->env.clock() : now,
-    };
+    struct msg_outcome outcome =
+        begin_outcome(platform, action->command, action->cause, now);
 
     if (platform->controls) {
         error = controls_release(platform->controls, (uint32_t)action->domain,
                                  now, &steps, why, sizeof why);
     }
-    outcome.pstate = steps.pstate;
-    outcome.checked_ns = steps.checked;
-    outcome.written_ns = steps.written;
-    outcome.read_ns = steps.read;
+    put_steps(&outcome, &steps);
     tell_outcome(platform, &outcome, error, why);
 }
 
@@ -458,11 +468,8 @@ control_vm(struct platform *platform, const struct msg_vm_control *action,
 {
     char why[CONFIG_WHY_SIZE] = "no hypervisor is open";
     int error = -ENODEV;
-    struct msg_outcome outcome = {
-        .command = action->command,
-        .cause = action->cause,
-        .received_ns = platform->env.clock ? platform->env.clock() : now,
-    };
+    struct msg_outcome outcome =
+        begin_outcome(platform, action->command, action->cause, now);
 
     if (platform->hypervisor_class &&
         !config_guest(platform->config, &action->vm)) {
