@@ -145,12 +145,6 @@ engine_destroy(struct engine *engine)
 /* The turn. */
 
 void
-engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
-{
-    engine_note(engine, msg, now);
-}
-
-void
 engine_run(struct engine *engine, nsec_t now)
 {
     bool epoch = ends_epoch(engine, now);

@@ -488,7 +488,7 @@ note_sample_vm(struct engine *engine, const struct msg_sample_vm *sample)
 }
 
 void
-engine_note(struct engine *engine, const struct msg *msg, nsec_t now)
+engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
 {
     engine->counts.n_events++;
     switch (msg->type) {

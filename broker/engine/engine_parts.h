@@ -106,7 +106,6 @@ void engine_zero_policy_states(struct engine *);
 void engine_clear_news(struct engine *);
 
 /* engine_note.c */
-void engine_note(struct engine *, const struct msg *, nsec_t now);
 /* A VM's own place in the tables is zeroed and it is put into the model. */
 struct vm *engine_new_vm(struct engine *, const struct uuid *);
 
