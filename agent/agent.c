@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +47,6 @@ struct agent {
     struct dialog dialog; /* Last: its buffer is large. */
 };
 
-__attribute__((format(printf, 3, 4))) static void
-say(const struct agent *, enum log_level, const char *format, ...);
 static void look(struct agent *, bool closing);
 static void close_epochs(struct agent *);
 
@@ -186,7 +183,7 @@ agent_stats(const struct agent *agent, struct agent_stats *out)
     out->n_beats = d->n_beats;
     out->n_reports_lost = d->n_reports_lost;
     out->n_proto_errors = d->n_proto_errors;
-    beats_offset(&d->beats, &out->offset_ns, &out->offset_error_ns);
+    beatlog_offset(&d->beats, &out->offset_ns, &out->offset_error_ns);
 }
 
 /* Probes */
@@ -227,10 +224,12 @@ note_result(struct agent *agent, struct agent_probe *p, int result)
     }
     p->error = error;
     if (error) {
-        say(agent, LOG_LEVEL_WARN, "%s: can't measure: %s; goes on trying",
-            p->class->name, strerror(error));
+        dialog_say(&agent->dialog, LOG_LEVEL_WARN,
+                   "%s: can't measure: %s; goes on trying", p->class->name,
+                   strerror(error));
     } else {
-        say(agent, LOG_LEVEL_INFO, "%s: measures again", p->class->name);
+        dialog_say(&agent->dialog, LOG_LEVEL_INFO, "%s: measures again",
+                   p->class->name);
     }
 }
 
@@ -270,9 +269,9 @@ count_refused(struct agent *agent)
         if (n_new && (!p->n_refused_told || agent->now >= p->refused_told_at)) {
             p->n_refused_told = stats.n_refused;
             p->refused_told_at = agent->now + REFUSED_TOLD_PERIOD;
-            say(agent, LOG_LEVEL_WARN,
-                "%s: refused %" PRIu64 " so far, the last: %s", p->class->name,
-                stats.n_refused, stats.refused);
+            dialog_say(&agent->dialog, LOG_LEVEL_WARN,
+                       "%s: refused %" PRIu64 " so far, the last: %s",
+                       p->class->name, stats.n_refused, stats.refused);
         }
     }
     return n_refused;
@@ -292,19 +291,4 @@ close_epochs(struct agent *agent)
         agent->n_epochs_violated += epoch.result.violated;
         dialog_add_epoch(&agent->dialog, &epoch);
     }
-}
-
-static void
-say(const struct agent *agent, enum log_level level, const char *format, ...)
-{
-    char line[320];
-    va_list args;
-
-    if (!agent->env.say) {
-        return;
-    }
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    agent->env.say(agent->env.ctx, level, line);
 }

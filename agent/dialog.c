@@ -20,8 +20,6 @@
 #include "base/text.h"
 #include "include/mchan.h"
 
-__attribute__((format(printf, 3, 4))) static void
-say(const struct dialog *, enum log_level, const char *format, ...);
 static void read_events(struct dialog *, nsec_t now);
 static void read_messages(struct dialog *, nsec_t now);
 static bool send_hello(struct dialog *, nsec_t now);
@@ -252,11 +250,11 @@ static bool
 send_beat(struct dialog *d, nsec_t now)
 {
     struct msg msg = {.type = MSG_BEAT};
-    struct beats before = d->beats;
+    struct beatlog before = d->beats;
 
-    beats_offset(&d->beats, &msg.beat.offset_ns, &msg.beat.offset_error_ns);
+    beatlog_offset(&d->beats, &msg.beat.offset_ns, &msg.beat.offset_error_ns);
     msg.beat.origin_ns = d->env->now(d->env->ctx);
-    msg.beat.number = beats_send(&d->beats, msg.beat.origin_ns);
+    msg.beat.number = beatlog_send(&d->beats, msg.beat.origin_ns);
     if (!send_msg(d, &msg)) {
         d->beats = before;
         return false;
@@ -265,9 +263,9 @@ send_beat(struct dialog *d, nsec_t now)
     d->beat_at = now + d->beat_period;
     if (d->beats.n_unanswered > DIALOG_SILENT_BEATS && !d->told_silent) {
         d->told_silent = true;
-        say(d, LOG_LEVEL_WARN,
-            "the broker has not answered %d beats; goes on measuring",
-            DIALOG_SILENT_BEATS);
+        dialog_say(d, LOG_LEVEL_WARN,
+                   "the broker has not answered %d beats; goes on measuring",
+                   DIALOG_SILENT_BEATS);
     }
     return true;
 }
@@ -293,7 +291,7 @@ greet(struct dialog *d, nsec_t now)
     d->state = DIALOG_GREETING;
     d->hello_at = now > d->retry_at ? now : d->retry_at;
     d->told_silent = false;
-    beats_init(&d->beats);
+    beatlog_init(&d->beats);
 }
 
 /* Waits before the next HELLO, each time longer. */
@@ -318,22 +316,22 @@ on_event(struct dialog *d, const struct mchan_event *event, nsec_t now)
     case MCHAN_PROTO_ERROR:
         d->state = DIALOG_AWAY;
         if (spoke) {
-            say(d, LOG_LEVEL_WARN, "lost the broker: %s; goes on measuring",
-                event->reason);
+            dialog_say(d, LOG_LEVEL_WARN,
+                       "lost the broker: %s; goes on measuring", event->reason);
         }
         break;
     case MCHAN_SUSPENDING:
         break;
     case MCHAN_RESUMED:
-        beats_init(&d->beats); /* Perhaps another MVM, another clock. */
+        beatlog_init(&d->beats); /* Perhaps another MVM, another clock. */
         d->told_silent = false;
         break;
     case MCHAN_GAP:
         break; /* Beats are asked again, and the rest starts with UP. */
     case MCHAN_DROPPED:
-        say(d, LOG_LEVEL_WARN,
-            "the channel dropped messages %" PRIu64 " to %" PRIu64, event->from,
-            event->to);
+        dialog_say(d, LOG_LEVEL_WARN,
+                   "the channel dropped messages %" PRIu64 " to %" PRIu64,
+                   event->from, event->to);
         break;
     }
 }
@@ -362,10 +360,10 @@ on_welcome(struct dialog *d, const struct msg_welcome *welcome, nsec_t now)
     }
     if (welcome->version < MSG_VERSION_MIN ||
         welcome->version > MSG_VERSION_MAX) {
-        say(d, LOG_LEVEL_ERROR,
-            "the broker wants protocol version %" PRIu64
-            ", we speak %d to %d; tries again",
-            welcome->version, MSG_VERSION_MIN, MSG_VERSION_MAX);
+        dialog_say(d, LOG_LEVEL_ERROR,
+                   "the broker wants protocol version %" PRIu64
+                   ", we speak %d to %d; tries again",
+                   welcome->version, MSG_VERSION_MIN, MSG_VERSION_MAX);
         back_off(d, now);
         return;
     }
@@ -375,8 +373,8 @@ on_welcome(struct dialog *d, const struct msg_welcome *welcome, nsec_t now)
     d->beat_at = now;
     d->retry = DIALOG_RETRY_MIN;
     d->retry_at = 0;
-    say(d, LOG_LEVEL_INFO, "welcomed as %s, a beat each %" PRIu64 " ms",
-        welcome->name, welcome->beat_ms);
+    dialog_say(d, LOG_LEVEL_INFO, "welcomed as %s, a beat each %" PRIu64 " ms",
+               welcome->name, welcome->beat_ms);
 }
 
 /* Counts a message that is none, and tells the first, second, fourth, … */
@@ -385,8 +383,8 @@ doubt(struct dialog *d, const char *what, const char *why)
 {
     d->n_proto_errors++;
     if (!(d->n_proto_errors & (d->n_proto_errors - 1))) {
-        say(d, LOG_LEVEL_WARN, "message %" PRIu64 " refused: %s%s",
-            d->n_proto_errors, what, why);
+        dialog_say(d, LOG_LEVEL_WARN, "message %" PRIu64 " refused: %s%s",
+                   d->n_proto_errors, what, why);
     }
 }
 
@@ -396,15 +394,15 @@ on_beat_reply(struct dialog *d, const struct msg_beat_reply *reply, nsec_t now)
     uint64_t error_ns;
     int64_t offset_ns;
 
-    beats_offset(&d->beats, &offset_ns, &error_ns);
-    if (!beats_answer(&d->beats, reply->number, reply->origin_ns,
-                      reply->receive_ns, reply->transmit_ns,
-                      d->env->now(d->env->ctx))) {
+    beatlog_offset(&d->beats, &offset_ns, &error_ns);
+    if (!beatlog_answer(&d->beats, reply->number, reply->origin_ns,
+                        reply->receive_ns, reply->transmit_ns,
+                        d->env->now(d->env->ctx))) {
         doubt(d, "BEAT_REPLY answers no beat of ours", "");
         return;
     }
     d->told_silent = false;
-    if (error_ns == BEATS_ERROR_UNKNOWN) {
+    if (error_ns == BEATLOG_ERROR_UNKNOWN) {
         d->beat_at = now; /* The broker is to know at once what we do now. */
     }
 }
@@ -417,13 +415,15 @@ on_message(struct dialog *d, const struct msg *msg, nsec_t now)
         on_welcome(d, &msg->welcome, now);
         break;
     case MSG_REFUSED:
-        say(d, LOG_LEVEL_ERROR, "the broker refuses us: %s; asks again in %d s",
-            msg->refused.reason, (int)(d->retry / NSEC_PER_SEC));
+        dialog_say(d, LOG_LEVEL_ERROR,
+                   "the broker refuses us: %s; asks again in %d s",
+                   msg->refused.reason, (int)(d->retry / NSEC_PER_SEC));
         back_off(d, now);
         break;
     case MSG_BYE:
-        say(d, LOG_LEVEL_WARN, "the broker says goodbye: %s; goes on measuring",
-            msg->bye.reason);
+        dialog_say(d, LOG_LEVEL_WARN,
+                   "the broker says goodbye: %s; goes on measuring",
+                   msg->bye.reason);
         back_off(d, now);
         break;
     case MSG_BEAT_REPLY:
@@ -461,8 +461,9 @@ read_messages(struct dialog *d, nsec_t now)
     d->ready = true;
 }
 
-static void
-say(const struct dialog *d, enum log_level level, const char *format, ...)
+void
+dialog_say(const struct dialog *d, enum log_level level, const char *format,
+           ...)
 {
     char line[320];
     va_list args;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "agent/agent.h"
-#include "agent/beats.h"
+#include "agent/beatlog.h"
 #include "wire/msg.h"
 
 /* After HELLO without an answer, and after a refusal, doubling each time. */
@@ -52,7 +52,7 @@ struct dialog {
     nsec_t retry_at;  /* Not before. */
     nsec_t beat_at, beat_period;
     bool told_silent;
-    struct beats beats;
+    struct beatlog beats;
 
     bool notice_due;
     struct sla_result notice;
@@ -83,5 +83,9 @@ nsec_t dialog_deadline(const struct dialog *, nsec_t now);
 /* As agent_arm(). */
 bool dialog_arm(struct dialog *);
 void dialog_stop(struct dialog *, const char *reason);
+
+/* Says a line to people, if 'env' has somebody to hear it; the agent's too. */
+void dialog_say(const struct dialog *, enum log_level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif
