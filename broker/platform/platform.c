@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform core: the one who opens drivers and hypervisor, and the one who
- * writes.  Observing is sampler.c's, writing with a way back is controls.c's;
+ * writes.  Observing is sampler.c's, writing with a way back is knobs.c's;
  * here they are put together, guests are started and ended, and every action
  * gets an outcome, which waits in the outbox if the engine is slow.  Called by
  * role_platform.c and msim. */
@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/platform/controls.h"
-#include "broker/platform/drivers.h"
 #include "broker/outbox.h"
+#include "broker/platform/drivers.h"
+#include "broker/platform/knobs.h"
 #include "broker/platform/sampler.h"
 
 #define OUTCOMES_MAX 64 /* Actions whose outcomes may wait. */
@@ -25,7 +25,7 @@ struct platform {
     const struct broker_config *config; /* Borrowed. */
     struct platform_env env;
     struct driver pstate, power;
-    struct controls *controls;                       /* Null: no p-states. */
+    struct knobs *knobs;                             /* Null: no p-states. */
     const struct hypervisor_class *hypervisor_class; /* Null: not open. */
     struct hypervisor *hypervisor;
     struct hypervisor_env hypervisor_env;
@@ -83,7 +83,7 @@ platform_create(struct platform **out, const struct broker_config *config,
         .hypervisor = platform->hypervisor,
         .power_class = platform->power.class,
         .power = platform->power.hw,
-        .controls = platform->controls,
+        .knobs = platform->knobs,
         .sample = on_sample,
         .news = on_news,
         .ctx = platform,
@@ -114,7 +114,7 @@ platform_destroy(struct platform *platform)
     }
     int n_failed = platform_release(platform, platform->next_sample);
     sampler_destroy(platform->sampler);
-    controls_destroy(platform->controls);
+    knobs_destroy(platform->knobs);
     if (platform->power.hw == platform->pstate.hw) {
         platform->power.class = NULL; /* It is one driver. */
     }
@@ -184,7 +184,7 @@ platform_release(struct platform *platform, nsec_t now)
 {
     char why[CONFIG_WHY_SIZE];
 
-    return controls_release_all(platform->controls, now, why, sizeof why);
+    return knobs_release_all(platform->knobs, now, why, sizeof why);
 }
 
 void
@@ -226,8 +226,8 @@ platform_stats(const struct platform *platform, struct platform_stats *out)
 {
     *out = platform->stats;
     out->n_changed_domains = 0;
-    for (uint32_t i = 0; i < controls_n(platform->controls); i++) {
-        out->n_changed_domains += controls_changed(platform->controls, i);
+    for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
+        out->n_changed_domains += knobs_changed(platform->knobs, i);
     }
 }
 
@@ -246,9 +246,9 @@ open_pstate(struct platform *platform)
                             config, config->cpus, config->n_cpus,
                             &config->pstate_options, why, sizeof why);
     if (!error) {
-        error = controls_create(&platform->controls, config, config->pstate,
-                                platform->pstate.hw, platform->env.saved_dirfd,
-                                platform->env.clock, why, sizeof why);
+        error = knobs_create(&platform->knobs, config, config->pstate,
+                             platform->pstate.hw, platform->env.saved_dirfd,
+                             platform->env.clock, why, sizeof why);
         if (error) {
             driver_close(&platform->pstate);
         }
@@ -355,9 +355,8 @@ start_guests(struct platform *platform, nsec_t now)
 static void
 tell_domains(struct platform *platform)
 {
-    for (uint32_t i = 0; i < controls_n(platform->controls); i++) {
-        const struct pstate_domain *domain =
-            controls_domain(platform->controls, i);
+    for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
+        const struct pstate_domain *domain = knobs_domain(platform->knobs, i);
         struct msg msg = {.type = MSG_DOMAIN};
 
         msg.domain.domain = i;
@@ -371,7 +370,7 @@ tell_domains(struct platform *platform)
         for (uint32_t j = 0; j < domain->table.n; j++) {
             msg.domain.freqs_khz[j] = domain->table.freq_khz[j];
         }
-        msg.domain.pstate = controls_pstate(platform->controls, i);
+        msg.domain.pstate = knobs_pstate(platform->knobs, i);
         msg.domain.emulated = domain->emulated;
         on_news(platform, &msg);
     }
@@ -385,7 +384,7 @@ tell_ready(struct platform *platform)
     snprintf(msg.ready.note, sizeof msg.ready.note,
              "p-states: %s, %u domains; power: %s; VMs: %s",
              platform->pstate.class ? platform->pstate.class->name : "none",
-             controls_n(platform->controls),
+             knobs_n(platform->knobs),
              platform->power.class ? platform->power.class->name : "none",
              platform->hypervisor_class ? platform->hypervisor_class->name
                                         : "none");
@@ -418,7 +417,7 @@ begin_outcome(const struct platform *platform, uint64_t command, uint64_t cause,
 }
 
 static void
-put_steps(struct msg_outcome *outcome, const struct control_steps *steps)
+put_steps(struct msg_outcome *outcome, const struct knob_steps *steps)
 {
     outcome->pstate = steps->pstate;
     outcome->checked_ns = steps->checked;
@@ -431,15 +430,15 @@ set_pstate(struct platform *platform, const struct msg_set_pstate *action,
            nsec_t now)
 {
     char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
-    struct control_steps steps = {0};
+    struct knob_steps steps = {0};
     int error = -ENODEV;
     struct msg_outcome outcome =
         begin_outcome(platform, action->command, action->cause, now);
 
-    if (platform->controls) {
-        error = controls_set(platform->controls, (uint32_t)action->domain,
-                             (uint32_t)action->pstate, now, &steps, why,
-                             sizeof why);
+    if (platform->knobs) {
+        error =
+            knobs_set(platform->knobs, (uint32_t)action->domain,
+                      (uint32_t)action->pstate, now, &steps, why, sizeof why);
     }
     put_steps(&outcome, &steps);
     tell_outcome(platform, &outcome, error, why);
@@ -449,14 +448,14 @@ static void
 release(struct platform *platform, const struct msg_release *action, nsec_t now)
 {
     char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
-    struct control_steps steps = {0};
+    struct knob_steps steps = {0};
     int error = -ENODEV;
     struct msg_outcome outcome =
         begin_outcome(platform, action->command, action->cause, now);
 
-    if (platform->controls) {
-        error = controls_release(platform->controls, (uint32_t)action->domain,
-                                 now, &steps, why, sizeof why);
+    if (platform->knobs) {
+        error = knobs_release(platform->knobs, (uint32_t)action->domain, now,
+                              &steps, why, sizeof why);
     }
     put_steps(&outcome, &steps);
     tell_outcome(platform, &outcome, error, why);

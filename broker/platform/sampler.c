@@ -15,8 +15,8 @@
 
 #include "base/text.h"
 #include "broker/config/config.h"
-#include "broker/platform/controls.h"
 #include "broker/platform/cpu_use.h"
+#include "broker/platform/knobs.h"
 #include "wire/msg.h"
 
 #define SPARE_VMS 16 /* That a hypervisor may know besides the configured. */
@@ -171,7 +171,7 @@ read_cpus(struct sampler *sampler, nsec_t now)
 
     for (uint32_t i = 0; i < cpus->n; i++) {
         cpus->use[i].stolen_ns =
-            controls_stolen_ns(sampler->env.controls, cpus->use[i].cpu);
+            knobs_stolen_ns(sampler->env.knobs, cpus->use[i].cpu);
     }
     if (sampler->env.proc_dirfd >= 0) {
         int error = cpu_uses_read(cpus, sampler->env.proc_dirfd, now);
@@ -268,7 +268,7 @@ tell_power(struct sampler *sampler, nsec_t now)
 
             load->busy = busy < 1 ? busy : 1;
         }
-        controls_fill_load(sampler->env.controls, load);
+        knobs_fill_load(sampler->env.knobs, load);
         sampler->load_busy_ns[i] = use->busy_ns;
         sampler->load_available_ns[i] = use->available_ns;
     }

@@ -13,7 +13,7 @@
 #include "hypervisor/hypervisor.h"
 
 struct broker_config;
-struct controls;
+struct knobs;
 struct msg;
 struct sampler;
 
@@ -24,7 +24,7 @@ struct sampler_env {
     struct hypervisor *hypervisor;
     const struct hardware_class *power_class; /* Null: none. */
     struct hardware *power;
-    struct controls *controls; /* Null: none. */
+    struct knobs *knobs; /* Null: none. */
     /* Takes a sample that may be lost, or news that must not.  News come back
      * with the next sample if there was no room (-ENOBUFS). */
     void (*sample)(void *ctx, const struct msg *);
