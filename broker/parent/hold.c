@@ -168,8 +168,10 @@ lock_cpus(struct hold *hold, char *why, size_t why_size)
         if (fd == -EWOULDBLOCK) {
             snprintf(why, why_size,
                      "CPU %u is managed by another broker (pid %d, run "
-                     "directory %.120s); give each its own CPUs",
-                     config->cpus[i], (int)holder.pid, holder.run_dir);
+                     "directory %.80s; uid %u has %.80s); give each its "
+                     "own CPUs",
+                     config->cpus[i], (int)holder.pid, holder.run_dir,
+                     (unsigned)holder.uid, path);
         } else if (fd < 0) {
             snprintf(why, why_size, "%.200s can't be locked: %s", path,
                      strerror(-fd));

@@ -3,7 +3,10 @@
  * (/run/lock): no link is followed, nothing but a regular file is taken, and a
  * file of another user's is locked without being written.  A file may be
  * removed by its holder, so a lock counts only if the path still leads to it.
- * Called by the parent of mbrokerd. */
+ * XXX: Where everybody may write, any user may hold a CPU's lock and so keep
+ * the broker from starting; it says whose file that is.  A directory for locks
+ * that only a group of brokers may write would end it. Called by the parent of
+ * mbrokerd. */
 #include "broker/parent/lock.h"
 
 #include <errno.h>
@@ -119,7 +122,12 @@ read_holder(int fd, struct lock_holder *out)
     char text[LOCK_HOLDER_SIZE + 32];
     int64_t pid;
 
-    *out = (struct lock_holder){0};
+    struct stat status;
+
+    *out = (struct lock_holder){.uid = (uid_t)-1};
+    if (!fstat(fd, &status)) {
+        out->uid = status.st_uid;
+    }
     ssize_t got = pread(fd, text, sizeof text - 1, 0);
     if (got <= 0) {
         return;

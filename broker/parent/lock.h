@@ -12,6 +12,7 @@
 
 struct lock_holder {
     pid_t pid; /* 0: the file does not say. */
+    uid_t uid; /* Whose the file is; what is in it is only his word. */
     char run_dir[LOCK_HOLDER_SIZE];
 };
 

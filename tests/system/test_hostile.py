@@ -489,9 +489,7 @@ def test_links_and_files_in_the_place_of_ours_are_not_followed(tmp_path, name):
     victim.chmod(0o600)
     for make in (lambda at: at.symlink_to(victim), lambda at: at.hardlink_to(victim)):
         with prepared(tmp_path) as broker:
-            locks = list(broker.run_dir.glob("*"))
-            assert not locks
-            make(broker.run_dir / (name if name != "lock" else "mbrokerd.lock"))
+            make(broker.run_dir / name)
             broker.launch()
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: broker.process.poll() is not None, "it ends", 3)
@@ -512,3 +510,21 @@ def test_a_directory_that_others_may_write_is_refused(tmp_path, which):
         broker.launch()
         assert broker.process.wait(30) == 1
         assert "writable by nobody else" in broker.said()
+
+
+def test_a_cpus_lock_that_a_user_holds_is_named_as_his(tmp_path):
+    with Broker(guests=["web1"], pstate="cpufreq",
+                extra='sys_dir = "%s";' % (tmp_path / "sys")) as broker:
+        make_cpufreq(tmp_path / "sys")
+        lock = broker.dir / "locks" / "mbroker-cpu0"
+        lock.write_text("%d /run/mbroker\x1b[2J\n" % os.getpid())
+        if os.geteuid() == 0:
+            os.chown(lock, NOBODY, NOBODY)
+        with open(lock) as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            broker.launch()
+            assert broker.process.wait(30) == 1
+        assert "uid %d has %s" % (os.stat(lock).st_uid, lock) in broker.said()
+        assert "\x1b" not in broker.said()
+        assert lock.read_text().startswith("%d " % os.getpid())
+        broker.start()
