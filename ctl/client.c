@@ -12,7 +12,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/text.h"
 #include "ctl/member.h"
 
 #define LINE_MAX_SIZE (2u << 20) /* More than the broker ever answers. */

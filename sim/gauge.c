@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "broker/back/back.h"
+#include "broker/engine/arbiter.h"
 #include "hardware/sim.h"
 #include "policy/policy.h"
 #include "sim/machine.h"

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "broker/back/guest_session.h"
+#include "broker/config/config.h"
 #include "broker/outbox.h"
 #include "include/mchan.h"
 #include "model/cause.h"

@@ -11,11 +11,11 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "broker/config/config.h"
-#include "wire/msg.h"
 
 struct back;
+struct broker_config;
 struct mchan;
+struct msg;
 
 struct back_env {
     /* Sends to the engine; 0 or -EAGAIN (input from guests then waits). */

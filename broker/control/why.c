@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/engine/arbiter.h"
 #include "broker/config/config.h"
+#include "broker/engine/arbiter.h"
 #include "broker/engine/engine.h"
 #include "broker/control/show.h"
 #include "model/name.h"

@@ -11,13 +11,14 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "broker/engine/arbiter.h"
-#include "broker/config/config.h"
-#include "model/host.h"
-#include "wire/msg.h"
+#include "hypervisor/hypervisor.h"
 
+struct arbiter;
+struct broker_config;
 struct engine;
 struct journal;
+struct msg;
+struct policy_class;
 
 struct engine_port {
     void *ctx;

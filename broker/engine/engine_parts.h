@@ -8,12 +8,16 @@
 #ifndef BROKER_ENGINE_ENGINE_PARTS_H
 #define BROKER_ENGINE_ENGINE_PARTS_H
 
+#include "broker/config/config.h"
+#include "broker/engine/arbiter.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/jsonline.h"
 #include "broker/journal/journal.h"
 #include "model/cause.h"
+#include "model/host.h"
 #include "model/name.h"
 #include "policy/policy.h"
+#include "wire/msg.h"
 
 #define ENGINE_VMS_SPARE 8      /* VMs beyond those of the configuration. */
 #define ENGINE_VM_ROWS_MAX 8    /* Rows a VM may cause in an epoch. */

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "broker/engine/engine_parts.h"
 
 /* Two VMs' states lie apart, each fit for any member. */

@@ -13,10 +13,12 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "broker/config/config.h"
 #include "broker/outbox.h"
 #include "broker/platform/drivers.h"
 #include "broker/platform/knobs.h"
 #include "broker/platform/sampler.h"
+#include "wire/msg.h"
 
 #define OUTCOMES_MAX 64 /* Actions whose outcomes may wait. */
 #define RETRY_NS NSEC_PER_MSEC

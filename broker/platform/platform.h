@@ -11,9 +11,11 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "broker/config/config.h"
-#include "wire/msg.h"
 
+struct broker_config;
+struct hardware_sim;
+struct hypervisor_sim;
+struct msg;
 struct platform;
 
 struct platform_env {

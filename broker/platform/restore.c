@@ -4,6 +4,7 @@
  * since.  A file goes when its state is back, and stays otherwise, so that
  * nothing is forgotten.  Run at every start, by `mbrokerd --restore`, and after
  * a platform process died. */
+#include "broker/config/config.h"
 #include "broker/platform/platform.h"
 
 #include <errno.h>

@@ -17,7 +17,6 @@
 #include "base/cbor.h"
 #include "base/prng.h"
 #include "base/text.h"
-#include "model/cause.h"
 
 #define EPOCH (500 * NSEC_PER_MSEC)
 #define N_VMS 4

@@ -16,8 +16,9 @@
 
 #include <cmocka.h>
 
+#include "broker/config/config.h"
 #include "include/mchan.h"
-#include "model/cause.h"
+#include "wire/msg.h"
 
 #define N_GUESTS 3
 #define KEPT_MAX 20000

@@ -2,6 +2,7 @@
 /* The engine's turn, from events to actions and rows, on a platform and a
  * journal made up here: what a violation leads to, what is tried again, what
  * happens when the journal fails, and what nobody may make it do. */
+#include "broker/config/config.h"
 #include "broker/engine/engine.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include "model/cause.h"
 #include "policy/policy.h"
 #include "tests/unit/broker/fakejournal.h"
+#include "wire/msg.h"
 
 #define MS NSEC_PER_MSEC
 #define EPOCH (500 * MS)

@@ -11,12 +11,14 @@
 
 #include <cmocka.h>
 
+#include "broker/config/config.h"
 #include "broker/engine/engine.h"
 #include "broker/journal/journal.h"
 #include "broker/control/show.h"
 #include "broker/control/trace.h"
 #include "model/cause.h"
 #include "policy/policy.h"
+#include "wire/msg.h"
 
 #define MS NSEC_PER_MSEC
 #define OFFSET (-7 * NSEC_PER_SEC)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The platform core on made-up hardware and VMs: what it tells, what it writes,
  * and that it always finds the way back. */
+#include "broker/config/config.h"
 #include "broker/platform/platform.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "hardware/hardware.h"
 #include "hardware/sim.h"
 #include "hypervisor/sim.h"
+#include "wire/msg.h"
 
 #define SECOND NSEC_PER_SEC
 #define KEPT_MAX 4096

@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "base/cbor.h"
-#include "model/uuid.h"
 #include "wire/msg.h"
 
 /* A message as it might be in version 3: 'colour' came with 2, 'tags' and
