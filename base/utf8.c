@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+static bool turns(const uint8_t *text);
 static size_t sequence(const uint8_t *text, size_t size);
 
 bool
@@ -33,11 +34,22 @@ utf8_is_printable(const void *data, size_t size)
     for (size_t i = 0; i < size; i++) {
         bool c1 = text[i] == 0xc2 && text[i + 1] < 0xa0;
 
-        if (text[i] < 0x20 || text[i] == 0x7f || c1) {
+        if (text[i] < 0x20 || text[i] == 0x7f || c1 || turns(text + i)) {
             return false;
         }
     }
     return true;
+}
+
+/* Characters without a shape that break a line (U+2028, U+2029) or have what
+ * follows shown in another order (U+202A to U+202E, U+2066 to U+2069), so that
+ * a line of a log seems to say something else. */
+static bool
+turns(const uint8_t *text)
+{
+    return text[0] == 0xe2 &&
+           ((text[1] == 0x80 && text[2] >= 0xa8 && text[2] <= 0xae) ||
+            (text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9));
 }
 
 /* Bytes of the sequence at 'text', of which 'size' > 0 are there; 0 if it is

@@ -10,8 +10,9 @@
  * without a null. */
 bool utf8_is_text(const void *data, size_t size);
 
-/* Text without control characters (C0, DEL, C1), so that it can be written to
- * a log or a terminal as it is. */
+/* Text without control characters (C0, DEL, C1) and those that break a line or
+ * turn its direction, so that it can be written to a log or a terminal as it
+ * is. */
 bool utf8_is_printable(const void *data, size_t size);
 
 #endif

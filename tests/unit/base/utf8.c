@@ -94,6 +94,31 @@ control_characters_are_not_printable(void **state)
     }
 }
 
+/* A line of a log must not seem to say something else than it does. */
+static void
+what_turns_or_breaks_a_line_is_not_printable(void **state)
+{
+    static const char *const cases[] = {"\xe2\x80\xa8",
+                                        "a\xe2\x80\xa9",
+                                        "\xe2\x80\xaa",
+                                        "\xe2\x80\xae"
+                                        "b",
+                                        "\xe2\x81\xa6",
+                                        "a\xe2\x81\xa9"
+                                        "b"};
+    static const char *const beside[] = {"\xe2\x80\xa7", "\xe2\x80\xaf",
+                                         "\xe2\x81\xa5", "\xe2\x81\xaa",
+                                         "\xe2\x82\xa8"};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_true(utf8_is_text(cases[i], strlen(cases[i])));
+        assert_false(utf8_is_printable(cases[i], strlen(cases[i])));
+    }
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+        assert_true(utf8_is_printable(beside[i], strlen(beside[i])));
+    }
+}
+
 static void
 letters_and_signs_are_printable(void **state)
 {
@@ -113,6 +138,7 @@ main(void)
         cmocka_unit_test(what_unicode_forbids_is_no_text),
         cmocka_unit_test(every_code_point_is_judged_by_its_encoding),
         cmocka_unit_test(control_characters_are_not_printable),
+        cmocka_unit_test(what_turns_or_breaks_a_line_is_not_printable),
         cmocka_unit_test(letters_and_signs_are_printable),
     };
 
