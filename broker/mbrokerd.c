@@ -28,6 +28,9 @@
 #define CONFIG_PATH "/etc/mbroker/mbroker.conf"
 #define EXIT_USAGE 2 /* The command line is wrong. */
 
+#define HANG_NS (30 * NSEC_PER_SEC)
+#define HANG_MIN_NS (5 * NSEC_PER_SEC)
+
 enum mode { MODE_RUN, MODE_CHECK, MODE_RESTORE, MODE_PLUGINS };
 
 struct args {
@@ -218,7 +221,12 @@ run_parent(const struct args *args)
                                .lock_dir = args->lock_dir,
                                .level = args->level,
                                .notify_path = getenv("NOTIFY_SOCKET"),
+                               .hang_ns = HANG_NS,
                                .watchdog_ns = watchdog_ns()};
+    if (opts.watchdog_ns) { /* As patient as systemd, within reason. */
+        opts.hang_ns = 2 * opts.watchdog_ns;
+        opts.hang_ns = opts.hang_ns > HANG_MIN_NS ? opts.hang_ns : HANG_MIN_NS;
+    }
     if (rights_resolve(&opts.rights, &config, geteuid(), why, sizeof why)) {
         log_error("%s: %s", path, why);
     } else {
@@ -278,9 +286,16 @@ run_check(const char *path)
 {
     struct args args = {.config = path};
     struct broker_config config;
-    char *text = NULL;
+    struct rights rights;
+    char *text = NULL, why[CONFIG_WHY_SIZE];
 
     if (load(&args, &text, &path, &config)) {
+        return EXIT_FAILURE;
+    }
+    if (rights_resolve(&rights, &config, geteuid(), why, sizeof why)) {
+        fprintf(stderr, "%s: %s\n", path, why);
+        config_fini(&config);
+        free(text);
         return EXIT_FAILURE;
     }
     printf("%s: ok (%u CPUs, %u guests, policy %s, hypervisor %s, p-states %s, "

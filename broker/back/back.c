@@ -260,7 +260,7 @@ hear_messages(struct guest *guest, nsec_t now)
             leave(guest, now);
             hear_event(guest, now);
         }
-        guest->credit_ns -= MESSAGE_NS;
+        guest->credit_ns -= MESSAGE_NS * (1 + size / BACK_BYTES_PER_MESSAGE);
         guest_session_input(&guest->session, info.tag, back->buffer,
                             (size_t)size, now);
     }

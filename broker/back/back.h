@@ -30,6 +30,7 @@ struct back_env {
 #define BACK_MESSAGES_PER_TURN 16 /* Then the next guest has its turn. */
 #define BACK_MESSAGES_PER_SECOND 1000
 #define BACK_MESSAGES_BURST 1000
+#define BACK_BYTES_PER_MESSAGE 512 /* A longer one counts as several. */
 
 int back_create(struct back **out, const struct broker_config *,
                 const struct back_env *);

@@ -36,6 +36,7 @@ struct child {
     pid_t pid; /* 0: not running. */
     struct line line;
     bool ready, told_to_leave;
+    nsec_t heard;                /* When it last answered a beat. */
     nsec_t patience_ns, give_up; /* After it was told to leave. */
 };
 
@@ -49,6 +50,8 @@ struct parent {
     bool child_died, stop_asked, stop_asked_again, hang_up;
     bool ready, stopping, failed, platform_died;
     nsec_t next_sign; /* Of life, to the service manager. */
+    nsec_t next_beat; /* To the children. */
+    uint64_t n_beats;
 };
 
 _Static_assert(ROLE_BACK == 0 && ROLE_ENGINE == 1 && ROLE_PLATFORM == 2,
@@ -70,7 +73,8 @@ static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
 static void reap(struct parent *);
 static void say_how_it_ended(struct parent *, enum role, int status);
-static void hear_children(struct parent *);
+static void hear_children(struct parent *, nsec_t now);
+static void beat(struct parent *, nsec_t now);
 static void note_ready(struct parent *, nsec_t now);
 static void stop(struct parent *, const char *why);
 static void stop_next(struct parent *, nsec_t now);
@@ -89,7 +93,7 @@ parent_run(const struct parent_opts *opts)
     parent->opts = opts;
     parent->config_fd = parent->control_fd = -1;
     memset(parent->guest_fds, -1, sizeof parent->guest_fds);
-    parent->next_sign = NSEC_NEVER;
+    parent->next_sign = parent->next_beat = NSEC_NEVER;
     if (hold_take(&parent->hold, opts->config, opts->lock_dir,
                   opts->config->state_dir, why, sizeof why)) {
         log_error("%s", why);
@@ -391,11 +395,12 @@ turn(void *ctx, nsec_t now)
         parent->stop_asked = parent->stop_asked_again = parent->hang_up = false;
         stop(parent, "it was asked to");
     }
-    hear_children(parent);
+    hear_children(parent, now);
     note_ready(parent, now);
     if (parent->stopping) {
         stop_next(parent, now);
     }
+    beat(parent, now);
     give_sign(parent, now);
     for (size_t i = 0; i < 3; i++) {
         line_arm(&parent->children[i].line);
@@ -406,7 +411,7 @@ static nsec_t
 deadline(void *ctx, nsec_t now)
 {
     const struct parent *parent = ctx;
-    nsec_t soonest = parent->next_sign;
+    nsec_t soonest = nsec_min(parent->next_sign, parent->next_beat);
 
     for (size_t i = 0; i < 3; i++) {
         const struct child *child = &parent->children[i];
@@ -456,7 +461,7 @@ say_how_it_ended(struct parent *parent, enum role role, int status)
 }
 
 static void
-hear_children(struct parent *parent)
+hear_children(struct parent *parent, nsec_t now)
 {
     char why[MSG_WHY_SIZE];
     struct msg msg;
@@ -468,6 +473,10 @@ hear_children(struct parent *parent)
             int got = line_recv(&child->line, &msg, why, sizeof why);
             if (!got) {
                 break;
+            }
+            if (got > 0 && msg.type == MSG_BEAT_REPLY) {
+                child->heard = now;
+                continue;
             }
             if (got < 0 || msg.type != MSG_READY) {
                 log_error("%s sent what it may not (%s)", child->line.peer,
@@ -497,6 +506,10 @@ note_ready(struct parent *parent, nsec_t now)
              config->run_dir, config->n_cpus, config->n_guests,
              config->policy->name);
     notify_send(parent->opts->notify_path, "READY=1\nSTATUS=ready");
+    for (size_t i = 0; i < 3; i++) {
+        parent->children[i].heard = now;
+    }
+    parent->next_beat = now;
     if (parent->opts->watchdog_ns) {
         parent->next_sign = now;
     }
@@ -507,6 +520,7 @@ stop(struct parent *parent, const char *why)
 {
     if (!parent->stopping) {
         parent->stopping = true;
+        parent->next_beat = NSEC_NEVER;
         log_info("stopping: %s", why);
         notify_send(parent->opts->notify_path, "STOPPING=1\nSTATUS=stopping");
     }
@@ -541,6 +555,37 @@ stop_next(struct parent *parent, nsec_t now)
         return;
     }
     loop_stop(parent->loop);
+}
+
+/* A process that runs but does not turn is as bad as a dead one, and is made
+ * one, so that there is one way out.  A gap of our own, as when the host slept,
+ * is nobody's fault. */
+static void
+beat(struct parent *parent, nsec_t now)
+{
+    const nsec_t hang_ns = parent->opts->hang_ns, period_ns = hang_ns / 4;
+
+    if (now < parent->next_beat) {
+        return;
+    }
+    struct msg msg = {.type = MSG_BEAT,
+                      .beat = {.number = ++parent->n_beats, .origin_ns = now}};
+    bool slept = now - parent->next_beat > period_ns;
+    for (enum role role = ROLE_BACK; role <= ROLE_PLATFORM; role++) {
+        struct child *child = &parent->children[role];
+
+        if (slept) {
+            child->heard = now;
+        }
+        if (now - child->heard > hang_ns) {
+            log_error("%s (process %d) did not turn for %lld s; killing it",
+                      role_name(role), (int)child->pid,
+                      (long long)((now - child->heard) / NSEC_PER_SEC));
+            kill(child->pid, SIGKILL);
+        }
+        line_send(&child->line, &msg);
+    }
+    parent->next_beat = now + period_ns;
 }
 
 static void

@@ -19,7 +19,8 @@ struct parent_opts {
     struct rights rights;
     enum log_level level;
     const char *notify_path; /* $NOTIFY_SOCKET, or null. */
-    nsec_t watchdog_ns;      /* Between signs of life; 0: none. */
+    nsec_t hang_ns; /* A process that does not turn for so long is killed. */
+    nsec_t watchdog_ns; /* Between signs of life; 0: none. */
 };
 
 /* Starts the others, sees to it that none is missed, and stops them.  Returns

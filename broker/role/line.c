@@ -90,6 +90,30 @@ line_recv(struct line *line, struct msg *out, char *why, size_t why_size)
     return 0;
 }
 
+enum parent_word
+line_hear_parent(struct line *parent)
+{
+    char why[MSG_WHY_SIZE];
+    struct msg msg;
+
+    for (int i = 0; i < LINE_TURN_MAX; i++) {
+        int got = line_recv(parent, &msg, why, sizeof why);
+        if (!got) {
+            break;
+        }
+        if (got < 0 || (msg.type != MSG_BEAT && msg.type != MSG_BYE)) {
+            return PARENT_GONE;
+        }
+        if (msg.type == MSG_BYE) {
+            return PARENT_BYE;
+        }
+        struct msg reply = {.type = MSG_BEAT_REPLY,
+                            .beat_reply = {.number = msg.beat.number}};
+        line_send(parent, &reply); /* If it can't take it, the next one. */
+    }
+    return parent->lost ? PARENT_GONE : PARENT_QUIET;
+}
+
 void
 line_want(struct line *line, bool wanted)
 {

@@ -37,6 +37,15 @@ int line_send(struct line *, const struct msg *);
 /* 1 and a message, 0 if there is none now, or -EPROTO with 'why' if what came
  * is none. */
 int line_recv(struct line *, struct msg *out, char *why, size_t why_size);
+/* What the parent wants of a role, whose line to it this is. */
+enum parent_word {
+    PARENT_QUIET,
+    PARENT_BYE,  /* It says: leave. */
+    PARENT_GONE, /* It died, or is none. */
+};
+/* Asks; answers its beats, which show it that we turn. */
+enum parent_word line_hear_parent(struct line *);
+
 /* Whether what comes is wanted now; it is at first.  One that isn't wakes
  * nobody. */
 void line_want(struct line *, bool wanted);

@@ -29,7 +29,6 @@ struct back_role {
 
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
-static void hear_parent(struct back_role *);
 static void hear_engine(struct back_role *);
 static int start(struct back_role *, uint64_t start_count);
 static int add_guest(struct back_role *, uint32_t guest);
@@ -82,7 +81,9 @@ turn(void *ctx, nsec_t now)
     struct back_role *role = ctx;
     const struct msg ready = {.type = MSG_READY};
 
-    hear_parent(role);
+    if (line_hear_parent(&role->parent) != PARENT_QUIET) {
+        loop_stop(role->loop);
+    }
     hear_engine(role);
     if (role->back) {
         role->parent_told =
@@ -109,19 +110,6 @@ deadline(void *ctx, nsec_t now)
                               line_deadline(&role->engine, now));
 
     return role->back ? nsec_min(soonest, back_deadline(role->back)) : soonest;
-}
-
-/* The parent says BYE, or dies; either way we leave. */
-static void
-hear_parent(struct back_role *role)
-{
-    char why[MSG_WHY_SIZE];
-    struct msg msg;
-
-    int got = line_recv(&role->parent, &msg, why, sizeof why);
-    if (got || role->parent.lost) {
-        loop_stop(role->loop);
-    }
 }
 
 static void

@@ -38,7 +38,6 @@ static int open_journal(struct engine_role *);
 static int open_control(struct engine_role *);
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
-static void hear_parent(struct engine_role *);
 static void hear(struct engine_role *, struct line *,
                  bool (*may_say)(unsigned type), nsec_t now);
 static void tell_ready(struct engine_role *);
@@ -165,7 +164,9 @@ turn(void *ctx, nsec_t now)
 {
     struct engine_role *role = ctx;
 
-    hear_parent(role);
+    if (line_hear_parent(&role->parent) != PARENT_QUIET) {
+        loop_stop(role->loop);
+    }
     hear(role, &role->platform, may_platform_say, now);
     hear(role, &role->back, may_back_say, now);
     watched_take(&role->control_fd);
@@ -187,18 +188,6 @@ deadline(void *ctx, nsec_t now)
     soonest = nsec_min(soonest, line_deadline(&role->parent, now));
     soonest = nsec_min(soonest, line_deadline(&role->back, now));
     return nsec_min(soonest, line_deadline(&role->platform, now));
-}
-
-static void
-hear_parent(struct engine_role *role)
-{
-    char why[MSG_WHY_SIZE];
-    struct msg msg;
-
-    int got = line_recv(&role->parent, &msg, why, sizeof why);
-    if (got || role->parent.lost) {
-        loop_stop(role->loop);
-    }
 }
 
 /* If the other process is gone the parent knows, and will tell us to leave. */
@@ -258,12 +247,19 @@ may_platform_say(unsigned type)
            type == MSG_TROUBLE || type == MSG_OUTCOME;
 }
 
+/* Back speaks of guests by their UUID; it knows no others. */
+static const char *
+name_of(const struct engine_role *role, const struct uuid *vm)
+{
+    const struct guest_config *guest = config_guest(role->env->config, vm);
+
+    return guest ? guest->name : "?";
+}
+
 /* What somebody reading the log wants to know. */
 static void
 note_for_people(struct engine_role *role, const struct msg *msg)
 {
-    char uuid[UUID_TEXT_SIZE];
-
     switch (msg->type) {
     case MSG_READY:
         log_info("platform: %s", msg->ready.note);
@@ -277,13 +273,12 @@ note_for_people(struct engine_role *role, const struct msg *msg)
                  msg->guest_up.software);
         break;
     case MSG_GUEST_LOST:
-        uuid_format(&msg->guest_lost.vm, uuid);
-        log_info("vm %s: its agent is lost: %s", uuid, msg->guest_lost.reason);
+        log_info("vm %s: its agent is lost: %s",
+                 name_of(role, &msg->guest_lost.vm), msg->guest_lost.reason);
         break;
     case MSG_GUEST_ALARM:
-        uuid_format(&msg->guest_alarm.vm, uuid);
-        log_warn("vm %s: %s; refused, %llu so far", uuid,
-                 msg->guest_alarm.reason,
+        log_warn("vm %s: %s; refused, %llu so far",
+                 name_of(role, &msg->guest_alarm.vm), msg->guest_alarm.reason,
                  (unsigned long long)msg->guest_alarm.n_refused);
         break;
     case MSG_OUTCOME:

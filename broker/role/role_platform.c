@@ -185,13 +185,11 @@ deadline(void *ctx, nsec_t now)
 static void
 hear_parent(struct platform_role *role, nsec_t now)
 {
-    char why[MSG_WHY_SIZE];
-    struct msg msg;
+    enum parent_word word = line_hear_parent(&role->parent);
 
-    int got = line_recv(&role->parent, &msg, why, sizeof why);
-    if (role->parent.lost || got < 0) {
+    if (word == PARENT_GONE) {
         loop_stop(role->loop);
-    } else if (got && role->give_up == NSEC_NEVER) {
+    } else if (word == PARENT_BYE && role->give_up == NSEC_NEVER) {
         if (role->env->config->end_guests) {
             platform_end_guests(role->platform, now);
         }

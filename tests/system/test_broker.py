@@ -312,7 +312,7 @@ def test_overlapping_cpus_are_refused_naming_the_other(tmp_path):
         second.arguments = ["--lock-dir", str(first.dir / "locks")]
         second.launch()
         assert second.process.wait(30) == 1
-        assert "CPU 1 is managed by another broker (pid %d, run directory %s)" % (
+        assert "CPU 1 is managed by another broker (pid %d, run directory %s;" % (
             first.process.pid, first.run_dir) in second.said()
         assert sockets(second.run_dir) == []
         assert len(processes(first)) == 4
@@ -523,6 +523,24 @@ def test_the_service_manager_is_told(tmp_path):
         assert said.startswith(b"STOPPING=1")
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_a_process_that_hangs_is_killed_and_named(tmp_path, role):
+    """A watchdog makes the broker less patient, down to 5 seconds."""
+    with on_cpufreq(tmp_path) as broker:
+        os.environ.update(WATCHDOG_USEC="1000000")
+        try:
+            start_lowered(broker, tmp_path)
+        finally:
+            del os.environ["WATCHDOG_USEC"]
+        those = processes(broker)
+        pid = broker.roles()[role]
+        os.kill(pid, signal.SIGSTOP)
+        assert broker.process.wait(60) == 1
+        assert "%s (process %d) did not turn for" % (role, pid) in broker.said()
+        assert max_freq(tmp_path / "sys") == FULL_KHZ
+        assert_nothing_left(broker, those)
+
+
 def test_another_users_watchdog_is_not_ours(tmp_path):
     path = tmp_path / "notify"
     with Broker() as broker, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -597,6 +615,7 @@ def test_check_says_ok_and_what_it_is(tmp_path):
     ("cpus = [0];\npstate = { driver = \"softpstate\"; colour = 1; };\n", 2),
     ("limits = {\n pstate_min = 5;\n pstate_max = 2;\n};\n", None),
     ("@include \"/etc/passwd\"\n", 1),
+    ("control = { group = \"no-such-group-here\"; };\n", None),
 ])
 def test_check_names_line_and_reason(tmp_path, text, line):
     path, done = checked(tmp_path, text)

@@ -477,6 +477,29 @@ a_message_larger_than_any_of_ours_is_refused(void **state)
 }
 
 static void
+long_messages_cost_more(void **state)
+{
+    struct mchan *channel = dial(0);
+    static uint8_t large[6000];
+    struct mchan_msg out = {
+        .data = large, .size = sizeof large, .tag = MSG_REPORT};
+    time_t end = real_time() + PATIENCE_S;
+    struct back_stats stats = {0};
+    int n = 0;
+
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 1);
+    while (!stats.n_throttled) {
+        assert_true(real_time() <= end);
+        n += !mchan_send(channel, &out);
+        turns(1);
+        back_stats(back, &stats);
+    }
+    assert_in_range(n, 20, BACK_MESSAGES_BURST / 3);
+    hang_up(channel);
+}
+
+static void
 leaving_says_bye_to_agents(void **state)
 {
     struct back_env env = {.to_engine = to_engine, .start_count = 3};
@@ -613,6 +636,7 @@ main(void)
         TEST(who_has_to_wait_does_not_keep_us_awake),
         TEST(bytes_that_are_no_channel_s_are_survived),
         TEST(a_message_larger_than_any_of_ours_is_refused),
+        TEST(long_messages_cost_more),
         TEST(leaving_says_bye_to_agents),
         TEST(an_idle_back_wakes_only_for_beats),
         TEST(without_guests_there_is_nothing_to_do),

@@ -398,6 +398,20 @@ an_action_out_of_range_does_not_end_platform(void **state)
     assert_int_equal(status(), 0);
 }
 
+static void
+a_role_answers_beats(void **state)
+{
+    struct msg beat = {.type = MSG_BEAT, .beat = {.number = 77}};
+
+    run_platform();
+    for (int i = 0; i < 3; i++) {
+        tell(&parent, &beat);
+        assert_int_equal(hear(&parent, MSG_BEAT_REPLY).beat_reply.number, 77);
+    }
+    tell(&parent, &bye);
+    assert_int_equal(status(), 0);
+}
+
 /* engine */
 
 static void
@@ -582,6 +596,7 @@ main(int argc, char **argv)
         TEST(an_unexpected_request_ends_platform_restored),
         TEST(nonsense_from_the_engine_ends_platform_restored),
         TEST(an_action_out_of_range_does_not_end_platform),
+        TEST(a_role_answers_beats),
         TEST(engine_tells_back_the_start_count_once_platform_is_ready),
         TEST(engine_left_alone_leaves),
         TEST(engine_without_back_and_platform_waits_to_be_told),
