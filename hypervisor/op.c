@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the operations on a VM are called where people read them.  Relies on
- * nothing; used by the journal, mctl and the configuration. */
+/* What the operations on a VM are called where people read them: in the journal
+ * and in answers to mctl.  Called by the engine, the control socket and sim.c.
+ */
 #include "hypervisor/hypervisor.h"
 
 #include <assert.h>

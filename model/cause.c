@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counts, writes and reads cause numbers: 24 bits of start count, one bit that
  * says who counted, 39 bits of count.  Relies on base/text.h; called by back
- * and engine, which stamp, and by mctl, which reads what people type. */
+ * and engine, which stamp, and by the control socket, which reads what people
+ * type. */
 #include "model/cause.h"
 
 #include <errno.h>

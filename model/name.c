@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Builds and reads mgmt:// names.  Relies on base/text.h for what a part may
- * be; called by back (an agent's name), the engine (subjects in the journal)
- * and mctl (what people type).  Parsing splits at the slashes and then looks
- * at how many parts there are, so no name can be read in two ways. */
+ * be; called by back (an agent's name), the engine (subjects in the journal),
+ * the control socket (what people type) and mctl (what it shows).  Parsing
+ * splits at the slashes and then looks at how many parts there are, so no name
+ * can be read in two ways. */
 #include "model/name.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who comes and goes in a world: its broker, which is journal, engine, platform
  * and back with pipes between them, and its guests' agents.  Wires their ports
- * to the world; their turns are world.c's.  Called by run.c and fault.c. */
+ * to the world; their turns are world.c's.  Called by run.c, fault.c and
+ * world.c. */
 #include "sim/world.h"
 
 #include <stdio.h>

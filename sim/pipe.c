@@ -2,7 +2,7 @@
 /* Moves messages between the broker's cores as the process shells would:
  * through msg_encode() and msg_decode(), in a buffer of a channel's size.  What
  * can't be encoded is a bug of the sender's, and ends the run.  Called by
- * world.c. */
+ * actors.c, whose ports send, and world.c, which takes. */
 #include "sim/pipe.h"
 
 #include <assert.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages: typed structs on our side, CBOR maps {key: value} on the wire, both
- * from msg.def.  This is the only place where a stranger's bytes become numbers
- * and text; whatever msg_decode() accepts is in range. */
+ * from msg.def.  Beside frame.h and request.h this is the only place in the
+ * broker where a stranger's bytes become numbers and text; whatever
+ * msg_decode() accepts is in range. */
 #ifndef WIRE_MSG_H
 #define WIRE_MSG_H
 

@@ -6,8 +6,8 @@
  * file the broker may read and names its words in the error, and nesting is
  * freed by recursion.  It is given a newline more, because it refuses a comment
  * that ends with the file.  It knows only strings, comments, brackets and
- * numbers; all else is left to the parser.  Called by broker/config/config.c
- * and conffile.c.
+ * numbers; all else is left to the parser.  Called by config.c and conffile.c,
+ * and by msim for its scenarios.
  *
  * XXX libconfig leaks the texts it has read when it then refuses the file, some
  * bytes per refused file; only another parser would end that. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A configuration's text to libconfig's tree, looked at before libconfig reads
- * it.  For broker/config/config.c and conffile.c only. */
+ * it.  For broker/config/ and for msim's scenarios. */
 #ifndef BROKER_CONFIG_CONFSCAN_H
 #define BROKER_CONFIG_CONFSCAN_H
 

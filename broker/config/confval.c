@@ -2,7 +2,7 @@
 /* Reads typed values out of libconfig's tree against tables of fields, so that
  * a setting is one line in a table and every refusal says the line, what is
  * wrong, and what would be right.  Relies on base/option for plug-ins' options;
- * called by broker/config/config.c. */
+ * called by the other files of broker/config/ and by msim's scenarios. */
 #include "broker/config/confval.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Typed values out of libconfig's tree, each refusal naming its line.  For
- * the broker/config*.c files and for msim's scenarios. */
+ * broker/config/ and for msim's scenarios. */
 #ifndef BROKER_CONFIG_CONFVAL_H
 #define BROKER_CONFIG_CONFVAL_H
 

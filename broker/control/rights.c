@@ -2,8 +2,8 @@
 /* Credentials to rights.  The caller's groups are those it had when it
  * connected, from the kernel (SO_PEERGROUPS), not a look-up by its uid: that
  * needs no /etc/group in the engine's empty root, and a process that dropped a
- * group has dropped it here too.  Called by the engine's shell (resolve) and
- * broker/control/control.c. */
+ * group has dropped it here too.  Called by mbrokerd.c (resolve), by which the
+ * parent hands the numbers on, and by broker/control/control.c. */
 #include "broker/control/rights.h"
 
 #include <assert.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The policy in force: put there as a whole or not at all, asked once a turn,
  * its wishes given to the arbiter.  The one place that opens the door policy/.
- * Relies on arbiter.c; called by engine.c. */
+ * Relies on arbiter.c; called by engine.c, and by the control socket when
+ * people want another one. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON without allocation, for the engine, which has to journal and to be
- * watched while it allocates nothing (jansson does).  Relies on nothing; called
- * by broker/engine/engine_record.c.  The trick: room for closing all that is
+ * watched while it allocates nothing (jansson does).  Called by all files of
+ * the engine that write a row.  The trick: room for closing all that is
  * open, and for "cut", is kept free at all times, so the end always fits. */
 #include "broker/engine/jsonline.h"
 

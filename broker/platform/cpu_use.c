@@ -4,7 +4,7 @@
  * waiting for I/O.  Idle time is what the kernel accounts exactly, so busy is
  * computed as the rest rather than added up from samples of the tick.  The
  * kernel prints in ticks of 10 ms and may take iowait back, so sums are kept
- * signed and shown only as far as they grew.  Called by platform.c. */
+ * signed and shown only as far as they grew.  Called by sampler.c. */
 #include "broker/platform/cpu_use.h"
 
 #include <ctype.h>

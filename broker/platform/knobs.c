@@ -2,7 +2,8 @@
 /* Writes p-states, and makes sure that they can be taken back: the found state
  * is synced to a file before a domain's first write, and the file goes only
  * after the driver put it back.  Relies on limits.c to know what is allowed and
- * on the driver's own check of a saved line.  Called by platform.c. */
+ * on the driver's own check of a saved line.  Called by platform.c, and by
+ * sampler.c, which asks where the knobs stand. */
 #include "broker/platform/knobs.h"
 
 #include <assert.h>

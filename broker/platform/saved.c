@@ -9,7 +9,8 @@
  *     end
  *
  * Whoever can write the directory is trusted as far as the driver's restore()
- * trusts a line, which validates it.  Called by platform.c only. */
+ * trusts a line, which validates it.  Called by knobs.c, which writes, and by
+ * restore.c, which reads after a death. */
 #include "broker/platform/saved.h"
 
 #include <assert.h>
