@@ -77,14 +77,6 @@
     return &fields;                                                            \
     }
 #include "wire/msg.def"
-#undef MSG
-#undef FIELD_U
-#undef FIELD_I
-#undef FIELD_T
-#undef FIELD_UUID
-#undef FIELD_LU
-#undef FIELD_LT
-#undef MSG_END
 
 const struct fields *
 msg_fields(unsigned type)
@@ -93,13 +85,6 @@ msg_fields(unsigned type)
 #define MSG(type, NAME, name, way, doc)                                        \
     case type:                                                                 \
         return describe_##name();
-#define FIELD_U(key, name, low, high, since, doc)
-#define FIELD_I(key, name, low, high, since, doc)
-#define FIELD_T(key, name, max, since, doc)
-#define FIELD_UUID(key, name, since, doc)
-#define FIELD_LU(key, name, max_n, high, since, doc)
-#define FIELD_LT(key, name, max_n, max, since, doc)
-#define MSG_END(NAME)
 #include "wire/msg.def"
     default:
         return NULL;

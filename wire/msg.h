@@ -23,22 +23,7 @@ struct fields;
 
 enum msg_type {
 #define MSG(type, NAME, name, way, doc) MSG_##NAME = type,
-#define FIELD_U(key, name, low, high, since, doc)
-#define FIELD_I(key, name, low, high, since, doc)
-#define FIELD_T(key, name, max, since, doc)
-#define FIELD_UUID(key, name, since, doc)
-#define FIELD_LU(key, name, max_n, high, since, doc)
-#define FIELD_LT(key, name, max_n, max, since, doc)
-#define MSG_END(NAME)
 #include "wire/msg.def"
-#undef MSG
-#undef FIELD_U
-#undef FIELD_I
-#undef FIELD_T
-#undef FIELD_UUID
-#undef FIELD_LU
-#undef FIELD_LT
-#undef MSG_END
 };
 
 #define MSG(type, NAME, name, way, doc) struct msg_##name {
@@ -56,35 +41,12 @@ enum msg_type {
     }                                                                          \
     ;
 #include "wire/msg.def"
-#undef MSG
-#undef FIELD_U
-#undef FIELD_I
-#undef FIELD_T
-#undef FIELD_UUID
-#undef FIELD_LU
-#undef FIELD_LT
-#undef MSG_END
 
 struct msg {
     enum msg_type type;
     union {
 #define MSG(type, NAME, name, way, doc) struct msg_##name name;
-#define FIELD_U(key, name, low, high, since, doc)
-#define FIELD_I(key, name, low, high, since, doc)
-#define FIELD_T(key, name, max, since, doc)
-#define FIELD_UUID(key, name, since, doc)
-#define FIELD_LU(key, name, max_n, high, since, doc)
-#define FIELD_LT(key, name, max_n, max, since, doc)
-#define MSG_END(NAME)
 #include "wire/msg.def"
-#undef MSG
-#undef FIELD_U
-#undef FIELD_I
-#undef FIELD_T
-#undef FIELD_UUID
-#undef FIELD_LU
-#undef FIELD_LT
-#undef MSG_END
     };
 };
 

@@ -10,13 +10,6 @@
 
 const unsigned fill_types[] = {
 #define MSG(type, NAME, name, way, doc) type,
-#define FIELD_U(key, name, low, high, since, doc)
-#define FIELD_I(key, name, low, high, since, doc)
-#define FIELD_T(key, name, max, since, doc)
-#define FIELD_UUID(key, name, since, doc)
-#define FIELD_LU(key, name, max_n, high, since, doc)
-#define FIELD_LT(key, name, max_n, max, since, doc)
-#define MSG_END(NAME)
 #include "wire/msg.def"
     0,
 };
