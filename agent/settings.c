@@ -113,17 +113,15 @@ add_probe(struct settings *settings, const char *name, char *why,
 {
     const struct probe_class *class = probe_find(name);
     struct settings_probe *probe = &settings->probes[settings->n_probes];
-    int used;
 
     if (settings->n_probes == AGENT_PROBES_MAX) {
         snprintf(why, why_size, "more than %d probes", AGENT_PROBES_MAX);
         return NULL;
     }
     if (!class) {
-        used = snprintf(why, why_size, "no probe \"%.32s\"; there are:", name);
-        for (size_t i = 0; probe_table[i] && used < (int)why_size; i++) {
-            used += snprintf(why + used, why_size - (size_t)used, " %s",
-                             probe_table[i]->name);
+        snprintf(why, why_size, "no probe \"%.32s\"; there are:", name);
+        for (size_t i = 0; probe_table[i]; i++) {
+            text_append(why, why_size, " %s", probe_table[i]->name);
         }
         return NULL;
     }

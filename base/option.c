@@ -231,14 +231,10 @@ static void
 say_unknown(const struct option_values *values, const char *name, char *why,
             size_t why_size)
 {
-    int used = snprintf(why, why_size, "no option \"%.40s\"", name);
-
-    if (!values->n) {
-        snprintf(why + used, why_size - (size_t)used, "; there are none here");
-        return;
-    }
-    for (size_t i = 0; i < values->n && (size_t)used < why_size; i++) {
-        used += snprintf(why + used, why_size - (size_t)used, "%s%s",
-                         i ? ", " : "; there are: ", values->descs[i].name);
+    snprintf(why, why_size, "no option \"%.40s\"%s", name,
+             values->n ? "; there are: " : "; there are none here");
+    for (size_t i = 0; i < values->n; i++) {
+        text_append(why, why_size, "%s%s", i ? ", " : "",
+                    values->descs[i].name);
     }
 }

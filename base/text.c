@@ -7,6 +7,8 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +53,18 @@ text_copy_printable(char *to, size_t size, const char *from)
         from += length;
     }
     to[used] = '\0';
+}
+
+int
+text_append(char *to, size_t size, const char *format, ...)
+{
+    size_t used = strlen(to);
+    va_list args;
+
+    va_start(args, format);
+    int length = vsnprintf(to + used, size - used, format, args);
+    va_end(args);
+    return length < 0 || (size_t)length >= size - used ? -ENAMETOOLONG : 0;
 }
 
 int

@@ -15,6 +15,11 @@ int text_copy(char *to, size_t size, const char *from);
  * can't be shown becomes '?', and a cut never leaves part of a character. */
 void text_copy_printable(char *to, size_t size, const char *from);
 
+/* Adds to the text that 'to' of 'size' bytes holds already.  Returns 0, or
+ * -ENAMETOOLONG if it was cut; it then is full, and takes no more. */
+int text_append(char *to, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Reads a whole number or a number that fills all of 'text'.  Returns 0, -EINVAL
  * or -ERANGE; '*out' is untouched on failure. */
 int text_to_i64(const char *text, int64_t *out);

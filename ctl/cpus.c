@@ -2,6 +2,7 @@
 /* mctl cpus: the managed CPUs, their p-states and the time spent in each. */
 #include <string.h>
 
+#include "base/text.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
@@ -48,12 +49,10 @@ shares(const json_t *cpu, char *out, size_t size)
     }
     json_array_foreach(times, i, time)
     {
-        size_t used = strlen(out);
-
         if (sum > 0 && json_number_value(time) > 0) {
-            snprintf(out + used, size - used, "%s%.0f:%.0f%%", used ? " " : "",
-                     json_number_value(json_array_get(freqs, i)),
-                     100 * json_number_value(time) / sum);
+            text_append(out, size, "%s%.0f:%.0f%%", out[0] ? " " : "",
+                        json_number_value(json_array_get(freqs, i)),
+                        100 * json_number_value(time) / sum);
         }
     }
 }

@@ -81,11 +81,10 @@ values_text(const json_t *values, char *out, size_t size)
     json_array_foreach(values, i, value)
     {
         const char *unit = member_text(value, "unit");
-        size_t used = strlen(out);
 
-        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
-                 member_text(value, "name"), member_number(value, "value"),
-                 unit[0] ? " " : "", unit);
+        text_append(out, size, "%s%s %.6g%s%s", i ? ", " : "",
+                    member_text(value, "name"), member_number(value, "value"),
+                    unit[0] ? " " : "", unit);
     }
 }
 
@@ -101,13 +100,12 @@ detail_text(const json_t *detail, char *out, size_t size)
         const char *plain = json_string_value(value);
         bool list = json_is_object(value) || json_is_array(value);
         char *text = plain || list ? NULL : json_dumps(value, JSON_ENCODE_ANY);
-        size_t used = strlen(out);
 
         if (!list) {
-            snprintf(out + used, size - used, "%s%s %s", used ? ", " : "", key,
-                     plain  ? plain
-                     : text ? text
-                            : "?");
+            text_append(out, size, "%s%s %s", out[0] ? ", " : "", key,
+                        plain  ? plain
+                        : text ? text
+                               : "?");
         }
         free(text);
     }

@@ -3,6 +3,7 @@
  * why, and which probes the agents have. */
 #include <string.h>
 
+#include "base/text.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
@@ -56,9 +57,8 @@ add_probe(struct table *table, const char *name, const json_t *vms)
 
     json_array_foreach(vms, i, vm)
     {
-        size_t used = strlen(text);
-        snprintf(text + used, sizeof text - used, "%s %s", i ? "," : "",
-                 json_string_value(vm));
+        text_append(text, sizeof text, "%s %s", i ? "," : "",
+                    json_string_value(vm));
     }
     table_cell(table, "probe");
     table_cell(table, "%s", name);

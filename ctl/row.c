@@ -104,55 +104,46 @@ say_notice(const json_t *detail, char *out)
              member_number(detail, "worst_us") / 1000);
 }
 
-static void append(char *out, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void
-append(char *out, const char *format, ...)
-{
-    size_t used = strlen(out);
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(out + used, ROW_SAID_SIZE - used, format, args);
-    va_end(args);
-}
-
 static void
 say_decision(const json_t *detail, const json_t *vms, char *out)
 {
     char values[ROW_SAID_SIZE];
 
     if (json_is_false(json_object_get(detail, "effect"))) {
-        append(out, "no change");
+        text_append(out, ROW_SAID_SIZE, "no change");
         if (member_known(detail, "stands")) {
-            append(out, ", p-state %.0f stands",
-                   member_number(detail, "stands"));
+            text_append(out, ROW_SAID_SIZE, ", p-state %.0f stands",
+                        member_number(detail, "stands"));
         }
     } else if (member_known(detail, "pstate")) {
-        append(out, "p-state %.0f", member_number(detail, "pstate"));
+        text_append(out, ROW_SAID_SIZE, "p-state %.0f",
+                    member_number(detail, "pstate"));
         if (member_known(detail, "from")) {
-            append(out, ", before %.0f", member_number(detail, "from"));
+            text_append(out, ROW_SAID_SIZE, ", before %.0f",
+                        member_number(detail, "from"));
         }
     } else if (member_known(detail, "domain")) {
-        append(out, "released");
+        text_append(out, ROW_SAID_SIZE, "released");
     } else {
         return;
     }
     if (member_known(detail, "vm")) {
-        append(out, ", for %s", vm_name(vms, member_text(detail, "vm")));
+        text_append(out, ROW_SAID_SIZE, ", for %s",
+                    vm_name(vms, member_text(detail, "vm")));
     }
     values_text(json_object_get(detail, "values"), values, sizeof values);
-    append(out, "%s%s", values[0] ? ": " : "", values);
+    text_append(out, ROW_SAID_SIZE, "%s%s", values[0] ? ": " : "", values);
 }
 
 static void
 say_action(const json_t *detail, char *out)
 {
     if (member_known(detail, "pstate")) {
-        append(out, "p-state %.0f", member_number(detail, "pstate"));
+        text_append(out, ROW_SAID_SIZE, "p-state %.0f",
+                    member_number(detail, "pstate"));
         if (member_number(detail, "attempt") > 1) {
-            append(out, ", attempt %.0f", member_number(detail, "attempt"));
+            text_append(out, ROW_SAID_SIZE, ", attempt %.0f",
+                        member_number(detail, "attempt"));
         }
     }
 }
@@ -166,19 +157,21 @@ say_outcome(const json_t *detail, char *out)
     int error = (int)member_number(detail, "error");
 
     if (error) {
-        append(out, "failed: %s", strerror(error));
+        text_append(out, ROW_SAID_SIZE, "failed: %s", strerror(error));
         if (member_text(detail, "reason")[0]) {
-            append(out, ": %s", member_text(detail, "reason"));
+            text_append(out, ROW_SAID_SIZE, ": %s",
+                        member_text(detail, "reason"));
         }
         return;
     }
-    append(out, "done");
+    text_append(out, ROW_SAID_SIZE, "done");
     if (read > 0) {
-        append(out, ", reads back as p-state %.0f",
-               member_number(detail, "pstate"));
+        text_append(out, ROW_SAID_SIZE, ", reads back as p-state %.0f",
+                    member_number(detail, "pstate"));
     }
     if (read > received && received > 0) {
-        append(out, ", within %.3f ms", (double)(read - received) / 1e6);
+        text_append(out, ROW_SAID_SIZE, ", within %.3f ms",
+                    (double)(read - received) / 1e6);
     }
 }
 

@@ -3,6 +3,7 @@
  * thawing and ending one. */
 #include <string.h>
 
+#include "base/text.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
@@ -81,9 +82,8 @@ join_cpus(const json_t *cpus, char *out, size_t size)
     out[0] = '\0';
     json_array_foreach(cpus, i, cpu)
     {
-        size_t used = strlen(out);
-        snprintf(out + used, size - used, "%s%" JSON_INTEGER_FORMAT,
-                 i ? "," : "", json_integer_value(cpu));
+        text_append(out, size, "%s%" JSON_INTEGER_FORMAT, i ? "," : "",
+                    json_integer_value(cpu));
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
@@ -55,20 +56,6 @@ print_begin(struct ctl *ctl, const json_t *status)
             "TIME", "WHAT", "DETAIL", ctl->colour ? "\033[0m" : "");
 }
 
-static void add_text(char *out, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void
-add_text(char *out, size_t size, const char *format, ...)
-{
-    size_t used = strlen(out);
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(out + used, size - used, format, args);
-    va_end(args);
-}
-
 /* "35.2 W (model)  120 requests, 3 too slow  cpu0 2400 MHz 71 %". */
 static void
 epoch_text(const json_t *line, char *out, size_t size)
@@ -78,25 +65,26 @@ epoch_text(const json_t *line, char *out, size_t size)
 
     out[0] = '\0';
     if (member_known(line, "power_w")) {
-        add_text(out, size, "%6.1f W (%s)", member_number(line, "power_w"),
-                 member_text(line, "quality"));
+        text_append(out, size, "%6.1f W (%s)", member_number(line, "power_w"),
+                    member_text(line, "quality"));
     } else {
-        add_text(out, size, "power unknown");
+        text_append(out, size, "power unknown");
     }
-    add_text(out, size, "  %.0f requests, %.0f too slow",
-             member_number(line, "requests"),
-             member_number(line, "violations"));
+    text_append(out, size, "  %.0f requests, %.0f too slow",
+                member_number(line, "requests"),
+                member_number(line, "violations"));
     json_array_foreach(json_object_get(line, "cpus"), i, cpu)
     {
-        add_text(out, size, "  cpu%.0f", member_number(cpu, "cpu"));
+        text_append(out, size, "  cpu%.0f", member_number(cpu, "cpu"));
         if (member_known(cpu, "freq_mhz")) {
-            add_text(out, size, " %4.0f MHz", member_number(cpu, "freq_mhz"));
+            text_append(out, size, " %4.0f MHz",
+                        member_number(cpu, "freq_mhz"));
         }
         if (member_known(cpu, "util_percent")) {
-            add_text(out, size, " %3.0f %%",
-                     member_number(cpu, "util_percent"));
+            text_append(out, size, " %3.0f %%",
+                        member_number(cpu, "util_percent"));
         } else {
-            add_text(out, size, " unknown");
+            text_append(out, size, " unknown");
         }
     }
 }

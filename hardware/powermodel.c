@@ -203,9 +203,8 @@ find_machine(double watts[POINTS], char *text, const char *machine, char *why,
         if (!strncmp(line, machine, length) && line[length] == ',') {
             return read_points(watts, line, why, why_size);
         }
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, " %.*s",
-                 (int)strcspn(line, ","), line);
+        text_append(names, sizeof names, " %.*s", (int)strcspn(line, ","),
+                    line);
     }
     snprintf(why, why_size, "machine: no \"%.40s\" in %s; there are:%s",
              machine, DATA_FILE, names);

@@ -261,12 +261,11 @@ find_verb(enum request_verb *out, json_t *root, struct request_fault *fault)
     char word[WORD_MAX];
 
     for (size_t i = 0; i < REQUEST_VERB_N; i++) {
-        size_t used = strlen(all);
         if (name && !strcmp(verbs[i].name, name)) {
             *out = (enum request_verb)i;
             return 0;
         }
-        snprintf(all + used, sizeof all - used, " %s", verbs[i].name);
+        text_append(all, sizeof all, " %s", verbs[i].name);
     }
     if (!name) {
         return fault_set(fault, "the request has no verb", all,

@@ -232,16 +232,14 @@ refuse_plugin(const struct confval *at, const config_setting_t *setting,
 {
     const char *nearest = confval_nearest(name, names);
     char list[160] = "";
-    int used = 0;
 
     if (nearest) {
         return confval_refuse(at, setting,
                               "no %s \"%.40s\"; did you mean \"%s\"?", room,
                               name, nearest);
     }
-    for (size_t i = 0; names[i] && (size_t)used < sizeof list; i++) {
-        used += snprintf(list + used, sizeof list - (size_t)used, "%s%s",
-                         i ? ", " : "", names[i]);
+    for (size_t i = 0; names[i]; i++) {
+        text_append(list, sizeof list, "%s%s", i ? ", " : "", names[i]);
     }
     return confval_refuse(at, setting, "no %s \"%.40s\"; there are: %s", room,
                           name, list);

@@ -102,8 +102,7 @@ no_such_policy(const char *name, struct request_fault *fault)
     request_printable(word, sizeof word, name);
     snprintf(what, sizeof what, "there is no policy \"%s\"", word);
     for (size_t i = 0; policy_table[i]; i++) {
-        size_t used = strlen(next);
-        snprintf(next + used, sizeof next - used, " %s", policy_table[i]->name);
+        text_append(next, sizeof next, " %s", policy_table[i]->name);
     }
     return fail(fault, what, "this build has none of that name", next);
 }
@@ -149,8 +148,7 @@ no_such_vm(const struct host *host, const char *name,
     request_printable(word, sizeof word, name);
     snprintf(what, sizeof what, "there is no VM \"%s\"", word);
     for (uint32_t i = 0; i < host->n_vms; i++) {
-        size_t used = strlen(next);
-        snprintf(next + used, sizeof next - used, " %s", host->vms[i].name);
+        text_append(next, sizeof next, " %s", host->vms[i].name);
     }
     if (host->n_vms == 0) {
         text_copy(next, sizeof next, "name guests in the configuration");

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "broker/control/show.h"
 
 #define TEXT_SIZE 400
@@ -120,13 +121,12 @@ list_values(char *out, size_t size, json_t *values)
     out[0] = '\0';
     json_array_foreach(values, i, value)
     {
-        size_t used = strlen(out);
         const char *unit = text(value, "unit", "");
 
-        snprintf(out + used, size - used, "%s%s %.6g%s%s", i ? ", " : "",
-                 text(value, "name", "?"),
-                 json_number_value(json_object_get(value, "value")),
-                 unit[0] ? " " : "", unit);
+        text_append(out, size, "%s%s %.6g%s%s", i ? ", " : "",
+                    text(value, "name", "?"),
+                    json_number_value(json_object_get(value, "value")),
+                    unit[0] ? " " : "", unit);
     }
 }
 

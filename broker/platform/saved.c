@@ -126,17 +126,13 @@ format_saved(const struct saved *saved, char out[TEXT_SIZE])
     if (strchr(saved->state, '\n') || !text_is_name(saved->driver)) {
         return -EINVAL;
     }
-    int used = snprintf(out, TEXT_SIZE, "driver %s\ncpus", saved->driver);
+    snprintf(out, TEXT_SIZE, "driver %s\ncpus", saved->driver);
     for (uint32_t i = 0; i < saved->n_cpus; i++) {
-        used += snprintf(out + used, TEXT_SIZE - (size_t)used, " %u",
-                         saved->cpus[i]);
-        if (used >= TEXT_SIZE) {
-            return -EINVAL;
-        }
+        text_append(out, TEXT_SIZE, " %u", saved->cpus[i]);
     }
-    used += snprintf(out + used, TEXT_SIZE - (size_t)used, "\nstate %s\nend\n",
-                     saved->state);
-    return used < TEXT_SIZE ? 0 : -EINVAL;
+    return text_append(out, TEXT_SIZE, "\nstate %s\nend\n", saved->state)
+               ? -EINVAL
+               : 0;
 }
 
 /* Cuts 'text' into its four lines in place. */

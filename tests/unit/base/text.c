@@ -164,6 +164,24 @@ what_people_read_is_printable_and_whole(void **state)
     }
 }
 
+static void
+what_is_added_is_cut_at_the_end_and_said(void **state)
+{
+    char to[8] = "a";
+
+    (void)state;
+    assert_int_equal(text_append(to, sizeof to, "%d", 42), 0);
+    assert_string_equal(to, "a42");
+    assert_int_equal(text_append(to, sizeof to, "-%s", "xyz"), 0);
+    assert_string_equal(to, "a42-xyz");
+    assert_int_equal(text_append(to, sizeof to, "%s", ""), 0);
+    assert_int_equal(text_append(to, sizeof to, "more"), -ENAMETOOLONG);
+    assert_string_equal(to, "a42-xyz");
+    to[5] = '\0';
+    assert_int_equal(text_append(to, sizeof to, "more"), -ENAMETOOLONG);
+    assert_string_equal(to, "a42-xmo");
+}
+
 int
 main(void)
 {
@@ -174,6 +192,7 @@ main(void)
         cmocka_unit_test(broken_cpu_lists_are_refused),
         cmocka_unit_test(names_that_could_leave_a_directory_are_refused),
         cmocka_unit_test(a_cut_copy_is_said_and_terminated),
+        cmocka_unit_test(what_is_added_is_cut_at_the_end_and_said),
         cmocka_unit_test(one_value_files_are_read_and_written_below_their_root),
         cmocka_unit_test(chance_repeats_from_its_seed_and_stays_in_range),
     };
