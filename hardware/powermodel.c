@@ -65,9 +65,12 @@ powermodel_open(struct hardware **out, const struct hardware_env *env,
     }
     error = sysfs_read(env->data_dirfd, DATA_FILE, text, FILE_SIZE);
     if (error < 0) {
-        snprintf(why, why_size, "data file %s: %s", DATA_FILE,
-                 strerror(-error));
-        error = error == -ENOENT ? -ENODEV : error;
+        bool absent = error == -ENOENT || error == -ENOTDIR || error == -EBADF;
+
+        snprintf(why, why_size, "%s in data_dir: %s", DATA_FILE,
+                 absent ? "not there; set data_dir to where it is"
+                        : strerror(-error));
+        error = absent ? -ENODEV : error;
         goto failed;
     }
     error = find_machine(hw->watts, text, machine, why, why_size);

@@ -22,10 +22,6 @@
 #include "hardware/hardware.h"
 #include "policy/policy.h"
 
-#ifndef MBROKER_DATA_DIR
-#define MBROKER_DATA_DIR "/usr/local/share/mbroker"
-#endif
-
 #define MEBIBYTE (UINT64_C(1) << 20)
 #define SECONDS_PER_DAY UINT64_C(86400)
 #define MS_MAX 3600000

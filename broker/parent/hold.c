@@ -28,6 +28,7 @@
 static int open_dirs(struct hold *, const char *state_dir, char *why,
                      size_t why_size);
 static int open_dir(const char *path);
+static int open_data_dir(const char *path);
 static int lock_run_dir(struct hold *, char *why, size_t why_size);
 static int lock_cpus(struct hold *, char *why, size_t why_size);
 static int lock_when_dead(const char *path, const struct lock_holder *self,
@@ -112,7 +113,7 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
     }
     hold->sys_dir = open_dir(config->sys_dir);
     hold->proc_dir = open_dir(config->proc_dir);
-    hold->data_dir = open_dir(config->data_dir);
+    hold->data_dir = open_data_dir(config->data_dir);
     if (hold->sys_dir < 0 || hold->proc_dir < 0) {
         int error = -errno;
 
@@ -128,6 +129,31 @@ static int
 open_dir(const char *path)
 {
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Without a setting the data is where it was installed, or lies beside this
+ * program: after an installation below a DESTDIR, or in its build directory. */
+static int
+open_data_dir(const char *path)
+{
+    static const char *const beside[] = {"../share/mbroker", "../../data"};
+    char program[CONFIG_PATH_SIZE], there[CONFIG_PATH_SIZE + 32];
+    int fd = open_dir(path);
+    ssize_t length = -1;
+
+    if (fd < 0 && !strcmp(path, MBROKER_DATA_DIR)) {
+        length = readlink("/proc/self/exe", program, sizeof program);
+    }
+    while (length > 0 && program[length - 1] != '/') {
+        length--;
+    }
+    for (size_t i = 0;
+         length > 0 && fd < 0 && i < sizeof beside / sizeof beside[0]; i++) {
+        snprintf(there, sizeof there, "%.*s%s", (int)length, program,
+                 beside[i]);
+        fd = open_dir(there);
+    }
+    return fd;
 }
 
 static int
