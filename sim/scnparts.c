@@ -100,8 +100,9 @@ scenario_refuse_unknown(const struct confval *at,
 {
     const char *nearest = confval_nearest(name, names);
 
-    return confval_refuse(at, setting, "no %s \"%.64s\"%s%s%s", what, name,
-                          nearest ? "; did you mean \"" : "; see msim(1)",
+    return confval_refuse(at, setting, "no %s \"%.64s\"; %s%s%s", what, name,
+                          nearest ? "did you mean \""
+                                  : "msim --gauges and --faults list all",
                           nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
