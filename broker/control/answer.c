@@ -113,7 +113,7 @@ set_policy(const struct control_env *env, const struct request *request,
 {
     const struct policy_class *policy = policy_find(request->subject);
     struct option_values options;
-    char why[256], what[128];
+    char why[256] = "";
 
     if (!policy) {
         return no_such_policy(request->subject, fault);
@@ -130,9 +130,8 @@ set_policy(const struct control_env *env, const struct request *request,
     int error = engine_set_policy(env->engine, policy->name, &options, now, why,
                                   sizeof why);
     if (error) {
-        snprintf(what, sizeof what, "the policy was not changed: %s",
-                 strerror(-error));
-        return fail(fault, what, why,
+        return fail(fault, "the policy was not changed",
+                    why[0] ? why : strerror(-error),
                     "the old policy is still in force; change the options and "
                     "try again");
     }

@@ -17,6 +17,7 @@
 #include "broker/journal/journal.h"
 #include "broker/role/line.h"
 #include "broker/role/watched.h"
+#include "model/cause.h"
 
 #define JOURNAL_NAME "journal.db" /* In the state directory. */
 
@@ -260,6 +261,8 @@ name_of(const struct engine_role *role, const struct uuid *vm)
 static void
 note_for_people(struct engine_role *role, const struct msg *msg)
 {
+    char cause[CAUSE_TEXT_SIZE];
+
     switch (msg->type) {
     case MSG_READY:
         log_info("platform: %s", msg->ready.note);
@@ -283,9 +286,9 @@ note_for_people(struct engine_role *role, const struct msg *msg)
         break;
     case MSG_OUTCOME:
         if (msg->outcome.error) {
-            log_warn("action %llu failed: %s",
-                     (unsigned long long)msg->outcome.command,
-                     msg->outcome.reason);
+            cause_format(msg->outcome.cause, cause);
+            log_warn("an action failed: %s (mctl trace %s)",
+                     msg->outcome.reason, cause);
         }
         break;
     default:
