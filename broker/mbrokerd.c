@@ -52,6 +52,8 @@ static int run_plugins(void);
 static int load(const struct args *, char **text_out, const char **path_out,
                 struct broker_config *out);
 static int use_dirs(struct broker_config *, const struct args *);
+static bool names_unseen_guests(const struct broker_config *, char *out,
+                                size_t size);
 static char *read_text(int fd);
 static int parse_rights(const char *text, struct rights *out);
 static nsec_t watchdog_ns(void);
@@ -229,9 +231,13 @@ run_parent(const struct args *args)
     }
     if (rights_resolve(&opts.rights, &config, geteuid(), why, sizeof why)) {
         log_error("%s: %s", path, why);
+    } else if (args->mode == MODE_RESTORE) {
+        status = parent_restore(&opts);
     } else {
-        status = args->mode == MODE_RESTORE ? parent_restore(&opts)
-                                            : parent_run(&opts);
+        if (names_unseen_guests(&config, why, sizeof why)) {
+            log_warn("%s: %s", path, why);
+        }
+        status = parent_run(&opts);
     }
     config_fini(&config);
     free(text);
@@ -304,6 +310,9 @@ run_check(const char *path)
            config.hypervisor ? config.hypervisor->name : "none",
            config.pstate ? config.pstate->name : "none",
            config.power ? config.power->name : "none");
+    if (names_unseen_guests(&config, why, sizeof why)) {
+        printf("%s: note: %s\n", path, why);
+    }
     config_fini(&config);
     free(text);
     return EXIT_SUCCESS;
@@ -387,6 +396,30 @@ load(const struct args *args, char **text_out, const char **path_out,
     return 0;
 }
 
+/* Guests that the configuration leaves nothing to be seen of are right for
+ * somebody who only listens to their agents; others wonder why no policy acts
+ * for them. */
+static bool
+names_unseen_guests(const struct broker_config *config, char *out, size_t size)
+{
+    uint32_t n = 0;
+
+    if (config->hypervisor != hypervisor_find("process")) {
+        return false;
+    }
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        const struct guest_config *guest = &config->guests[i];
+
+        if (!guest->command[0] && !guest->pid_file[0] && !n++) {
+            snprintf(out, size,
+                     "guest %s has neither command nor pid_file, so nobody "
+                     "can tell that it runs, and no policy acts for it",
+                     guest->name);
+        }
+    }
+    return n > 0;
+}
+
 /* Puts the directories of the command line in the place of the configuration's;
  * channels that lie in the run directory by default move with it. */
 static int
@@ -396,13 +429,13 @@ use_dirs(struct broker_config *config, const struct args *args)
 
     if (args->run_dir && (args->run_dir[0] != '/' ||
                           strlen(args->run_dir) > CONFIG_RUN_DIR_MAX)) {
-        log_error("--run-dir is an absolute path of at most %d bytes",
-                  CONFIG_RUN_DIR_MAX);
+        log_error("--run-dir %.64s: give an absolute path of at most %d bytes",
+                  args->run_dir, CONFIG_RUN_DIR_MAX);
         return -EINVAL;
     }
     if (args->state_dir && (args->state_dir[0] != '/' ||
                             strlen(args->state_dir) >= CONFIG_PATH_SIZE)) {
-        log_error("--state-dir is an absolute path");
+        log_error("--state-dir %.64s: give an absolute path", args->state_dir);
         return -EINVAL;
     }
     for (uint32_t i = 0; args->run_dir && i < config->n_guests; i++) {

@@ -147,6 +147,10 @@ parent_restore(const struct parent_opts *opts)
     close_fd(&parent.config_fd);
     rundir_clean(opts->config);
     hold_drop(&parent.hold);
+    if (!error) {
+        log_info("all that brokers changed in %s is as it was found",
+                 opts->config->run_dir);
+    }
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -33,8 +33,11 @@ rundir_open(const char *path, mode_t mode, char *why, size_t why_size)
     if (mkdir(path, mode) && errno != EEXIST) {
         int error = -errno;
 
-        snprintf(why, why_size, "%.200s can't be made: %s", path,
-                 strerror(-error));
+        snprintf(
+            why, why_size, "%.200s can't be made: %s%s", path, strerror(-error),
+            error == -ENOENT   ? "; make the directory above it first"
+            : error == -EACCES ? "; be root, or give --run-dir and --state-dir"
+                               : "");
         return error;
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

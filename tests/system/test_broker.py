@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from harness import (MBROKERD, MCTL, TOP, Broker, began, children, command_of, is_alive,
-                     make_cpufreq, max_freq, n_fds, stat_of, wait_until)
+from harness import (MBROKERD, MCTL, PATIENCE, TOP, Broker, began, children, command_of,
+                     is_alive, make_cpufreq, max_freq, n_fds, stat_of, wait_until)
 
 if not MBROKERD.exists():
     pytest.skip("%s is not built" % MBROKERD, allow_module_level=True)
@@ -644,6 +644,58 @@ def test_a_missing_configuration_is_named(tmp_path):
 def test_the_example_configuration_is_right():
     done = run("--check", TOP / "broker" / "mbroker.conf.example")
     assert done.returncode == 0, done.stderr
+    assert "note: " not in done.stdout
+
+
+def test_check_notes_a_guest_that_nobody_can_see(tmp_path):
+    _, done = checked(tmp_path, 'cpus = [0];\nhypervisor = { driver = "process"; };\n'
+                                'guests = ( { name = "web1"; vcpus = [0]; } );\n')
+    assert done.returncode == 0, done.stderr
+    assert "note: guest web1 has neither command nor pid_file" in done.stdout
+
+
+def test_what_was_installed_finds_its_data(tmp_path):
+    """Below a DESTDIR as well, and without data_dir in the configuration."""
+    subprocess.run(["meson", "install", "-C", MBROKERD.parent.parent, "--no-rebuild",
+                    "--quiet", "--destdir", tmp_path / "dest"], check=True,
+                   capture_output=True, timeout=PATIENCE)
+    installed = next((tmp_path / "dest").rglob("bin/mbrokerd"))
+    conf, run_dir = tmp_path / "mbroker.conf", tmp_path / "run"
+    conf.write_text('cpus = [0];\npower = { driver = "powermodel"; };\n'
+                    'pstate = { driver = "sim"; };\n')
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(
+            [installed, "--config", conf, "--run-dir", run_dir, "--state-dir",
+             tmp_path / "state", "--lock-dir", tmp_path], stderr=log)
+
+    def power():
+        done = subprocess.run([MCTL, "--run-dir", run_dir, "power"], text=True,
+                              capture_output=True, timeout=PATIENCE)
+        return "W (model" in done.stdout
+
+    try:
+        wait_until(power, "the model's data was found")
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def test_directories_that_cannot_be_are_refused_with_advice(tmp_path):
+    done = run("--run-dir", "here", "--config", empty_config(tmp_path))
+    assert done.returncode == 1
+    assert "--run-dir here: give an absolute path" in done.stderr
+    done = run("--run-dir", tmp_path / "no" / "run", "--lock-dir", tmp_path,
+               "--config", empty_config(tmp_path))
+    assert done.returncode == 1
+    assert "make the directory above it first" in done.stderr
+
+
+def test_restore_says_that_nothing_is_left_to_do(tmp_path):
+    (tmp_path / "run").mkdir(mode=0o755)
+    done = run("--restore", "--run-dir", tmp_path / "run", "--lock-dir", tmp_path,
+               "--config", empty_config(tmp_path))
+    assert done.returncode == 0
+    assert "is as it was found" in done.stderr
 
 
 def test_plugins_are_listed():
