@@ -14,9 +14,11 @@
 #include <libconfig.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/confscan.h"
 #include "base/text.h"
 #include "probe/probe.h"
 
@@ -209,25 +211,20 @@ int
 settings_read(struct settings *settings, const char *path, char *why,
               size_t why_size)
 {
+    struct confscan_at at = {.path = path, .why = why, .why_size = why_size};
     config_t config;
-    FILE *file = fopen(path, "re");
-    int error;
+    char *text;
 
-    if (!file) {
-        error = -errno;
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
+    int error = confscan_load(&text, path, why, why_size);
+    if (error) {
         return error;
     }
-    config_init(&config);
-    if (config_read(&config, file)) {
+    error = confscan_read(&at, text, &config);
+    if (!error) {
         error = read_root(settings, &config, path, why, why_size);
-    } else {
-        error = -EINVAL;
-        snprintf(why, why_size, "%s:%d: %s", path, config_error_line(&config),
-                 config_error_text(&config));
+        config_destroy(&config);
     }
-    config_destroy(&config);
-    fclose(file);
+    free(text);
     return error;
 }
 

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/confscan.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/text.h"
@@ -469,7 +470,7 @@ read_text(int fd)
 {
     struct stat status;
 
-    if (fstat(fd, &status) || status.st_size > CONFIG_TEXT_MAX) {
+    if (fstat(fd, &status) || status.st_size > CONFSCAN_TEXT_MAX) {
         return NULL;
     }
     size_t size = (size_t)status.st_size;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/confscan.h"
 #include "base/text.h"
 #include "broker/config/config.h"
 #include "sim/fault.h"
@@ -52,7 +53,6 @@ static const char usage[] =
 
 static int run_file(const struct options *options, const char *path, int number,
                     json_t *results);
-static char *read_file(const char *path, char *why, size_t why_size);
 static void list_gauges(void);
 static void list_faults(void);
 
@@ -277,11 +277,13 @@ run_file(const struct options *options, const char *path, int number,
     static struct scenario scenario;
     static struct run_result result;
     char why[CONFIG_WHY_SIZE + 256];
-    char *text = read_file(path, why, sizeof why);
-    int error =
-        text ? scenario_parse(&scenario, text, path, why, sizeof why) : -EINVAL;
+    char *text;
 
-    free(text);
+    int error = confscan_load(&text, path, why, sizeof why);
+    if (!error) {
+        error = scenario_parse(&scenario, text, path, why, sizeof why);
+        free(text);
+    }
     if (error) {
         return refuse(options, path, why, number, results);
     }
@@ -303,39 +305,6 @@ run_file(const struct options *options, const char *path, int number,
     }
     scenario_fini(&scenario);
     return result.passed ? 0 : 1;
-}
-
-static char *
-read_file(const char *path, char *why, size_t why_size)
-{
-    FILE *file = fopen(path, "rb");
-    char *text = malloc(CONFIG_TEXT_MAX + 1);
-    size_t size = 0;
-
-    if (!file || !text) {
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    size = fread(text, 1, CONFIG_TEXT_MAX + 1, file);
-    if (ferror(file)) {
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    if (size > CONFIG_TEXT_MAX || memchr(text, '\0', size)) {
-        snprintf(why, why_size, "%s: a scenario is text of at most %d bytes",
-                 path, CONFIG_TEXT_MAX);
-        goto fail;
-    }
-    text[size] = '\0';
-    fclose(file);
-    return text;
-
-fail:
-    if (file) {
-        fclose(file);
-    }
-    free(text);
-    return NULL;
 }
 
 /* Tables. */

@@ -14,24 +14,24 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "broker/config/confscan.h"
+#include "base/confscan.h"
 #include "broker/config/confval.h"
 #include "sim/scnparts.h"
 
 #define RATE_HZ_MAX 100000
 #define SERVICE_US_MAX 10000000
 
-static int parse_root(const struct confval *, const config_setting_t *root,
+static int parse_root(const struct confscan_at *, const config_setting_t *root,
                       struct scenario *);
-static int read_about(const struct confval *, const config_setting_t *,
+static int read_about(const struct confscan_at *, const config_setting_t *,
                       void *scenario);
-static int read_guests(const struct confval *, const config_setting_t *,
+static int read_guests(const struct confscan_at *, const config_setting_t *,
                        void *scenario);
-static int read_load(const struct confval *, const config_setting_t *,
+static int read_load(const struct confscan_at *, const config_setting_t *,
                      void *guest);
-static int read_arrivals(const struct confval *, const config_setting_t *,
+static int read_arrivals(const struct confscan_at *, const config_setting_t *,
                          void *guest);
-static int read_service(const struct confval *, const config_setting_t *,
+static int read_service(const struct confscan_at *, const config_setting_t *,
                         void *guest);
 
 #define AT(member) .offset = offsetof(struct scenario, member)
@@ -84,7 +84,7 @@ int
 scenario_parse(struct scenario *out, const char *text, const char *path,
                char *why, size_t why_size)
 {
-    struct confval at = {.path = path, .why = why, .why_size = why_size};
+    struct confscan_at at = {.path = path, .why = why, .why_size = why_size};
     struct scenario *scenario = calloc(1, sizeof *scenario);
     config_t tree;
     int error;
@@ -114,7 +114,7 @@ scenario_fini(struct scenario *scenario)
 }
 
 static int
-parse_root(const struct confval *at, const config_setting_t *root,
+parse_root(const struct confscan_at *at, const config_setting_t *root,
            struct scenario *scenario)
 {
     static const char *const needed[] = {"about", "duration_s", "host",
@@ -127,7 +127,7 @@ parse_root(const struct confval *at, const config_setting_t *root,
     error = confval_group(at, root, root_fields, scenario);
     for (size_t i = 0; !error && i < sizeof needed / sizeof *needed; i++) {
         if (!config_setting_get_member(root, needed[i])) {
-            error = confval_refuse_line(at, 1, "a scenario must have \"%s\"",
+            error = confscan_refuse(at, 1, "a scenario must have \"%s\"",
                                         needed[i]);
         }
     }
@@ -144,7 +144,7 @@ parse_root(const struct confval *at, const config_setting_t *root,
 }
 
 static int
-read_about(const struct confval *at, const config_setting_t *setting,
+read_about(const struct confscan_at *at, const config_setting_t *setting,
            void *object)
 {
     struct scenario *scenario = object;
@@ -173,7 +173,7 @@ seed_of_name(const char *name)
 }
 
 static int
-read_guest(const struct confval *at, const config_setting_t *group,
+read_guest(const struct confscan_at *at, const config_setting_t *group,
            struct scenario *scenario)
 {
     struct scenario_guest *guest = &scenario->guests[scenario->n_guests];
@@ -201,7 +201,7 @@ read_guest(const struct confval *at, const config_setting_t *group,
 }
 
 static int
-read_guests(const struct confval *at, const config_setting_t *setting,
+read_guests(const struct confscan_at *at, const config_setting_t *setting,
             void *object)
 {
     return scenario_read_list(at, setting, SCENARIO_GUESTS_MAX, object,
@@ -209,7 +209,7 @@ read_guests(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_load(const struct confval *at, const config_setting_t *list, void *object)
+read_load(const struct confscan_at *at, const config_setting_t *list, void *object)
 {
     struct machine_load *load = &((struct scenario_guest *)object)->load;
     int n = config_setting_length(list);
@@ -240,7 +240,7 @@ read_load(const struct confval *at, const config_setting_t *list, void *object)
 
 /* One of two words. */
 static int
-read_word(const struct confval *at, const config_setting_t *setting,
+read_word(const struct confscan_at *at, const config_setting_t *setting,
           const char *yes, const char *no, bool *out)
 {
     const char *text;
@@ -258,7 +258,7 @@ read_word(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_arrivals(const struct confval *at, const config_setting_t *setting,
+read_arrivals(const struct confscan_at *at, const config_setting_t *setting,
               void *object)
 {
     struct scenario_guest *guest = object;
@@ -267,7 +267,7 @@ read_arrivals(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_service(const struct confval *at, const config_setting_t *setting,
+read_service(const struct confscan_at *at, const config_setting_t *setting,
              void *object)
 {
     struct scenario_guest *guest = object;

@@ -13,7 +13,7 @@
 #define NAMES_MAX 64
 
 static int
-read_window(const struct confval *at, const config_setting_t *setting,
+read_window(const struct confscan_at *at, const config_setting_t *setting,
             const struct scenario *scenario, struct scenario_expect *out)
 {
     int error;
@@ -46,7 +46,7 @@ read_window(const struct confval *at, const config_setting_t *setting,
 
 /* A number, or a range [low, high]. */
 static int
-read_range(const struct confval *at, const config_setting_t *setting,
+read_range(const struct confscan_at *at, const config_setting_t *setting,
            struct scenario_expect *out)
 {
     bool list =
@@ -76,7 +76,7 @@ read_range(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_gauge(const struct confval *at, const config_setting_t *setting,
+read_gauge(const struct confscan_at *at, const config_setting_t *setting,
            struct scenario_expect *out)
 {
     const char *names[NAMES_MAX + 1] = {"at_s", "during_s", "within_s", "cpu",
@@ -109,7 +109,7 @@ read_gauge(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_subject(const struct confval *at, const config_setting_t *group,
+read_subject(const struct confscan_at *at, const config_setting_t *group,
              const struct scenario *scenario, struct scenario_expect *out)
 {
     const config_setting_t *cpu = config_setting_get_member(group, "cpu");
@@ -132,7 +132,7 @@ read_subject(const struct confval *at, const config_setting_t *group,
 }
 
 static int
-read_expect(const struct confval *at, const config_setting_t *group,
+read_expect(const struct confscan_at *at, const config_setting_t *group,
             struct scenario *scenario)
 {
     struct scenario_expect *out = &scenario->expects[scenario->n_expects];
@@ -164,7 +164,8 @@ read_expect(const struct confval *at, const config_setting_t *group,
 }
 
 int
-scenario_read_expects(const struct confval *at, const config_setting_t *setting,
+scenario_read_expects(const struct confscan_at *at,
+                      const config_setting_t *setting,
                       struct scenario *scenario)
 {
     if (config_setting_length(setting) == 0) {

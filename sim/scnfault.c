@@ -25,7 +25,7 @@ find_fault(const char *name)
 }
 
 static int
-refuse_fault(const struct confval *at, const config_setting_t *setting,
+refuse_fault(const struct confscan_at *at, const config_setting_t *setting,
              const char *name)
 {
     const char *names[NAMES_MAX + 1] = {NULL};
@@ -38,7 +38,7 @@ refuse_fault(const struct confval *at, const config_setting_t *setting,
 
 /* Reads one member; 'given' collects which of FAULT_... there were. */
 static int
-read_fault_member(const struct confval *at, const config_setting_t *member,
+read_fault_member(const struct confscan_at *at, const config_setting_t *member,
                   const struct scenario *scenario, struct scenario_fault *out,
                   unsigned *given)
 {
@@ -76,7 +76,7 @@ read_fault_member(const struct confval *at, const config_setting_t *member,
 }
 
 static int
-check_given(const struct confval *at, const config_setting_t *group,
+check_given(const struct confscan_at *at, const config_setting_t *group,
             const struct fault *fault, unsigned given)
 {
     static const char *const names[] = {"guest", "cpu", "value", "text",
@@ -98,7 +98,7 @@ check_given(const struct confval *at, const config_setting_t *group,
 }
 
 static int
-read_fault(const struct confval *at, const config_setting_t *group,
+read_fault(const struct confscan_at *at, const config_setting_t *group,
            struct scenario *scenario)
 {
     struct scenario_fault *out = &scenario->faults[scenario->n_faults];
@@ -136,8 +136,8 @@ read_fault(const struct confval *at, const config_setting_t *group,
 }
 
 int
-scenario_read_faults(const struct confval *at, const config_setting_t *setting,
-                     struct scenario *scenario)
+scenario_read_faults(const struct confscan_at *at,
+                     const config_setting_t *setting, struct scenario *scenario)
 {
     return scenario_read_list(at, setting, SCENARIO_FAULTS_MAX, scenario,
                               read_fault);
@@ -146,7 +146,7 @@ scenario_read_faults(const struct confval *at, const config_setting_t *setting,
 /* Chaos: faults drawn by chance from those that are named. */
 
 static int
-read_kinds(const struct confval *at, const config_setting_t *list,
+read_kinds(const struct confscan_at *at, const config_setting_t *list,
            struct scenario_chaos *chaos)
 {
     int n = config_setting_length(list);
@@ -180,7 +180,7 @@ read_kinds(const struct confval *at, const config_setting_t *list,
 }
 
 int
-scenario_read_chaos(const struct confval *at, const config_setting_t *group,
+scenario_read_chaos(const struct confscan_at *at, const config_setting_t *group,
                     struct scenario *scenario)
 {
     struct scenario_chaos *chaos = &scenario->chaos;

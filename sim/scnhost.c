@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/confscan.h"
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 #include "sim/scenario.h"
@@ -147,7 +148,7 @@ write_guests(struct writer *writer, const config_setting_t *guests,
 
 /* What is legal for a host but makes no scenario. */
 static int
-check_config(const struct confval *at, const config_setting_t *root,
+check_config(const struct confscan_at *at, const config_setting_t *root,
              const struct scenario *scenario)
 {
     const struct broker_config *config = &scenario->config;
@@ -163,7 +164,7 @@ check_config(const struct confval *at, const config_setting_t *root,
 }
 
 int
-scenario_make_config(const struct confval *at, const config_setting_t *root,
+scenario_make_config(const struct confscan_at *at, const config_setting_t *root,
                      struct scenario *scenario)
 {
     char *text = NULL;

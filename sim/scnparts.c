@@ -12,10 +12,10 @@
 #include "sim/scenario.h"
 
 int
-scenario_read_list(const struct confval *at, const config_setting_t *list,
+scenario_read_list(const struct confscan_at *at, const config_setting_t *list,
                    int max, struct scenario *scenario,
-                   int (*read)(const struct confval *, const config_setting_t *,
-                               struct scenario *))
+                   int (*read)(const struct confscan_at *,
+                               const config_setting_t *, struct scenario *))
 {
     int n = config_setting_length(list), error = 0;
 
@@ -41,7 +41,8 @@ scenario_read_list(const struct confval *at, const config_setting_t *list,
 }
 
 int
-scenario_find_guest(const struct confval *at, const config_setting_t *setting,
+scenario_find_guest(const struct confscan_at *at,
+                    const config_setting_t *setting,
                     const struct scenario *scenario, uint32_t *out)
 {
     const char *names[SCENARIO_GUESTS_MAX + 1] = {NULL}, *text, *nearest;
@@ -64,7 +65,7 @@ scenario_find_guest(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-scenario_find_cpu(const struct confval *at, const config_setting_t *setting,
+scenario_find_cpu(const struct confscan_at *at, const config_setting_t *setting,
                   const struct scenario *scenario, uint32_t *out)
 {
     int64_t cpu;
@@ -81,7 +82,8 @@ scenario_find_cpu(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-scenario_read_moment(const struct confval *at, const config_setting_t *setting,
+scenario_read_moment(const struct confscan_at *at,
+                     const config_setting_t *setting,
                      const struct scenario *scenario, nsec_t *out)
 {
     double last_s = (double)scenario->duration / (double)NSEC_PER_SEC, value;
@@ -94,7 +96,7 @@ scenario_read_moment(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-scenario_refuse_unknown(const struct confval *at,
+scenario_refuse_unknown(const struct confscan_at *at,
                         const config_setting_t *setting, const char *what,
                         const char *name, const char *const *names)
 {
@@ -107,8 +109,8 @@ scenario_refuse_unknown(const struct confval *at,
 }
 
 int
-scenario_read_nothing(const struct confval *at, const config_setting_t *setting,
-                      void *object)
+scenario_read_nothing(const struct confscan_at *at,
+                      const config_setting_t *setting, void *object)
 {
     return 0;
 }

@@ -12,13 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/confscan.h"
 #include "broker/config/config.h"
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
 
 struct check {
-    const struct confval *at;
+    const struct confscan_at *at;
     const config_setting_t *root;
     struct broker_config *config;
 };
@@ -32,7 +33,7 @@ static int check_drivers(const struct check *);
 static unsigned line_of(const struct check *, const char *path);
 
 int
-confcheck(const struct confval *at, const config_setting_t *root,
+confcheck(const struct confscan_at *at, const config_setting_t *root,
           struct broker_config *config)
 {
     struct check check = {.at = at, .root = root, .config = config};
@@ -77,15 +78,15 @@ complete_guest(const struct check *check, uint32_t index)
     struct guest_config *guest = &config->guests[index];
 
     if (!guest->name[0]) {
-        return confval_refuse_line(check->at, guest_line(check, index, NULL),
-                                   "a guest without a name; add name = "
-                                   "\"...\";");
+        return confscan_refuse(check->at, guest_line(check, index, NULL),
+                               "a guest without a name; add name = "
+                               "\"...\";");
     }
     if (!guest->n_vcpus) {
-        return confval_refuse_line(check->at, guest_line(check, index, "vcpus"),
-                                   "guest %s has no vCPUs; add vcpus = "
-                                   "[CPU, ...];",
-                                   guest->name);
+        return confscan_refuse(check->at, guest_line(check, index, "vcpus"),
+                               "guest %s has no vCPUs; add vcpus = "
+                               "[CPU, ...];",
+                               guest->name);
     }
     if (uuid_is_zero(&guest->uuid)) {
         uuid_from_name(&guest->uuid, config->host_id, guest->name);
@@ -96,7 +97,7 @@ complete_guest(const struct check *check, uint32_t index)
 
         if (length < 0 ||
             (size_t)length > strlen("shm:") + CONFIG_SOCKET_PATH_MAX) {
-            return confval_refuse_line(
+            return confscan_refuse(
                 check->at, guest_line(check, index, "name"),
                 "the channel of guest %.20s... would be a socket named by "
                 "more than %d bytes; shorten its name or run_dir, or give "
@@ -115,7 +116,7 @@ check_vcpus(const struct check *check, uint32_t index)
 
     for (uint32_t v = 0; v < guest->n_vcpus; v++) {
         if (!config_has_cpu(config, guest->vcpu_cpu[v])) {
-            return confval_refuse_line(
+            return confscan_refuse(
                 check->at, guest_line(check, index, "vcpus"),
                 "vCPU %" PRIu32 " of guest %s is on CPU %" PRIu32
                 ", which is not managed; %s",
@@ -147,7 +148,7 @@ check_twins(const struct check *check, uint32_t index)
             member = "pid_file";
         }
         if (member) {
-            return confval_refuse_line(
+            return confscan_refuse(
                 check->at, guest_line(check, index, member),
                 "guest %s has the %s of the guest in line %u; each needs its "
                 "own",
@@ -176,11 +177,11 @@ check_guest(const struct check *check, uint32_t index)
         (guest->command[0] || guest->pid_file[0])) {
         const char *member = guest->command[0] ? "command" : "pid_file";
 
-        return confval_refuse_line(check->at, guest_line(check, index, member),
-                                   "guest %s has a %s and nobody to use it; "
-                                   "add hypervisor = { driver = \"process\"; "
-                                   "};",
-                                   guest->name, member);
+        return confscan_refuse(check->at, guest_line(check, index, member),
+                               "guest %s has a %s and nobody to use it; "
+                               "add hypervisor = { driver = \"process\"; "
+                               "};",
+                               guest->name, member);
     }
     return 0;
 }
@@ -193,19 +194,19 @@ check_paths(const struct check *check)
     const struct broker_config *config = check->config;
 
     if (strlen(config->run_dir) > CONFIG_RUN_DIR_MAX) {
-        return confval_refuse_line(check->at, line_of(check, "run_dir"),
-                                   "run_dir is %zu bytes long; sockets in it "
-                                   "can be named if it has at most %d",
-                                   strlen(config->run_dir), CONFIG_RUN_DIR_MAX);
+        return confscan_refuse(check->at, line_of(check, "run_dir"),
+                               "run_dir is %zu bytes long; sockets in it "
+                               "can be named if it has at most %d",
+                               strlen(config->run_dir), CONFIG_RUN_DIR_MAX);
     }
     if (!strcmp(config->run_dir, config->state_dir)) {
         const char *path =
             line_of(check, "state_dir") ? "state_dir" : "run_dir";
 
-        return confval_refuse_line(check->at, line_of(check, path),
-                                   "run_dir and state_dir are the same; what "
-                                   "outlives a start must not lie with what "
-                                   "does not");
+        return confscan_refuse(check->at, line_of(check, path),
+                               "run_dir and state_dir are the same; what "
+                               "outlives a start must not lie with what "
+                               "does not");
     }
     return 0;
 }
@@ -220,11 +221,11 @@ check_limits(const struct check *check)
                                ? "limits.pstate_min"
                                : "limits.pstate_max";
 
-        return confval_refuse_line(check->at, line_of(check, path),
-                                   "pstate_min = %" PRIu32
-                                   " is above pstate_max = %" PRIu32
-                                   "; p-state 0 is the fastest",
-                                   config->pstate_min, config->pstate_max);
+        return confscan_refuse(check->at, line_of(check, path),
+                               "pstate_min = %" PRIu32
+                               " is above pstate_max = %" PRIu32
+                               "; p-state 0 is the fastest",
+                               config->pstate_min, config->pstate_max);
     }
     return 0;
 }
@@ -238,18 +239,18 @@ check_times(const struct check *check)
         const char *path =
             line_of(check, "sample_ms") ? "sample_ms" : "epoch_ms";
 
-        return confval_refuse_line(check->at, line_of(check, path),
-                                   "sample_ms = %" PRId64
-                                   " is longer than epoch_ms = %" PRId64
-                                   "; an epoch would end without a sample",
-                                   config->sample_ns / NSEC_PER_MSEC,
-                                   config->epoch_ns / NSEC_PER_MSEC);
+        return confscan_refuse(check->at, line_of(check, path),
+                               "sample_ms = %" PRId64
+                               " is longer than epoch_ms = %" PRId64
+                               "; an epoch would end without a sample",
+                               config->sample_ns / NSEC_PER_MSEC,
+                               config->epoch_ns / NSEC_PER_MSEC);
     }
     if (config->dwell_ns && !config->pstate) {
-        return confval_refuse_line(check->at, line_of(check, "dwell_ms"),
-                                   "dwell_ms holds p-states, and no driver "
-                                   "sets any; add pstate = { driver = "
-                                   "\"...\"; }; or leave it out");
+        return confscan_refuse(check->at, line_of(check, "dwell_ms"),
+                               "dwell_ms holds p-states, and no driver "
+                               "sets any; add pstate = { driver = "
+                               "\"...\"; }; or leave it out");
     }
     return 0;
 }
@@ -262,7 +263,7 @@ check_options(const struct check *check, const char *path,
     char why[CONFIG_WHY_SIZE] = "";
 
     if (driver && driver->check && driver->check(options, why, sizeof why)) {
-        return confval_refuse_line(check->at, line_of(check, path), "%s", why);
+        return confscan_refuse(check->at, line_of(check, path), "%s", why);
     }
     return 0;
 }
@@ -283,15 +284,15 @@ check_drivers(const struct check *check)
     }
 
     if (config->pstate && !config->n_cpus) {
-        return confval_refuse_line(check->at, line_of(check, "pstate"),
-                                   "pstate has no CPUs to set; say cpus = "
-                                   "[...];");
+        return confscan_refuse(check->at, line_of(check, "pstate"),
+                               "pstate has no CPUs to set; say cpus = "
+                               "[...];");
     }
     if (config->end_guests && !config->hypervisor) {
-        return confval_refuse_line(check->at, line_of(check, "end_guests"),
-                                   "end_guests = true, and no hypervisor "
-                                   "starts any; add hypervisor = { driver = "
-                                   "\"process\"; };");
+        return confscan_refuse(check->at, line_of(check, "end_guests"),
+                               "end_guests = true, and no hypervisor "
+                               "starts any; add hypervisor = { driver = "
+                               "\"process\"; };");
     }
     return 0;
 }
@@ -305,16 +306,16 @@ check_policy(const struct check *check)
     char why[CONFIG_WHY_SIZE] = "";
 
     if (strcmp(policy->name, "none") != 0 && !config->pstate) {
-        return confval_refuse_line(check->at, line_of(check, "policy"),
-                                   "policy %s sets p-states, and no driver "
-                                   "does; add pstate = { driver = \"...\"; "
-                                   "}; or take policy \"none\"",
-                                   policy->name);
+        return confscan_refuse(check->at, line_of(check, "policy"),
+                               "policy %s sets p-states, and no driver "
+                               "does; add pstate = { driver = \"...\"; "
+                               "}; or take policy \"none\"",
+                               policy->name);
     }
     if (policy->check &&
         policy->check(&config->policy_options, why, sizeof why)) {
-        return confval_refuse_line(check->at, line_of(check, "policy"),
-                                   "policy %s: %s", policy->name, why);
+        return confscan_refuse(check->at, line_of(check, "policy"),
+                               "policy %s: %s", policy->name, why);
     }
     return 0;
 }

@@ -5,13 +5,13 @@
 #define BROKER_CONFIG_CONFCHECK_H
 
 struct broker_config;
-struct confval;
+struct confscan_at;
 struct config_setting_t;
 
 /* Fills in what follows from other settings (a guest's UUID and channel), then
  * checks what spans more than one.  'root' is asked for lines.  Returns 0 or
  * -EINVAL, said in 'at'. */
-int confcheck(const struct confval *at, const struct config_setting_t *root,
+int confcheck(const struct confscan_at *at, const struct config_setting_t *root,
               struct broker_config *config);
 
 #endif

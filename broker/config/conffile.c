@@ -18,15 +18,13 @@
 
 #include "base/sysfs.h"
 #include "base/text.h"
-#include "broker/config/confscan.h"
+#include "base/confscan.h"
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 
 #define HOST_ID_LINE_SIZE (VM_NAME_SIZE + 32)
 #define ONLINE_MAX 4096 /* CPUs of a machine. */
 
-static int read_file(const char *path, char **text_out, char *why,
-                     size_t why_size);
 static bool lacks_host_id(const char *text);
 
 int
@@ -34,7 +32,7 @@ config_load_text(char **text_out, const char *path, char *why, size_t why_size)
 {
     char *text = NULL, id[VM_NAME_SIZE];
 
-    int error = path ? read_file(path, &text, why, why_size) : 0;
+    int error = path ? confscan_load(&text, path, why, why_size) : 0;
     if (error) {
         return error;
     }
@@ -89,7 +87,7 @@ is_simulated(const struct broker_config *config)
 
 /* The line that says which CPUs are managed. */
 static unsigned
-cpus_line(const struct confval *at, const char *text)
+cpus_line(const struct confscan_at *at, const char *text)
 {
     config_t tree;
 
@@ -106,7 +104,7 @@ int
 config_check_machine(const char *text, const char *path, int sys_dirfd,
                      char *why, size_t why_size)
 {
-    struct confval at = {.path = path, .why = why, .why_size = why_size};
+    struct confscan_at at = {.path = path, .why = why, .why_size = why_size};
     struct broker_config config;
     uint32_t online[ONLINE_MAX];
     char list[256];
@@ -129,78 +127,13 @@ config_check_machine(const char *text, const char *path, int sys_dirfd,
             c++;
         }
         if (c == n) {
-            return confval_refuse_line(&at, cpus_line(&at, text),
-                                       "this machine has no CPU %" PRIu32
-                                       " online; it has %s",
-                                       config.cpus[i], list);
+            return confscan_refuse(&at, cpus_line(&at, text),
+                                   "this machine has no CPU %" PRIu32
+                                   " online; it has %s",
+                                   config.cpus[i], list);
         }
     }
     return 0;
-}
-
-/* Files. */
-
-static int
-refuse_file(int error, const char *path, const char *what, char *why,
-            size_t why_size)
-{
-    snprintf(why, why_size, "%s: %s", path, what);
-    return error;
-}
-
-static int
-read_all(int fd, const char *path, char **text_out, char *why, size_t why_size)
-{
-    char *text = malloc(CONFIG_TEXT_MAX + 2);
-    size_t used = 0;
-    ssize_t n = 1;
-
-    if (!text) {
-        return refuse_file(-ENOMEM, path, "no memory", why, why_size);
-    }
-    while (n > 0 && used <= CONFIG_TEXT_MAX) {
-        n = read(fd, text + used, CONFIG_TEXT_MAX + 1 - used);
-        used += n > 0 ? (size_t)n : 0;
-    }
-    text[used] = '\0';
-    int error = 0;
-    if (n < 0) {
-        error = refuse_file(-errno, path, strerror(errno), why, why_size);
-    } else if (used > CONFIG_TEXT_MAX) {
-        error = refuse_file(-EFBIG, path,
-                            "longer than 1 MiB; a configuration is not", why,
-                            why_size);
-    } else if (memchr(text, '\0', used)) {
-        error =
-            refuse_file(-EINVAL, path, "has NUL bytes; a configuration is text",
-                        why, why_size);
-    }
-    if (error) {
-        free(text);
-        return error;
-    }
-    *text_out = text;
-    return 0;
-}
-
-static int
-read_file(const char *path, char **text_out, char *why, size_t why_size)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-    if (fd < 0) {
-        return refuse_file(-errno, path, strerror(errno), why, why_size);
-    }
-    int error = 0;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
-        error = refuse_file(-EINVAL, path, "not a regular file", why, why_size);
-    }
-    if (!error) {
-        error = read_all(fd, path, text_out, why, why_size);
-    }
-    close(fd);
-    return error;
 }
 
 /* False for a text that isn't right: its refusal is config_parse()'s. */
@@ -208,7 +141,7 @@ static bool
 lacks_host_id(const char *text)
 {
     char why[CONFIG_WHY_SIZE];
-    struct confval at = {.path = "", .why = why, .why_size = sizeof why};
+    struct confscan_at at = {.path = "", .why = why, .why_size = sizeof why};
     config_t tree;
 
     if (confscan_read(&at, text, &tree)) {

@@ -17,7 +17,7 @@
 
 #include "base/text.h"
 #include "broker/config/confcheck.h"
-#include "broker/config/confscan.h"
+#include "base/confscan.h"
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
@@ -27,25 +27,25 @@
 #define MS_MAX 3600000
 #define NAMES_MAX 32 /* Plug-ins of one room. */
 
-static int parse_tree(const struct confval *, const config_setting_t *root,
+static int parse_tree(const struct confscan_at *, const config_setting_t *root,
                       struct broker_config *);
-static int read_cpus(const struct confval *, const config_setting_t *,
+static int read_cpus(const struct confscan_at *, const config_setting_t *,
                      void *config);
-static int read_policy(const struct confval *, const config_setting_t *,
+static int read_policy(const struct confscan_at *, const config_setting_t *,
                        void *config);
-static int read_hypervisor(const struct confval *, const config_setting_t *,
+static int read_hypervisor(const struct confscan_at *, const config_setting_t *,
                            void *config);
-static int read_pstate(const struct confval *, const config_setting_t *,
+static int read_pstate(const struct confscan_at *, const config_setting_t *,
                        void *config);
-static int read_power(const struct confval *, const config_setting_t *,
+static int read_power(const struct confscan_at *, const config_setting_t *,
                       void *config);
-static int read_guests(const struct confval *, const config_setting_t *,
+static int read_guests(const struct confscan_at *, const config_setting_t *,
                        void *config);
-static int read_uuid(const struct confval *, const config_setting_t *,
+static int read_uuid(const struct confscan_at *, const config_setting_t *,
                      void *guest);
-static int read_vcpus(const struct confval *, const config_setting_t *,
+static int read_vcpus(const struct confscan_at *, const config_setting_t *,
                       void *guest);
-static int read_channel(const struct confval *, const config_setting_t *,
+static int read_channel(const struct confscan_at *, const config_setting_t *,
                         void *guest);
 
 #define AT(member) .offset = offsetof(struct broker_config, member)
@@ -145,13 +145,13 @@ int
 config_parse(struct broker_config *out, const char *text, const char *path,
              char *why, size_t why_size)
 {
-    struct confval at = {.path = path, .why = why, .why_size = why_size};
+    struct confscan_at at = {.path = path, .why = why, .why_size = why_size};
     struct broker_config config;
     config_t tree;
 
-    if (strlen(text) > CONFIG_TEXT_MAX) {
-        return confval_refuse_line(&at, 1, "longer than %d bytes",
-                                   CONFIG_TEXT_MAX);
+    if (strlen(text) > CONFSCAN_TEXT_MAX) {
+        return confscan_refuse(&at, 1, "longer than %d bytes",
+                               CONFSCAN_TEXT_MAX);
     }
     int error = config_default(&config, why, why_size);
     if (!error) {
@@ -201,7 +201,7 @@ config_guest(const struct broker_config *config, const struct uuid *uuid)
 }
 
 static int
-parse_tree(const struct confval *at, const config_setting_t *root,
+parse_tree(const struct confscan_at *at, const config_setting_t *root,
            struct broker_config *config)
 {
     int error = confval_group(at, root, top_fields, config);
@@ -212,7 +212,7 @@ parse_tree(const struct confval *at, const config_setting_t *root,
 /* Settings of the broker. */
 
 static int
-read_cpus(const struct confval *at, const config_setting_t *setting,
+read_cpus(const struct confscan_at *at, const config_setting_t *setting,
           void *object)
 {
     struct broker_config *config = object;
@@ -223,7 +223,7 @@ read_cpus(const struct confval *at, const config_setting_t *setting,
 
 /* Says that there is no such plug-in, and which there are. */
 static int
-refuse_plugin(const struct confval *at, const config_setting_t *setting,
+refuse_plugin(const struct confscan_at *at, const config_setting_t *setting,
               const char *room, const char *name, const char *const *names)
 {
     const char *nearest = confval_nearest(name, names);
@@ -242,7 +242,7 @@ refuse_plugin(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_policy(const struct confval *at, const config_setting_t *setting,
+read_policy(const struct confscan_at *at, const config_setting_t *setting,
             void *object)
 {
     struct broker_config *config = object;
@@ -266,7 +266,7 @@ read_policy(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_hypervisor(const struct confval *at, const config_setting_t *setting,
+read_hypervisor(const struct confscan_at *at, const config_setting_t *setting,
                 void *object)
 {
     struct broker_config *config = object;
@@ -290,7 +290,7 @@ read_hypervisor(const struct confval *at, const config_setting_t *setting,
 
 /* A driver of hardware/ that offers p-states or power, as is wanted. */
 static int
-read_hardware(const struct confval *at, const config_setting_t *setting,
+read_hardware(const struct confscan_at *at, const config_setting_t *setting,
               bool wants_pstate, const struct hardware_class **class_out,
               struct option_values *options)
 {
@@ -320,7 +320,7 @@ read_hardware(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_pstate(const struct confval *at, const config_setting_t *setting,
+read_pstate(const struct confscan_at *at, const config_setting_t *setting,
             void *object)
 {
     struct broker_config *config = object;
@@ -330,7 +330,7 @@ read_pstate(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_power(const struct confval *at, const config_setting_t *setting,
+read_power(const struct confscan_at *at, const config_setting_t *setting,
            void *object)
 {
     struct broker_config *config = object;
@@ -342,7 +342,7 @@ read_power(const struct confval *at, const config_setting_t *setting,
 /* Settings of guests. */
 
 static int
-read_guests(const struct confval *at, const config_setting_t *setting,
+read_guests(const struct confscan_at *at, const config_setting_t *setting,
             void *object)
 {
     struct broker_config *config = object;
@@ -378,7 +378,7 @@ read_guests(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_uuid(const struct confval *at, const config_setting_t *setting,
+read_uuid(const struct confscan_at *at, const config_setting_t *setting,
           void *object)
 {
     struct guest_config *guest = object;
@@ -399,7 +399,7 @@ read_uuid(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_vcpus(const struct confval *at, const config_setting_t *setting,
+read_vcpus(const struct confscan_at *at, const config_setting_t *setting,
            void *object)
 {
     struct guest_config *guest = object;
@@ -409,7 +409,7 @@ read_vcpus(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_channel(const struct confval *at, const config_setting_t *setting,
+read_channel(const struct confscan_at *at, const config_setting_t *setting,
              void *object)
 {
     struct guest_config *guest = object;

@@ -23,7 +23,6 @@ struct policy_class;
 #define CONFIG_PATH_SIZE 256
 #define CONFIG_COMMAND_SIZE 1024
 #define CONFIG_WHY_SIZE 256
-#define CONFIG_TEXT_MAX (1 << 20)  /* Bytes of a file. */
 #define CONFIG_SOCKET_PATH_MAX 107 /* What the kernel allows. */
 #define CONFIG_RUN_DIR_MAX 90      /* Leaves room for a socket's name. */
 

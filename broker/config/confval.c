@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/option.h"
+#include "base/confscan.h"
 #include "base/text.h"
 #include "broker/config/config.h"
 
@@ -21,30 +22,15 @@
 #define WORD_MAX 40    /* Longer words get no suggestion. */
 #define CPU_MAX UINT16_MAX
 
-static int read_field(const struct confval *, const config_setting_t *,
+static int read_field(const struct confscan_at *, const config_setting_t *,
                       const struct field *, void *object);
-static int refuse_name(const struct confval *, const config_setting_t *,
+static int refuse_name(const struct confscan_at *, const config_setting_t *,
                        const char *const *names);
-static int refuse_type(const struct confval *, const config_setting_t *,
+static int refuse_type(const struct confscan_at *, const config_setting_t *,
                        const char *wanted);
 
 int
-confval_refuse_line(const struct confval *at, unsigned line, const char *format,
-                    ...)
-{
-    va_list args;
-    int used = snprintf(at->why, at->why_size, "%s:%u: ", at->path, line);
-
-    if (used >= 0 && (size_t)used < at->why_size) {
-        va_start(args, format);
-        vsnprintf(at->why + used, at->why_size - (size_t)used, format, args);
-        va_end(args);
-    }
-    return -EINVAL;
-}
-
-int
-confval_refuse(const struct confval *at, const config_setting_t *setting,
+confval_refuse(const struct confscan_at *at, const config_setting_t *setting,
                const char *format, ...)
 {
     char text[CONFIG_WHY_SIZE];
@@ -53,12 +39,11 @@ confval_refuse(const struct confval *at, const config_setting_t *setting,
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return confval_refuse_line(at, config_setting_source_line(setting), "%s",
-                               text);
+    return confscan_refuse(at, config_setting_source_line(setting), "%s", text);
 }
 
 int
-confval_group(const struct confval *at, const config_setting_t *group,
+confval_group(const struct confscan_at *at, const config_setting_t *group,
               const struct field *fields, void *object)
 {
     const char *names[NAMES_MAX + 1] = {NULL};
@@ -88,7 +73,7 @@ confval_group(const struct confval *at, const config_setting_t *group,
 }
 
 int
-confval_text(const struct confval *at, const config_setting_t *setting,
+confval_text(const struct confscan_at *at, const config_setting_t *setting,
              const char **out)
 {
     if (config_setting_type(setting) != CONFIG_TYPE_STRING) {
@@ -99,7 +84,7 @@ confval_text(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-confval_int(const struct confval *at, const config_setting_t *setting,
+confval_int(const struct confscan_at *at, const config_setting_t *setting,
             int64_t min, int64_t max, int64_t *out)
 {
     int type = config_setting_type(setting);
@@ -119,7 +104,7 @@ confval_int(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-confval_real(const struct confval *at, const config_setting_t *setting,
+confval_real(const struct confscan_at *at, const config_setting_t *setting,
              double min, double max, double *out)
 {
     if (!config_setting_is_number(setting)) {
@@ -141,7 +126,8 @@ confval_real(const struct confval *at, const config_setting_t *setting,
 /* The fields. */
 
 static int
-read_name(const struct confval *at, const config_setting_t *setting, char *out)
+read_name(const struct confscan_at *at, const config_setting_t *setting,
+          char *out)
 {
     const char *text;
 
@@ -171,7 +157,8 @@ has_control(const char *text)
 }
 
 static int
-read_path(const struct confval *at, const config_setting_t *setting, char *out)
+read_path(const struct confscan_at *at, const config_setting_t *setting,
+          char *out)
 {
     const char *text;
 
@@ -197,7 +184,8 @@ read_path(const struct confval *at, const config_setting_t *setting, char *out)
 }
 
 static int
-read_text(const struct confval *at, const config_setting_t *setting, char *out)
+read_text(const struct confscan_at *at, const config_setting_t *setting,
+          char *out)
 {
     const char *text;
 
@@ -215,7 +203,7 @@ read_text(const struct confval *at, const config_setting_t *setting, char *out)
 }
 
 static int
-read_number(const struct confval *at, const config_setting_t *setting,
+read_number(const struct confscan_at *at, const config_setting_t *setting,
             const struct field *field, void *out)
 {
     int64_t value;
@@ -239,7 +227,7 @@ read_number(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_real(const struct confval *at, const config_setting_t *setting,
+read_real(const struct confscan_at *at, const config_setting_t *setting,
           const struct field *field, void *out)
 {
     double value;
@@ -258,7 +246,7 @@ read_real(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-read_field(const struct confval *at, const config_setting_t *setting,
+read_field(const struct confscan_at *at, const config_setting_t *setting,
            const struct field *field, void *object)
 {
     void *out = (char *)object + field->offset;
@@ -294,8 +282,8 @@ read_field(const struct confval *at, const config_setting_t *setting,
 /* Lists of CPUs. */
 
 static int
-add_cpu(const struct confval *at, const config_setting_t *setting, uint32_t cpu,
-        bool distinct, uint32_t *out, size_t max, uint32_t *n)
+add_cpu(const struct confscan_at *at, const config_setting_t *setting,
+        uint32_t cpu, bool distinct, uint32_t *out, size_t max, uint32_t *n)
 {
     for (uint32_t i = 0; distinct && i < *n; i++) {
         if (out[i] == cpu) {
@@ -311,7 +299,7 @@ add_cpu(const struct confval *at, const config_setting_t *setting, uint32_t cpu,
 }
 
 static int
-cpus_of_text(const struct confval *at, const config_setting_t *setting,
+cpus_of_text(const struct confscan_at *at, const config_setting_t *setting,
              bool distinct, uint32_t *out, size_t max, uint32_t *n)
 {
     uint32_t listed[CONFIG_CPUS_MAX];
@@ -334,7 +322,7 @@ cpus_of_text(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-confval_cpus(const struct confval *at, const config_setting_t *setting,
+confval_cpus(const struct confscan_at *at, const config_setting_t *setting,
              bool distinct, uint32_t *out, size_t max, uint32_t *n_out)
 {
     uint32_t n = 0;
@@ -452,7 +440,7 @@ text_of_value(const config_setting_t *setting, char *out, size_t size)
 }
 
 static int
-read_option(const struct confval *at, const config_setting_t *setting,
+read_option(const struct confscan_at *at, const config_setting_t *setting,
             struct option_values *values, const char *const *names)
 {
     char text[OPTION_TEXT_MAX + 1], why[CONFIG_WHY_SIZE];
@@ -479,7 +467,7 @@ read_option(const struct confval *at, const config_setting_t *setting,
 }
 
 int
-confval_options(const struct confval *at, const config_setting_t *group,
+confval_options(const struct confscan_at *at, const config_setting_t *group,
                 const char *except, struct option_values *values)
 {
     const char *names[OPTION_MAX + 2] = {except};
@@ -503,7 +491,7 @@ confval_options(const struct confval *at, const config_setting_t *group,
 }
 
 int
-confval_plugin(const struct confval *at, const config_setting_t *group,
+confval_plugin(const struct confscan_at *at, const config_setting_t *group,
                const char *member, const char **out)
 {
     if (!config_setting_is_group(group)) {
@@ -546,7 +534,7 @@ type_name(const config_setting_t *setting)
 }
 
 static int
-refuse_type(const struct confval *at, const config_setting_t *setting,
+refuse_type(const struct confscan_at *at, const config_setting_t *setting,
             const char *wanted)
 {
     return confval_refuse(at, setting, "%.64s is %s, and must be %s",
@@ -555,7 +543,7 @@ refuse_type(const struct confval *at, const config_setting_t *setting,
 }
 
 static int
-refuse_name(const struct confval *at, const config_setting_t *setting,
+refuse_name(const struct confscan_at *at, const config_setting_t *setting,
             const char *const *names)
 {
     const char *nearest = confval_nearest(setting->name, names);

@@ -10,15 +10,9 @@
 
 #include "base/clock.h"
 
+struct confscan_at;
 struct config_setting_t;
 struct option_values;
-
-/* Where refusals go. */
-struct confval {
-    const char *path; /* Of the file, for messages. */
-    char *why;
-    size_t why_size;
-};
 
 /* What may stand in a group, and where its value goes. */
 enum field_kind {
@@ -42,38 +36,35 @@ struct field {
     int64_t min, max; /* For numbers, both included. */
     uint64_t scale;
     const struct field *fields;
-    int (*read)(const struct confval *, const struct config_setting_t *,
+    int (*read)(const struct confscan_at *, const struct config_setting_t *,
                 void *object);
 };
 
-/* Writes "PATH:LINE: ..." and returns -EINVAL. */
+/* Writes "PATH:LINE: ..." with the setting's line and returns -EINVAL. */
 __attribute__((format(printf, 3, 4))) int
-confval_refuse_line(const struct confval *, unsigned line, const char *format,
-                    ...);
-__attribute__((format(printf, 3, 4))) int
-confval_refuse(const struct confval *, const struct config_setting_t *,
+confval_refuse(const struct confscan_at *, const struct config_setting_t *,
                const char *format, ...);
 
 /* Reads all members of a group into 'object'; one that no field names is
  * refused, with the nearest name that is. */
-int confval_group(const struct confval *, const struct config_setting_t *,
+int confval_group(const struct confscan_at *, const struct config_setting_t *,
                   const struct field *, void *object);
 
 /* The text of a setting in '*out', borrowed from the tree. */
-int confval_text(const struct confval *, const struct config_setting_t *,
+int confval_text(const struct confscan_at *, const struct config_setting_t *,
                  const char **out);
-int confval_int(const struct confval *, const struct config_setting_t *,
+int confval_int(const struct confscan_at *, const struct config_setting_t *,
                 int64_t min, int64_t max, int64_t *out);
-int confval_real(const struct confval *, const struct config_setting_t *,
+int confval_real(const struct confscan_at *, const struct config_setting_t *,
                  double min, double max, double *out);
 /* A list of CPU numbers, [0, 1] or "0-1", each at most once if 'distinct'. */
-int confval_cpus(const struct confval *, const struct config_setting_t *,
+int confval_cpus(const struct confscan_at *, const struct config_setting_t *,
                  bool distinct, uint32_t *out, size_t max, uint32_t *n_out);
 /* Every member but 'except' is an option of a plug-in's. */
-int confval_options(const struct confval *, const struct config_setting_t *,
+int confval_options(const struct confscan_at *, const struct config_setting_t *,
                     const char *except, struct option_values *);
 /* The member of a group that names a plug-in. */
-int confval_plugin(const struct confval *, const struct config_setting_t *,
+int confval_plugin(const struct confscan_at *, const struct config_setting_t *,
                    const char *member, const char **out);
 
 /* The nearest of 'names' (ended by null) to 'name', null if none is near. */

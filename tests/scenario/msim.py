@@ -106,7 +106,7 @@ def what_is_no_text_is_refused(folder):
     path.write_bytes(b"about = \"x\";\0\0")
     assert "is text" in msim(path).stderr
     path.write_bytes(b"#" * (1 << 21))
-    assert "is text of at most" in msim(path).stderr
+    assert "has NUL bytes" in msim(path).stderr
 
 
 def wrong_arguments_are_refused(folder):

@@ -236,6 +236,19 @@ broken_syntax_is_refused_with_its_line(void **state)
     refuse(b, "epoch_ms = 500;\nepoch_ms = 600;\n", 2, "duplicate");
 }
 
+/* What libconfig alone would take and mistake. */
+static void
+traps_of_the_parser_are_refused_with_their_line(void **state)
+{
+    struct bench *b = *state;
+
+    refuse(b, "\nepoch_ms = 4294967796;\n", 2, "32 bits");
+    refuse(b, "epoch_ms = 500;\n/* the rest\nthreshold_us = 1;\n", 2,
+           "never ends");
+    refuse(b, "\n@include \"/etc/passwd\"\n", 2, "@include");
+    refuse(b, "claim = \"web\\x00x\";\n", 1, "x00");
+}
+
 static void
 missing_file_is_told_apart(void **state)
 {
@@ -275,6 +288,7 @@ main(void)
         CASE(values_out_of_range_are_refused_with_their_line),
         CASE(values_of_the_wrong_shape_are_refused_with_their_line),
         CASE(broken_syntax_is_refused_with_its_line),
+        CASE(traps_of_the_parser_are_refused_with_their_line),
         CASE(missing_file_is_told_apart),
         CASE(overlong_text_is_refused),
     };

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/confscan.h"
 #include "broker/config/config.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
@@ -546,14 +547,14 @@ nul_escapes_are_refused(void **state)
 static void
 gigantic_text_is_refused(void **state)
 {
-    size_t size = CONFIG_TEXT_MAX + 2;
+    size_t size = CONFSCAN_TEXT_MAX + 2;
     char *text = malloc(size);
 
     assert_non_null(text);
     memset(text, '#', size - 1);
     text[size - 1] = '\0';
     refused(text, 1, "longer than");
-    text[CONFIG_TEXT_MAX] = '\0';
+    text[CONFSCAN_TEXT_MAX] = '\0';
     just_accepted(text);
     free(text);
 }
@@ -684,7 +685,7 @@ bad_files_are_refused_by_name(void **state)
     assert_int_equal(load("/tmp", &text, why), -EINVAL);
     assert_int_equal(load("/dev/zero", &text, why), -EINVAL);
     path = write_file("", 0);
-    assert_int_equal(truncate(path, CONFIG_TEXT_MAX + 1), 0);
+    assert_int_equal(truncate(path, CONFSCAN_TEXT_MAX + 1), 0);
     assert_int_equal(load(path, &text, why), -EFBIG);
     unlink(path);
     assert_null(text);
