@@ -104,9 +104,9 @@ def a_missing_file_and_a_folder_are_named(folder):
 def what_is_no_text_is_refused(folder):
     path = pathlib.Path(folder) / "raw.scn"
     path.write_bytes(b"about = \"x\";\0\0")
-    assert "is text" in msim(path).stderr
-    path.write_bytes(b"#" * (1 << 21))
     assert "has NUL bytes" in msim(path).stderr
+    path.write_bytes(b"#" * (1 << 21))
+    assert "longer than 1 MiB" in msim(path).stderr
 
 
 def wrong_arguments_are_refused(folder):
