@@ -94,7 +94,7 @@ print_cpus(struct ctl *ctl, const json_t *data)
         table_cell(table, "%s", text);
     }
     if (json_array_size(cpus) > 0) {
-        table_print(table, ctl->out, ctl->colour);
+        table_print(table, ctl->out, ctl->colour, ctl->columns);
     }
     table_destroy(table);
 }

@@ -33,7 +33,8 @@ ctl_usage(struct ctl *ctl, const struct verb *verb, const char *what)
 {
     char next[256];
 
-    snprintf(next, sizeof next, "usage: mctl %s %s", verb->name, verb->usage);
+    snprintf(next, sizeof next, "usage: mctl %s%s%s", verb->name,
+             verb->usage[0] ? " " : "", verb->usage);
     ctl_say(ctl, what, NULL, next);
     return CTL_USAGE;
 }

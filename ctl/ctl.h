@@ -21,6 +21,7 @@ struct ctl {
     const char *run_dir; /* Borrowed. */
     bool json;           /* For programs: JSON and nothing else on 'out'. */
     bool colour;         /* 'out' is a terminal that wants it. */
+    size_t columns;      /* Of the terminal that 'out' is; 0 if it is none. */
     int32_t n_events;    /* -n; 0 if not given. */
     FILE *out, *err;
     /* Set when the user wants to leave (Ctrl-C). */

@@ -72,7 +72,7 @@ print_events(struct ctl *ctl, const json_t *data, const json_t *vms)
         row_said(row, vms, said);
         table_cell(table, "%s", said);
     }
-    table_print(table, ctl->out, ctl->colour);
+    table_print(table, ctl->out, ctl->colour, ctl->columns);
     table_destroy(table);
 }
 

@@ -3,10 +3,12 @@
  * what to do.  A table of verbs, one file each; here are the command line,
  * --help and how errors look.  Reads NO_COLOR and TERM, and nothing else of its
  * environment. */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -31,6 +33,7 @@ static volatile int stop;
 static void help(FILE *);
 static void help_verb(const struct verb *, FILE *);
 static const struct verb *find_verb(const char *name);
+static size_t columns_of_terminal(void);
 static void catch_signals(void);
 
 int
@@ -97,11 +100,12 @@ main(int argc, char **argv)
     const char *no_color = getenv("NO_COLOR");
     ctl.colour = isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && term &&
                  strcmp(term, "dumb") != 0;
+    ctl.columns = columns_of_terminal();
     ctl.stop = &stop;
     catch_signals();
     enum ctl_exit result =
         verb->run(&ctl, argc - optind - 1, argv + optind + 1);
-    if (fflush(stdout) || ferror(stdout)) {
+    if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE) {
         ctl_say(&ctl, "the output can't be written", NULL, NULL);
         return CTL_FAILED;
     }
@@ -150,6 +154,14 @@ find_verb(const char *name)
         }
     }
     return NULL;
+}
+
+static size_t
+columns_of_terminal(void)
+{
+    struct winsize size;
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) ? 0 : size.ws_col;
 }
 
 /* Ctrl-C ends "watch" in good order; elsewhere it ends the wait. */

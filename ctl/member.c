@@ -9,6 +9,9 @@
 
 #include "base/text.h"
 
+#define LINE_SIZE 1024 /* Of a broken line; no terminal is so wide. */
+#define ROOM_MIN 20    /* Less is worse to read than a line too long. */
+
 const char *
 member_text(const json_t *object, const char *key)
 {
@@ -81,9 +84,10 @@ values_text(const json_t *values, char *out, size_t size)
     json_array_foreach(values, i, value)
     {
         const char *unit = member_text(value, "unit");
+        double number = member_number(value, "value");
 
-        text_append(out, size, "%s%s %.6g%s%s", i ? ", " : "",
-                    member_text(value, "name"), member_number(value, "value"),
+        text_append(out, size, "%s%s %.*g%s%s", i ? ", " : "",
+                    member_text(value, "name"), number < 1000 ? 4 : 9, number,
                     unit[0] ? " " : "", unit);
     }
 }
@@ -98,10 +102,11 @@ detail_text(const json_t *detail, char *out, size_t size)
     json_object_foreach((json_t *)detail, key, value)
     {
         const char *plain = json_string_value(value);
-        bool list = json_is_object(value) || json_is_array(value);
-        char *text = plain || list ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+        bool skip = json_is_object(value) || json_is_array(value) ||
+                    (strlen(key) > 3 && !strcmp(key + strlen(key) - 3, "_ns"));
+        char *text = plain || skip ? NULL : json_dumps(value, JSON_ENCODE_ANY);
 
-        if (!list) {
+        if (!skip) {
             text_append(out, size, "%s%s %s", out[0] ? ", " : "", key,
                         plain  ? plain
                         : text ? text
@@ -109,6 +114,48 @@ detail_text(const json_t *detail, char *out, size_t size)
         }
         free(text);
     }
+}
+
+/* Characters, not bytes: UTF-8's continuation bytes don't count. */
+size_t
+text_width(const char *text)
+{
+    size_t width = 0;
+
+    for (; *text; text++) {
+        width += (*text & 0xc0) != 0x80;
+    }
+    return width;
+}
+
+/* The last space that leaves at most 'room' characters before it, or null. */
+static const char *
+last_space(const char *text, size_t room)
+{
+    const char *found = NULL;
+    size_t width = 0;
+
+    for (const char *c = text; *c && width <= room; c++) {
+        found = *c == ' ' && c > text ? c : found;
+        width += (*c & 0xc0) != 0x80;
+    }
+    return found;
+}
+
+void
+put_lines(FILE *out, const char *text, size_t room, size_t indent)
+{
+    char piece[LINE_SIZE];
+    const char *end;
+
+    while (room >= ROOM_MIN && text_width(text) > room &&
+           (end = last_space(text, room))) {
+        snprintf(piece, sizeof piece, "%.*s", (int)(end - text), text);
+        put_text(out, piece);
+        fprintf(out, "\n%*s", (int)indent, "");
+        text = end + strspn(end, " ");
+    }
+    put_text(out, text);
 }
 
 void

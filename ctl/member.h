@@ -21,11 +21,16 @@ void power_text(const json_t *power, char *out, size_t size);
 void duration_text(double seconds, char *out, size_t size);
 /* A reason's values, "violations 12, tolerated 1 %". */
 void values_text(const json_t *values, char *out, size_t size);
-/* What a journal row's detail says: members that are no lists, and the reason's
- * values. */
+/* What a journal row's detail says: the reason's values, and members that are
+ * neither lists nor moments on the broker's clock. */
 void detail_text(const json_t *detail, char *out, size_t size);
 
 /* Writes text to a terminal: what could drive it becomes '?'. */
 void put_text(FILE *, const char *);
+/* The same in lines of at most 'room' characters, broken at spaces, all but the
+ * first behind 'indent' spaces.  Where 'room' is too little, in one line. */
+void put_lines(FILE *, const char *, size_t room, size_t indent);
+/* Characters of UTF-8 in a text. */
+size_t text_width(const char *);
 
 #endif

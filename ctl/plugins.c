@@ -83,7 +83,7 @@ print_plugins(struct ctl *ctl, const json_t *data)
     {
         add_probe(table, name, value);
     }
-    table_print(table, ctl->out, ctl->colour);
+    table_print(table, ctl->out, ctl->colour, ctl->columns);
     table_destroy(table);
 }
 

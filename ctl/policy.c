@@ -11,7 +11,7 @@
 
 static enum ctl_exit show(struct ctl *);
 static enum ctl_exit set(struct ctl *, int argc, char **argv);
-static void print_policy(struct ctl *, const json_t *);
+static void print_policy(struct ctl *, const json_t *, bool others);
 
 static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)
@@ -26,7 +26,7 @@ run(struct ctl *ctl, int argc, char **argv)
 }
 
 static enum ctl_exit
-ask(struct ctl *ctl, json_t *request)
+ask(struct ctl *ctl, json_t *request, bool others)
 {
     json_t *data;
     enum ctl_exit result = client_ask(ctl, request, &data);
@@ -37,7 +37,7 @@ ask(struct ctl *ctl, json_t *request)
     if (ctl->json) {
         ctl_put_json(ctl, data);
     } else {
-        print_policy(ctl, data);
+        print_policy(ctl, data, others);
     }
     json_decref(data);
     return CTL_OK;
@@ -46,7 +46,7 @@ ask(struct ctl *ctl, json_t *request)
 static enum ctl_exit
 show(struct ctl *ctl)
 {
-    return ask(ctl, json_pack("{s:s}", "verb", "policy"));
+    return ask(ctl, json_pack("{s:s}", "verb", "policy"), true);
 }
 
 /* Adds "key=value" to 'options'; false if it is something else. */
@@ -78,8 +78,10 @@ set(struct ctl *ctl, int argc, char **argv)
                              "an option is written KEY=VALUE");
         }
     }
-    return ask(ctl, json_pack("{s:s,s:s,s:o}", "verb", "policy_set", "name",
-                              argv[0], "options", options));
+    return ask(ctl,
+               json_pack("{s:s,s:s,s:o}", "verb", "policy_set", "name", argv[0],
+                         "options", options),
+               false);
 }
 
 /* Printing. */
@@ -151,13 +153,13 @@ print_options(struct ctl *ctl, const json_t *options, bool in_force)
         table_cell(table, "%s", member_text(option, "help"));
     }
     if (json_array_size(options) > 0) {
-        table_print(table, ctl->out, ctl->colour);
+        table_print(table, ctl->out, ctl->colour, ctl->columns);
     }
     table_destroy(table);
 }
 
 static void
-print_policy(struct ctl *ctl, const json_t *data)
+print_policy(struct ctl *ctl, const json_t *data, bool others)
 {
     const char *name = member_text(data, "name");
     json_t *other;
@@ -167,7 +169,7 @@ print_policy(struct ctl *ctl, const json_t *data)
     print_options(ctl, json_object_get(data, "options"), true);
     json_array_foreach(json_object_get(data, "available"), i, other)
     {
-        if (strcmp(member_text(other, "name"), name) != 0) {
+        if (others && strcmp(member_text(other, "name"), name) != 0) {
             fprintf(ctl->out, "\n%s: %s\n", member_text(other, "name"),
                     member_text(other, "summary"));
             print_options(ctl, json_object_get(other, "options"), false);

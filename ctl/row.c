@@ -12,6 +12,10 @@
 #include "ctl/member.h"
 #include "model/name.h"
 
+#define NAME_SCHEME "mgmt://"
+
+static void call(const char *subject, const json_t *vms,
+                 char out[ROW_SUBJECT_SIZE]);
 static void say_notice(const json_t *detail, char *out);
 static void say_decision(const json_t *detail, const json_t *vms, char *out);
 static void say_action(const json_t *detail, char *out);
@@ -35,7 +39,32 @@ row_vms(struct ctl *ctl, json_t **out)
 void
 row_subject(const json_t *row, const json_t *vms, char out[ROW_SUBJECT_SIZE])
 {
-    const char *subject = member_text(row, "subject");
+    call(member_text(row, "subject"), vms, out);
+}
+
+void
+row_names(const char *text, const json_t *vms, char out[ROW_SAID_SIZE])
+{
+    char name[ROW_SUBJECT_SIZE], called[ROW_SUBJECT_SIZE];
+    const char *found;
+
+    out[0] = '\0';
+    while ((found = strstr(text, NAME_SCHEME))) {
+        size_t length = strcspn(found, " ,;'");
+
+        length -= found[length - 1] == ':';
+        snprintf(name, sizeof name, "%.*s", (int)length, found);
+        call(name, vms, called);
+        text_append(out, ROW_SAID_SIZE, "%.*s%s", (int)(found - text), text,
+                    called);
+        text = found + length;
+    }
+    text_append(out, ROW_SAID_SIZE, "%s", text);
+}
+
+static void
+call(const char *subject, const json_t *vms, char out[ROW_SUBJECT_SIZE])
+{
     char uuid[UUID_TEXT_SIZE];
     struct name name;
 
@@ -145,6 +174,8 @@ say_action(const json_t *detail, char *out)
             text_append(out, ROW_SAID_SIZE, ", attempt %.0f",
                         member_number(detail, "attempt"));
         }
+    } else if (member_known(detail, "domain")) {
+        text_append(out, ROW_SAID_SIZE, "back to what was found");
     }
 }
 

@@ -76,7 +76,7 @@ print_counts(struct ctl *ctl, const json_t *c)
              "lowerings",
              count(c, "reports"), count(c, "notices"), count(c, "decisions"),
              count(c, "raises"), count(c, "lowerings"));
-    line(ctl, "so far", text);
+    line(ctl, "under it", text);
     snprintf(text, sizeof text, "%lld failed actions, %lld alarms",
              count(c, "failed_actions"), count(c, "alarms"));
     line(ctl, "", text);
@@ -94,11 +94,17 @@ print_status(struct ctl *ctl, const json_t *s)
              member_true(s, "read_only") ? ", READ-ONLY" : "");
     line(ctl, "broker", text);
     line(ctl, "policy", member_text(s, "policy"));
+    print_counts(ctl, json_object_get(s, "counts"));
     line(ctl, "platform",
          member_true(s, "platform_ready") ? "ready" : "NOT READY");
-    snprintf(text, sizeof text, "%lld in %lld frequency domains, set by %s",
-             count(s, "cpus"), count(s, "domains"),
-             or_none(s, "pstate_driver"));
+    if (member_known(s, "pstate_driver") && count(s, "domains") == 0) {
+        snprintf(text, sizeof text, "%lld, of which %s can set none",
+                 count(s, "cpus"), member_text(s, "pstate_driver"));
+    } else {
+        snprintf(text, sizeof text, "%lld in %lld frequency domains, set by %s",
+                 count(s, "cpus"), count(s, "domains"),
+                 or_none(s, "pstate_driver"));
+    }
     line(ctl, "CPUs", text);
     snprintf(text, sizeof text, "%lld, of these %lld with an agent, run by %s",
              count(s, "vms"), count(s, "agents"), or_none(s, "hypervisor"));
@@ -106,7 +112,6 @@ print_status(struct ctl *ctl, const json_t *s)
     power_text(json_object_get(s, "power"), text, sizeof text);
     line(ctl, "power", text);
     print_journal(ctl, json_object_get(s, "journal"));
-    print_counts(ctl, json_object_get(s, "counts"));
     line(ctl, "trouble", or_none(s, "trouble"));
 }
 
@@ -114,7 +119,7 @@ const struct verb verb_status = {
     .name = "status",
     .usage = "",
     .summary = "the broker on one screen",
-    .help = "Host, policy, platform, power, the journal's health, what was "
-            "counted\nand the last trouble.\n",
+    .help = "Host, policy and what was counted since it was put in force, "
+            "platform,\npower, the journal's health and the last trouble.\n",
     .run = run,
 };

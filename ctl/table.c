@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lays columns out: as wide as their widest cell, two spaces between, nothing
- * after the last.  Width is counted in characters of UTF-8.  Relies on
+ * after the last, which is broken into lines where a terminal is too narrow for
+ * it.  Width is counted in characters of UTF-8.  Relies on
  * jansson's values; called by the verbs. */
 #include "ctl/table.h"
 
@@ -82,18 +83,6 @@ table_number(struct table *table, const json_t *object, const char *key,
 
 /* Layout. */
 
-/* Characters, not bytes: UTF-8's continuation bytes don't count. */
-static size_t
-width_of(const char *text)
-{
-    size_t width = 0;
-
-    for (; *text; text++) {
-        width += (*text & 0xc0) != 0x80;
-    }
-    return width;
-}
-
 static bool
 is_right(const struct table *table, size_t column)
 {
@@ -104,7 +93,7 @@ static void
 put_cell(const struct table *table, size_t column, const char *text,
          size_t width, FILE *out)
 {
-    size_t own = width_of(text);
+    size_t own = text_width(text);
     int pad = own < width ? (int)(width - own) : 0;
 
     if (column > 0) {
@@ -122,18 +111,18 @@ put_cell(const struct table *table, size_t column, const char *text,
 }
 
 void
-table_print(const struct table *table, FILE *out, bool colour)
+table_print(const struct table *table, FILE *out, bool colour, size_t columns)
 {
-    size_t width[TABLE_COLUMNS_MAX] = {0};
+    size_t width[TABLE_COLUMNS_MAX] = {0}, indent = 0;
 
     if (!table || table->n_columns > TABLE_COLUMNS_MAX) {
         return;
     }
     for (size_t i = 0; i < table->n_columns; i++) {
-        width[i] = width_of(table->heads[i] + is_right(table, i));
+        width[i] = text_width(table->heads[i] + is_right(table, i));
     }
     for (size_t i = 0; i < table->n_cells; i++) {
-        size_t own = width_of(table->cells[i]);
+        size_t own = text_width(table->cells[i]);
         size_t column = i % table->n_columns;
         if (own > width[column]) {
             width[column] = own;
@@ -144,11 +133,20 @@ table_print(const struct table *table, FILE *out, bool colour)
         put_cell(table, i, table->heads[i] + is_right(table, i), width[i], out);
     }
     fputs(colour ? "\033[0m\n" : "\n", out);
+    for (size_t i = 0; i + 1 < table->n_columns; i++) {
+        indent += width[i] + 2;
+    }
     for (size_t i = 0; i < table->n_cells; i++) {
         size_t column = i % table->n_columns;
-        put_cell(table, column, table->cells[i], width[column], out);
-        if (column + 1 == table->n_columns) {
-            putc('\n', out);
+        bool last = column + 1 == table->n_columns;
+
+        if (last && column > 0 && columns > indent &&
+            !is_right(table, column)) {
+            fputs("  ", out);
+            put_lines(out, table->cells[i], columns - indent, indent);
+        } else {
+            put_cell(table, column, table->cells[i], width[column], out);
         }
+        fputs(last ? "\n" : "", out);
     }
 }

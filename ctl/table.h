@@ -24,6 +24,8 @@ void table_cell(struct table *, const char *format, ...)
 /* A number of JSON: null is "unknown", never 0. */
 void table_number(struct table *, const json_t *object, const char *key,
                   int decimals, const char *unit);
-void table_print(const struct table *, FILE *, bool colour);
+/* A last column that would not fit into so many columns of a terminal goes on
+ * below itself; 0: into any. */
+void table_print(const struct table *, FILE *, bool colour, size_t columns);
 
 #endif

@@ -6,14 +6,15 @@
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
+#include "ctl/row.h"
 #include "ctl/table.h"
 
-static void print_trace(struct ctl *, const json_t *);
+static void print_trace(struct ctl *, const json_t *, const json_t *vms);
 
 static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)
 {
-    json_t *data;
+    json_t *data, *vms = NULL;
 
     if (argc != 1) {
         return ctl_usage(ctl, &verb_trace, "one cause has to be named");
@@ -25,11 +26,12 @@ run(struct ctl *ctl, int argc, char **argv)
     }
     if (ctl->json) {
         ctl_put_json(ctl, data);
-    } else {
-        print_trace(ctl, data);
+    } else if ((result = row_vms(ctl, &vms)) == CTL_OK) {
+        print_trace(ctl, data, vms);
     }
+    json_decref(vms);
     json_decref(data);
-    return CTL_OK;
+    return result;
 }
 
 static json_int_t
@@ -61,9 +63,11 @@ print_date(struct ctl *ctl, const json_t *rows, json_int_t first_ns)
 }
 
 static void
-add_hop(struct table *table, const json_t *hop, json_int_t first_ns,
-        json_int_t *last_ns)
+add_hop(struct table *table, const json_t *hop, const json_t *vms,
+        json_int_t first_ns, json_int_t *last_ns)
 {
+    char text[ROW_SAID_SIZE];
+
     json_int_t at_ns = whole(hop, "at_ns");
     json_int_t error_ns = whole(hop, "error_ns");
 
@@ -81,11 +85,12 @@ add_hop(struct table *table, const json_t *hop, json_int_t first_ns,
         table_cell(table, "%s", "");
     }
     table_cell(table, "%s", member_text(hop, "where"));
-    table_cell(table, "%s", member_text(hop, "text"));
+    row_names(member_text(hop, "text"), vms, text);
+    table_cell(table, "%s", text);
 }
 
 static void
-print_trace(struct ctl *ctl, const json_t *data)
+print_trace(struct ctl *ctl, const json_t *data, const json_t *vms)
 {
     static const char *const heads[] = {">AT",   ">AFTER", ">ERROR",
                                         "WHERE", "WHAT",   NULL};
@@ -105,14 +110,14 @@ print_trace(struct ctl *ctl, const json_t *data)
     last_ns = first_ns;
     json_array_foreach(hops, i, hop)
     {
-        add_hop(table, hop, first_ns, &last_ns);
+        add_hop(table, hop, vms, first_ns, &last_ns);
     }
     fprintf(ctl->out, "cause %s, from ", member_text(data, "cause"));
     if (!print_date(ctl, json_object_get(data, "rows"), first_ns)) {
         fprintf(ctl->out, "an unknown date");
     }
     fputs("\n\n", ctl->out);
-    table_print(table, ctl->out, ctl->colour);
+    table_print(table, ctl->out, ctl->colour, ctl->columns);
     table_destroy(table);
 }
 

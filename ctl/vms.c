@@ -132,7 +132,7 @@ print_vms(struct ctl *ctl, const json_t *data)
     if (i == 0) {
         fputs("No VMs; the configuration names no guests.\n", ctl->out);
     } else {
-        table_print(table, ctl->out, ctl->colour);
+        table_print(table, ctl->out, ctl->colour, ctl->columns);
     }
     table_destroy(table);
 }

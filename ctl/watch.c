@@ -10,6 +10,8 @@
 #include "ctl/member.h"
 #include "ctl/row.h"
 
+#define INDENT 22 /* Where DETAIL begins. */
+
 struct watch {
     struct ctl *ctl;
     bool begun; /* The stream's first line, the status, has passed. */
@@ -124,7 +126,8 @@ print_line(struct watch *watch, const json_t *line)
     }
     fprintf(ctl->out, "%8.3f s  %-8s  ",
             (double)(time_ns - watch->first_ns) / 1e9, type);
-    put_text(ctl->out, text);
+    put_lines(ctl->out, text, ctl->columns > INDENT ? ctl->columns - INDENT : 0,
+              INDENT);
     putc('\n', ctl->out);
 }
 

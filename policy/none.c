@@ -10,8 +10,8 @@ static const struct option_desc options[] = {
         .name = "pin_fastest",
         .type = OPTION_BOOL,
         .default_text = "false",
-        .help = "Hold the CPUs that running VMs use at their fastest p-state, "
-                "instead of leaving them as they were found.",
+        .help = "Hold the CPUs of running VMs at their fastest p-state; else "
+                "they stay as found.",
     },
     {0},
 };

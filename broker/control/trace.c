@@ -122,10 +122,10 @@ list_values(char *out, size_t size, json_t *values)
     json_array_foreach(values, i, value)
     {
         const char *unit = text(value, "unit", "");
+        double number = json_number_value(json_object_get(value, "value"));
 
-        text_append(out, size, "%s%s %.6g%s%s", i ? ", " : "",
-                    text(value, "name", "?"),
-                    json_number_value(json_object_get(value, "value")),
+        text_append(out, size, "%s%s %.*g%s%s", i ? ", " : "",
+                    text(value, "name", "?"), number < 1000 ? 4 : 9, number,
                     unit[0] ? " " : "", unit);
     }
 }

@@ -58,6 +58,30 @@ subjects_are_called_as_people_call_them(void **state)
 }
 
 static void
+names_within_a_text_are_shortened(void **state)
+{
+    json_t *vms = parse("[{\"name\":\"web1\",\"uuid\":\"" UUID "\"}]");
+    char said[ROW_SAID_SIZE];
+
+    row_names("came on mgmt://local/vm/" UUID "/agent's channel", vms, said);
+    assert_string_equal(said, "came on web1's channel");
+    row_names("of mgmt://a/host/b/cpu/3/pstate: it; mgmt://a/host/b", vms,
+              said);
+    assert_string_equal(said, "of cpu3: it; host");
+    row_names("mgmt:// is mgmt://none/such, or not", vms, said);
+    assert_string_equal(said, "mgmt:// is mgmt://none/such, or not");
+    json_decref(vms);
+}
+
+static void
+a_release_is_told_in_words(void **state)
+{
+    assert_said("{\"kind\":\"action\",\"detail\":{\"domain\":0,"
+                "\"attempt\":1}}",
+                "back to what was found");
+}
+
+static void
 a_vm_nobody_knows_is_its_uuid_and_what_is_no_name_stays(void **state)
 {
     assert_subject("mgmt://local/vm/" UUID, false, UUID);
@@ -135,6 +159,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(subjects_are_called_as_people_call_them),
+        cmocka_unit_test(names_within_a_text_are_shortened),
+        cmocka_unit_test(a_release_is_told_in_words),
         cmocka_unit_test(
             a_vm_nobody_knows_is_its_uuid_and_what_is_no_name_stays),
         cmocka_unit_test(a_notice_tells_share_and_worst),

@@ -28,7 +28,7 @@ assert_prints(struct table *table, bool colour, const char *expected)
     size_t size;
     FILE *out = open_memstream(&said, &size);
 
-    table_print(table, out, colour);
+    table_print(table, out, colour, 0);
     fclose(out);
     assert_string_equal(said, expected);
     free(said);
@@ -95,6 +95,34 @@ unknown_numbers_are_unknown_and_zero_is_zero(void **state)
 }
 
 static void
+last_column_goes_on_below_itself_on_a_narrow_terminal(void **state)
+{
+    static const char *const heads[] = {"NAME", "WHAT", NULL};
+    struct table *table = table_create(heads);
+    char *said = NULL;
+    size_t size;
+    FILE *out = open_memstream(&said, &size);
+
+    table_cell(table, "abc");
+    table_cell(table, "± words that are too many for so few columns");
+    table_cell(table, "d");
+    table_cell(table, "a_word_that_can_not_be_broken_at_all stays");
+    table_print(table, out, false, 30);
+    table_print(table, out, false, 8);
+    fclose(out);
+    assert_string_equal(said,
+                        "NAME  WHAT\n"
+                        "abc   ± words that are too\n"
+                        "      many for so few columns\n"
+                        "d     a_word_that_can_not_be_broken_at_all stays\n"
+                        "NAME  WHAT\n"
+                        "abc   ± words that are too many for so few columns\n"
+                        "d     a_word_that_can_not_be_broken_at_all stays\n");
+    free(said);
+    table_destroy(table);
+}
+
+static void
 only_heads_are_coloured_and_only_if_asked(void **state)
 {
     static const char *const heads[] = {"A", NULL};
@@ -128,7 +156,7 @@ many_rows_are_all_printed(void **state)
         table_cell(table, "%d", i);
     }
     FILE *out = open_memstream(&said, &size);
-    table_print(table, out, false);
+    table_print(table, out, false, 0);
     fclose(out);
     for (size_t i = 0; i < size; i++) {
         n_lines += said[i] == '\n';
@@ -199,10 +227,11 @@ values_of_a_reason_have_their_units(void **state)
 }
 
 static void
-details_are_told_without_their_lists(void **state)
+details_are_told_without_lists_and_raw_times(void **state)
 {
     json_t *detail =
         parse("{\"reason\":\"it went\",\"n\":3,\"ok\":false,\"losers\":[1,2],"
+              "\"received_ns\":7022186079126,"
               "\"values\":[{\"name\":\"busy\",\"value\":42,\"unit\":\"%\"}]}");
     char text[128];
 
@@ -219,6 +248,7 @@ main(void)
         cmocka_unit_test(width_counts_characters_not_bytes),
         cmocka_unit_test(empty_cells_are_dashes),
         cmocka_unit_test(unknown_numbers_are_unknown_and_zero_is_zero),
+        cmocka_unit_test(last_column_goes_on_below_itself_on_a_narrow_terminal),
         cmocka_unit_test(only_heads_are_coloured_and_only_if_asked),
         cmocka_unit_test(cells_cannot_drive_the_terminal),
         cmocka_unit_test(many_rows_are_all_printed),
@@ -226,7 +256,7 @@ main(void)
         cmocka_unit_test(power_nobody_knows_is_unknown),
         cmocka_unit_test(durations_have_a_unit_that_fits),
         cmocka_unit_test(values_of_a_reason_have_their_units),
-        cmocka_unit_test(details_are_told_without_their_lists),
+        cmocka_unit_test(details_are_told_without_lists_and_raw_times),
     };
 
     return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);
