@@ -27,6 +27,7 @@
 struct agent_probe {
     const struct probe_class *class;
     struct probe *probe; /* Owned. */
+    const char *path;    /* What it reads; "" if no option says. */
     bool more;           /* It has more to show at once. */
     int error;           /* Of its last look; told once. */
     uint64_t n_refused_told;
@@ -87,6 +88,17 @@ agent_destroy(struct agent *agent)
     free(agent);
 }
 
+static const char *
+path_of(const struct probe_class *class, const struct probe_env *env)
+{
+    for (const struct option_desc *d = class->options; d && d->name; d++) {
+        if (!strcmp(d->name, "path")) {
+            return option_text(env->options, "path");
+        }
+    }
+    return "";
+}
+
 int
 agent_add_probe(struct agent *agent, const struct probe_class *class,
                 const struct probe_env *env, char *why, size_t why_size)
@@ -105,6 +117,7 @@ agent_add_probe(struct agent *agent, const struct probe_class *class,
         return error;
     }
     p->class = class;
+    p->path = path_of(class, env);
     agent->n_probes++;
     dialog_offer(&agent->dialog, class->name);
     return 0;
@@ -225,8 +238,8 @@ note_result(struct agent *agent, struct agent_probe *p, int result)
     p->error = error;
     if (error) {
         dialog_say(&agent->dialog, LOG_LEVEL_WARN,
-                   "%s: can't measure: %s; goes on trying", p->class->name,
-                   strerror(error));
+                   "%s: can't measure: %s%s%s; goes on trying", p->class->name,
+                   p->path, p->path[0] ? ": " : "", strerror(error));
     } else {
         dialog_say(&agent->dialog, LOG_LEVEL_INFO, "%s: measures again",
                    p->class->name);

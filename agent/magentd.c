@@ -24,6 +24,9 @@ enum {
     EXIT_USAGE = 2, /* The command line or the configuration is wrong. */
 };
 
+/* So long without a broker, and people are told. */
+#define ABSENT_MAX (3 * NSEC_PER_SEC)
+
 enum action {
     ACTION_RUN,
     ACTION_CHECK,
@@ -41,6 +44,8 @@ struct program {
     struct loop *loop;
     int channel_fd;
     bool channel_ready, stop_pending, hangup_pending;
+    nsec_t began;
+    bool told_absent; /* That no broker came, or one did. */
 };
 
 /* What the command line has besides settings_options. */
@@ -264,6 +269,25 @@ say(void *ctx, enum log_level level, const char *line)
     }
 }
 
+/* Whoever starts it before the broker, or with a wrong path, sees nothing else
+ * of it. */
+static void
+tell_absent(struct program *program, nsec_t now)
+{
+    struct agent_stats stats;
+
+    agent_stats(program->agent, &stats);
+    if (!stats.established && now < program->began + ABSENT_MAX) {
+        return;
+    }
+    program->told_absent = true;
+    if (!stats.established) {
+        log_warn("no broker has answered at %s yet; goes on measuring and "
+                 "trying",
+                 option_text(&program->settings.values, "channel"));
+    }
+}
+
 static void
 turn(void *ctx, nsec_t now)
 {
@@ -285,6 +309,9 @@ turn(void *ctx, nsec_t now)
     }
     agent_set_wall(program->agent, wall_minus_now());
     agent_run(program->agent, now);
+    if (!program->told_absent) {
+        tell_absent(program, now);
+    }
 }
 
 static nsec_t
@@ -382,6 +409,7 @@ run(struct program *program)
     int error;
 
     log_open("magentd", settings_log_level(&program->settings));
+    program->began = loop_now();
     signal(SIGPIPE, SIG_IGN);
     error = open_agent(program, why, sizeof why);
     if (!error) {

@@ -171,6 +171,13 @@ settings_add_probe(struct settings *settings, const char *spec, char *why,
 int
 settings_finish(struct settings *settings, char *why, size_t why_size)
 {
+    const char *channel = option_text(&settings->values, "channel");
+
+    if (strncmp(channel, "unix:", 5) && strncmp(channel, "shm:", 4)) {
+        snprintf(why, why_size,
+                 "channel %.80s: a channel is unix:PATH or shm:PATH", channel);
+        return -EINVAL;
+    }
     if (settings->n_probes) {
         return 0;
     }

@@ -174,6 +174,16 @@ def test_agent_waits_for_a_broker_and_tells_it_what_it_saw(scene):
     reports(broker, 10)
 
 
+def test_agent_without_a_broker_says_so_once(scene):
+    agent = scene.agent()
+    line = agent.wait_for(lambda line: "no broker has answered" in line)
+    assert str(scene.folder / "channel") in line
+    broker = scene.broker()
+    welcomed(agent)
+    scene.write(0.001)
+    reports(broker, 1)
+
+
 def test_agent_outlives_a_killed_broker(scene):
     broker, agent = scene.broker(), scene.agent()
     welcomed(agent)
@@ -217,7 +227,8 @@ def test_nonsense_in_the_log_is_refused_and_told(scene):
 def test_log_that_is_a_directory_is_told_and_survived(scene):
     scene.log.mkdir()
     broker, agent = scene.broker(), scene.agent()
-    agent.wait_for(lambda line: "can't measure" in line)
+    line = agent.wait_for(lambda line: "can't measure" in line)
+    assert "%s: " % scene.log in line
     scene.log.rmdir()
     scene.write(0.001)
     agent.wait_for(lambda line: "measures again" in line)
@@ -339,6 +350,7 @@ def run(*options):
     (["--claim", "a/b"], "claim"),
     (["--config", "/nonexistent.conf"], "/nonexistent.conf"),
     (["--channel", "pigeon:post"], "pigeon:post"),
+    (["--check", "--channel", "pigeon:post"], "pigeon:post"),
     (["stray"], "stray"),
 ])
 def test_wrong_options_are_named_and_exit_with_2(options, words):
