@@ -8,6 +8,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 GUESTS_PER_CPU_MIN = 2
@@ -132,7 +133,10 @@ class Broker:
             except (OSError, Trouble):
                 self.close()
             if self.process.poll() is not None:
-                raise Trouble("mbrokerd ended: %s" % self.said())
+                busy = "managed by another broker" in self.said()
+                raise Trouble("mbrokerd ended: %s%s" % (self.said(), "\n"
+                              "      another demo, perhaps: run it again when that one is "
+                              "done" if busy else ""))
             if time.monotonic() > deadline:
                 raise Trouble("the guests' agents did not all come: %s" % self.said())
             time.sleep(0.1)
@@ -176,6 +180,14 @@ class Broker:
         if done.returncode:
             raise Trouble("mctl %s: %s" % (" ".join(words), done.stderr.strip()))
         return done.stdout.rstrip()
+
+    def show(self, *words):
+        """The same, for whoever reads our output: mctl knows how wide it is."""
+        sys.stdout.flush()
+        done = subprocess.run([self.build / "ctl" / "mctl", "--run-dir", self.run_dir,
+                               *words], timeout=ANSWER_S * 2)
+        if done.returncode:
+            raise Trouble("mctl %s failed" % " ".join(words))
 
     def close(self):
         if self.socket:

@@ -9,6 +9,7 @@ NONE_KEYS = {"mean_power_w", "requests", "agent_violation_percent",
 BASIC_KEYS = NONE_KEYS | {"saving_percent", "raises", "lowerings", "pstate_share"}
 BLIND_OVER_PERCENT = 2  # Clients' violations from which agents must see some,
 BLIND_SHARE = 0.25      # and how much of them at least.
+AGENTS_SEE = "agents see at least a quarter of the violations that clients see"
 
 
 def shape_faults(summary):
@@ -66,5 +67,5 @@ def expectations(summary):
          basic["raises"] > 0 and basic["lowerings"] > 0),
         ("at least two p-states were used", len(used) >= 2),
         ("clients see at most 8 points more violations than under No PM", worse <= 8),
-        ("no agent is blind", not blind_policies(summary)),
+        (AGENTS_SEE, not blind_policies(summary)),
     ]

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -85,16 +86,16 @@ class Demo:
 
     def introduce(self):
         m = self.machine
-        say("One host with CPUs %s, four guests: in each an nginx that compresses %.0f KB "
-            "per request," % (m.cpus, self.page_size / 1024))
-        say("an nginx as its front, and an agent that reads its log. SLA: a response within "
-            "%d ms" % THRESHOLD_MS)
-        say("(agents count from %.1f, because nginx logs whole milliseconds)."
-            % (AGENT_THRESHOLD_US / 1000))
+        say("One host with CPUs %s, four guests: in each an nginx that compresses %.0f KB\n"
+            "per request, an nginx as its front, and an agent that reads its log.\n"
+            "SLA: a response within %d ms (agents count from %.1f, because nginx logs\n"
+            "whole milliseconds)."
+            % (", ".join(map(str, m.cpus)), self.page_size / 1024, THRESHOLD_MS,
+               AGENT_THRESHOLD_US / 1000))
         say("  real       every request and its response time (a page takes %.1f ms of CPU)"
             % self.work_ms)
         say("  %-10s p-states (%s)%s" % (m.pstate_is, m.pstate, {
-            "emulated": ": a thread takes the CPU time away that a slower one would lack",
+            "emulated": ": a thread takes what a slower CPU would lack",
             "simulated": ": they slow nothing down", "real": ""}[m.pstate_is]))
         say("  %-10s power (%s)%s" % (m.power_is, m.power,
                                       ": computed, not measured" if m.power_is == "model"
@@ -102,7 +103,8 @@ class Demo:
         if m.root:
             say("  note       servers and clients run ahead of this machine's other programs")
         for note in m.notes:
-            say("  note       " + note)
+            say(textwrap.fill(note, 79, initial_indent="  note       ",
+                              subsequent_indent=" " * 13))
         say("Try meanwhile, in another terminal:")
         mctl = "%s --run-dir %s" % (os.path.relpath(self.build / "ctl" / "mctl"),
                                     self.broker.run_dir)
@@ -160,7 +162,8 @@ class Demo:
             names = {row["name"] for row in rows}
             if "GUEST_NOTICE" in names and any(row["kind"] == "outcome" for row in rows):
                 say("One of the raises, hop by hop (mctl trace %s):" % cause)
-                say(self.broker.mctl("trace", cause) + "\n")
+                self.broker.show("trace", cause)
+                say("")
                 return
         say("The last events hold no notice that changed a p-state, so no trace is shown.")
 
@@ -258,8 +261,12 @@ def read_seconds():
 def finish(demo, summary):
     demo.table(summary)
     demo.trace()
-    for text, held in judge.expectations(summary):
+    say("What a run of a minute or more on a quiet machine shows, and this one:")
+    expectations = judge.expectations(summary)
+    for text, held in expectations:
         say("  %s %s" % ("yes" if held else "NO ", text))
+    if not all(held for _, held in expectations):
+        say("A shorter run, a busy machine (see CPUs above) or a note above may be why.")
     path = demo.build / "demo" / "summary.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

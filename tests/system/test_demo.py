@@ -274,7 +274,7 @@ def test_blind_agents_are_told_from_seeing_ones(policy, clients, agents, blind):
                       agent_violation_percent=agents)
     assert judge.blind_policies(summary) == ([policy] if blind else [])
     if blind:
-        assert not dict(judge.expectations(summary))["no agent is blind"]
+        assert not dict(judge.expectations(summary))[judge.AGENTS_SEE]
 
 
 @pytest.mark.parametrize("policy, values, expectation", [
