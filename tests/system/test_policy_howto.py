@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/howto-policy.md, followed word for word in a copy of the tree: one file,
-one line of meson, and the new policy is built, in the table and conforming."""
+one line of meson, and the new policy is built, in the table, conforming, and does
+in msim what its scenario expects."""
 import pathlib
 import re
 import shutil
@@ -33,6 +34,7 @@ def tree(tmp_path_factory):
     copy = tmp_path_factory.mktemp("howto") / "mbroker"
     shutil.copytree(TOP, copy, ignore=LEFT_OUT, symlinks=True)
     (copy / "policy/band.c").write_text(block("c"))
+    (copy / "band.scn").write_text(block("scn"))
     meson = copy / "policy/meson.build"
     text = meson.read_text()
     assert "policy_plugins = [\n" in text
@@ -63,6 +65,10 @@ def test_new_policy_conforms(tree):
     # The suite says the name of each policy it tries, once a rule.
     assert said.count("# band") >= 8
     assert said.count("# band") == said.count("# basic")
+
+
+def test_new_policy_does_in_msim_what_is_expected(tree):
+    assert "ok   band: 3 of 3 expectations" in tree[1]
 
 
 def test_new_policy_is_in_the_table(tree):
