@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* xoshiro256** by Blackman and Vigna ("Scrambled linear pseudorandom number
- * generators", 2018), seeded by splitmix64 as its authors advise. */
+/* Numbers that look like chance and repeat from their seed: xoshiro256** by
+ * Blackman and Vigna ("Scrambled linear pseudorandom number generators", 2018),
+ * seeded by splitmix64 as its authors advise.  Relies on nothing; called by
+ * msim, the made-up drivers and the load generator, each with a stream of its
+ * own, so that what one draws does not move another. */
 #include "base/prng.h"
 
 #include <assert.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mctl events: the end of the journal. */
+/* mctl events: the end of the journal, oldest first, as the broker answers it.
+ * Relies on row.c to say a row in a few words, the same that watch uses; called
+ * by mctl.c through verb_events. */
 #include <time.h>
 
 #include "ctl/client.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mctl status: the broker on one screen. */
+/* mctl status: the broker on one screen: what is in force, what is set by whom,
+ * and what is wrong.  Relies on client.c for the answer; called by mctl.c
+ * through verb_status. */
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"

@@ -156,6 +156,7 @@ note_report(struct engine *engine, const struct msg_guest_report *report,
     epoch->start = mvm_time(report->start_ns, report->offset_ns);
     epoch->end = mvm_time(report->end_ns, report->offset_ns);
     epoch->n_requests = report->n_requests;
+    /* Back refuses more; the engine does not rely on another process. */
     epoch->n_violations = report->n_violations < report->n_requests
                               ? report->n_violations
                               : report->n_requests;
