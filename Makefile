@@ -34,7 +34,7 @@ test:
 	@tools/run-tests $(BUILD)
 
 bench:
-	@tools/bootstrap --all
+	@tools/bootstrap --bench
 	@$(MAKE) --no-print-directory all
 	@python3 bench/run.py --build $(BUILD)
 

@@ -321,6 +321,7 @@ on_event(struct dialog *d, const struct mchan_event *event, nsec_t now)
         }
         break;
     case MCHAN_SUSPENDING:
+    case MCHAN_STRANGER:
         break;
     case MCHAN_RESUMED:
         beatlog_init(&d->beats); /* Perhaps another MVM, another clock. */

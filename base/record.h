@@ -7,6 +7,7 @@
  *          5  flags       u8   none yet, so 0
  *          6  tag         u16  the user's
  *          8  sequence    u32  low half of the session's number; 0: unnumbered
+ *                              (RECORD_LATEST: its key)
  *         12  attachment  u32  of the session; 0 in HELLO
  *
  * all little-endian.  In a ring the first eight bytes are one word, and storing
@@ -24,6 +25,12 @@ enum record_kind {
     RECORD_BYE,      /* Ends a session in good order. */
     RECORD_ACK,      /* Frames only: what the receiver is done with. */
     RECORD_PAD,      /* Rings only: the rest up to the ring's end. */
+    RECORD_LATEST,   /* A message of which the newest per key counts. */
+    RECORD_DATAGRAM, /* A message that may be lost. */
+    RECORD_LOAN,     /* A reliable message, its bytes in lent memory. */
+    RECORD_SUSPEND,  /* The sender's VM is about to move. */
+    RECORD_RESUME,   /* It did not, or it is over. */
+    RECORD_SETTLED,  /* What a HELLO could not yet say of the session. */
     RECORD_N_KINDS,
 };
 

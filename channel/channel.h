@@ -23,6 +23,12 @@
  * what the peer says next. */
 #define CHANNEL_FRAME_NS (2 * NSEC_PER_SEC)
 
+/* Spins in a row that brought nothing, before only each 64th wait tries one:
+ * the peer is slow, or has no other CPU to run on. */
+#define CHANNEL_SPINS_IN_VAIN_MAX 4
+/* Looks at a ring between two at the clock or the kernel. */
+#define CHANNEL_SPIN_LOOKS 64
+
 struct mchan {
     bool listens;           /* The MVM's end. */
     int epoll_fd, timer_fd; /* -1: a simulated transport, which has none. */

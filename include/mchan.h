@@ -21,15 +21,24 @@ extern "C" {
 
 struct mchan;
 
-/* How a message is delivered.  Only MCHAN_RELIABLE is offered so far. */
+/* How a message is delivered.  Only reliable ones are numbered and
+ * acknowledged. */
 enum mchan_class {
-    MCHAN_RELIABLE, /* In order, kept until acknowledged, -EAGAIN when full. */
-    MCHAN_LATEST,   /* Newest per key wins. */
-    MCHAN_DATAGRAM, /* Dropped and counted when full. */
+    /* In order, kept until acknowledged, sent again when the session goes on
+     * over another attachment; -EAGAIN when there is no room. */
+    MCHAN_RELIABLE,
+    /* Newest per key wins: for telemetry.  Never -EAGAIN; what a newer value
+     * overtakes is counted, and after a new attachment each key's newest value
+     * is sent again. */
+    MCHAN_LATEST,
+    /* Sent if there is room now, else dropped and counted. */
+    MCHAN_DATAGRAM,
 };
 
+#define MCHAN_KEYS 64 /* Keys of MCHAN_LATEST: 0..63. */
+
 struct mchan_opts {
-    size_t size; /* sizeof(struct mchan_opts), so that it may grow. */
+    size_t size;        /* sizeof(struct mchan_opts), so that it may grow. */
     uint32_t ring_size; /* Bytes per direction, a power of two; 0: 64 KiB. */
     /* A socket to use instead of making one from the URI, whose scheme alone
      * then counts; the channel takes it, unless it can't be made.  -1: none.
@@ -44,15 +53,35 @@ struct mchan_opts {
     uint64_t seed; /* Chance for sync words and backoff; 0: from the kernel. */
     uint32_t retry_min_ms, retry_max_ms; /* Reconnection; 0: 10 and 1000. */
     void *sim; /* The simulated network, for "sim:" URIs. */
+    /* How long what the peer did not acknowledge is kept while it is away,
+     * before it is dropped; 0: until the peer is back. */
+    uint32_t hold_ms;
+    /* How long mchan_wait() may look before it sleeps; 0: about what a wake
+     * costs here, at most 20; MCHAN_NO_SPIN: not at all. */
+    uint32_t spin_us;
+    /* Bytes that each side may lend the other by mchan_loan(); 0: no loans.
+     * Both must offer them, and each must trust the other not to change what
+     * it lent while it is looked at. */
+    uint64_t loan_bytes;
+    /* A listening end: how long a session that is unknown here waits for
+     * mchan_import() to bring what another end remembers of it; 0: it is
+     * unknown, and a new one begins. */
+    uint32_t handoff_ms;
 };
 
-#define MCHAN_OPTS_INIT { .size = sizeof(struct mchan_opts), .fd = -1 }
+#define MCHAN_NO_SPIN UINT32_MAX
+
+#define MCHAN_OPTS_INIT                                                        \
+    {                                                                          \
+        .size = sizeof(struct mchan_opts), .fd = -1                            \
+    }
 
 struct mchan_msg {
     const void *data; /* Borrowed for the call. */
     size_t size;
     uint16_t tag;
     uint8_t delivery; /* enum mchan_class. */
+    uint8_t key;      /* Of MCHAN_LATEST, below MCHAN_KEYS; else 0. */
 };
 
 struct mchan_info {
@@ -60,7 +89,8 @@ struct mchan_info {
     uint32_t attachment;
     uint16_t tag;
     uint8_t delivery;
-    bool maybe_repeated;
+    uint8_t key;
+    bool maybe_repeated; /* It may have been received before. */
 };
 
 enum mchan_event_type {
@@ -71,6 +101,8 @@ enum mchan_event_type {
     MCHAN_GAP,         /* Messages from..to of the peer's will not come. */
     MCHAN_DROPPED,     /* Our messages from..to were not delivered. */
     MCHAN_PROTO_ERROR, /* The peer broke the protocol; 'reason'. */
+    MCHAN_STRANGER,    /* A peer's 'session' is unknown here and waits for
+                          mchan_import(); only with handoff_ms. */
 };
 
 #define MCHAN_REASON_SIZE 96
@@ -78,13 +110,16 @@ enum mchan_event_type {
 struct mchan_event {
     enum mchan_event_type type;
     uint32_t attachment;
+    uint64_t session;  /* Its id. */
+    bool resumed;      /* UP: the session goes on, and what was not acknowledged
+                          is sent again. */
     uint64_t from, to; /* For GAP and DROPPED; to == UINT64_MAX: unknown. */
     char reason[MCHAN_REASON_SIZE];
 };
 
 /* A channel is moved on by the calls made on it: its user waits for mchan_fd(),
- * then collects events and messages until there are none, then calls mchan_arm()
- * and waits again if that returned 0.
+ * then collects events and messages until there are none, then calls
+ * mchan_arm() and waits again if that returned 0.
  *
  * Each UP is followed by one PEER_LOST, before which a PROTO_ERROR tells if it
  * was the peer's fault, and behind which DROPPED tells what it did not
@@ -96,7 +131,8 @@ struct mchan_event {
 /* Waits at 'uri' for one peer at a time: "unix:PATH" or "shm:PATH" (shared
  * memory, met over the unix socket PATH).  A second peer is refused while the
  * first lives. */
-int mchan_listen(struct mchan **out, const char *uri, const struct mchan_opts *);
+int mchan_listen(struct mchan **out, const char *uri,
+                 const struct mchan_opts *);
 /* Connects, and connects again for ever after each loss, backing off.  Does not
  * block; MCHAN_UP tells. */
 int mchan_open(struct mchan **out, const char *uri, const struct mchan_opts *);
@@ -105,10 +141,58 @@ void mchan_close(struct mchan *); /* Says goodbye; accepts null. */
 /* 0, -EAGAIN (full: wait for the descriptor), -EMSGSIZE, -ENOTCONN, or -EPROTO
  * (the peer broke the protocol and this attachment is over). */
 int mchan_send(struct mchan *, const struct mchan_msg *);
+/* We are through with what was received, without asking for more. */
+int mchan_ack(struct mchan *);
+
+/* Writing a message where it is sent from, without a copy: mchan_reserve()
+ * lends room for 'size' bytes until mchan_commit(), which sends the first
+ * message->size of them (message->data is ignored), or mchan_abort().  Errors
+ * as of mchan_send(), and then nothing is reserved any more.  Other calls on
+ * the channel in between give the room back, and mchan_commit() then returns
+ * -EINVAL.  Reliable messages and datagrams only. */
+int mchan_reserve(struct mchan *, size_t size, void **data_out);
+int mchan_commit(struct mchan *, const struct mchan_msg *);
+void mchan_abort(struct mchan *);
+
 /* The next message's size; -EAGAIN if there is none, -ENOBUFS if 'size' is too
  * small (nothing is lost; info->... is not set), -ENOTCONN or -EPROTO if there
  * is none and no session stands.  Asking acknowledges the message before. */
-ssize_t mchan_recv(struct mchan *, void *data, size_t size, struct mchan_info *);
+ssize_t mchan_recv(struct mchan *, void *data, size_t size,
+                   struct mchan_info *);
+/* Large data by reference, between ends that trust each other
+ * (opts.loan_bytes). The sender borrows memory that both map, fills it, and
+ * sends its place; the receiver looks at it there and gives it back. */
+struct mchan_loan {
+    void *data;  /* To write to, until it is sent. */
+    size_t size; /* As asked for, from 4096 up. */
+    uint64_t handle;
+};
+/* 0; -EAGAIN while too much is lent out, -EMSGSIZE if it never fits, -ENOTSUP
+ * if the transport shares no memory or an end offers no loans, -ENOTCONN. */
+int mchan_loan(struct mchan *, size_t size, struct mchan_loan *out);
+/* Sends the first message->size bytes of it (message->data is ignored), as a
+ * reliable message.  Errors as of mchan_send(); the loan is then still ours. */
+int mchan_send_loan(struct mchan *, const struct mchan_loan *,
+                    const struct mchan_msg *);
+/* Gives back what was not sent. */
+void mchan_unloan(struct mchan *, const struct mchan_loan *);
+
+/* The next message of either kind where it lies, rather than a copy of it.  Of
+ * lent ones many may be looked at, each until mchan_release(); any other is to
+ * be looked at before the next call on the channel.  Either way the sender can
+ * still write there: not for peers that are not trusted.  mchan_recv() copies a
+ * lent message if it fits.  When the peer is lost, what it lent stays readable
+ * until it is released. */
+struct mchan_view {
+    const void *data;
+    size_t size;
+    uint64_t handle;
+    struct mchan_info info;
+};
+/* 0, or an error as of mchan_recv(). */
+int mchan_view(struct mchan *, struct mchan_view *out);
+void mchan_release(struct mchan *, const struct mchan_view *);
+
 /* 1 and an event, or 0 if there is none. */
 int mchan_next_event(struct mchan *, struct mchan_event *out);
 
@@ -124,9 +208,27 @@ int mchan_arm(struct mchan *, unsigned what);
 /* Sleeps until MCHAN_READABLE holds; 1, or 0 after 'timeout_ms' (-1: ever). */
 int mchan_wait(struct mchan *, int timeout_ms);
 /* When the channel must be looked at although its descriptor is silent (a
- * reconnection is due), in ns of its clock; INT64_MAX: never.  mchan_fd() covers
- * this by itself; a simulator has only this. */
+ * reconnection is due), in ns of its clock; INT64_MAX: never.  mchan_fd()
+ * covers this by itself; a simulator has only this. */
 int64_t mchan_deadline(const struct mchan *);
+
+/* The paper's callbacks, for an end whose VM is about to move.  After
+ * mchan_suspend() the peer is told (SUSPENDING) if it can be; what is sent is
+ * kept, and the loss of the transport is nobody's death.  mchan_resume() goes
+ * on at 'uri' (null: where it was; the same transport if that still stands),
+ * and both ends see RESUMED, or PEER_LOST if the other has forgotten.  0,
+ * -ENOTCONN if there is no session, -EALREADY. */
+int mchan_suspend(struct mchan *);
+int mchan_resume(struct mchan *, const char *uri);
+
+/* A session's memory, for the end that takes it over: numbers, and what was
+ * not acknowledged.  mchan_export() writes it once, of a suspended session,
+ * which is over here with that; it returns the bytes written, or needed if
+ * 'data' is null (the session then stays).  mchan_import() brings it to an end
+ * that reported STRANGER or will; null: nobody has it.  -ENOENT if its session
+ * is not the one that waits, -EPROTO if the bytes are no session. */
+ssize_t mchan_export(struct mchan *, void *data, size_t size);
+int mchan_import(struct mchan *, const void *data, size_t size);
 
 /* Who is at the other end, as the kernel says (SO_PEERCRED).  -ENOTCONN, or
  * -ENOTSUP where the transport can't tell. */
@@ -142,7 +244,11 @@ struct mchan_stats {
     uint64_t n_sent, n_received, bytes_sent, bytes_received;
     uint64_t n_acked; /* Of ours, by the peer. */
     uint64_t n_dropped, n_proto_errors, n_attachments, n_refused_peers;
-    uint64_t n_wakes; /* Times the peer had to be woken. */
+    uint64_t n_wakes;     /* Times the peer had to be woken. */
+    uint64_t n_overtaken; /* Latest values that a newer one replaced. */
+    uint64_t n_datagrams_dropped;
+    uint64_t n_replayed; /* Messages sent again. */
+    uint64_t n_lent;     /* Loans that the peer has not given back. */
 };
 int mchan_stats(const struct mchan *, struct mchan_stats *out, size_t size);
 

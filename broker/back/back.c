@@ -300,6 +300,7 @@ hear_event(struct guest *guest, nsec_t now)
     case MCHAN_DROPPED:
     case MCHAN_SUSPENDING:
     case MCHAN_RESUMED:
+    case MCHAN_STRANGER:
         break;
     }
     return true;

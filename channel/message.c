@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sending and receiving by copy, for include/mchan.h.  Takes the short way when
+ * a message is at hand or there is room for one, and lets channel.c take a turn
+ * when not. */
+#include <errno.h>
+#include <string.h>
+
+#include "channel/channel.h"
+#include "include/mchan.h"
+
+/* 0 if the message was put, -EAGAIN, or why it can't be. */
+static int
+try_send(struct mchan *channel, const struct mchan_msg *message)
+{
+    struct session *session = &channel->session;
+    if (session->state != SESSION_UP) {
+        return session->error;
+    }
+    if (message->size > session->message_max_agreed) {
+        return -EMSGSIZE;
+    }
+    if (!link_has_room(&channel->link, (uint32_t)message->size)) {
+        return -EAGAIN;
+    }
+    struct record record =
+        session_send(session, message->tag, (uint32_t)message->size);
+    (void)link_put(&channel->link, &record, message->data);
+    (void)link_flush(&channel->link);
+    channel->stats.n_sent++;
+    channel->stats.bytes_sent += message->size;
+    return 0;
+}
+
+int
+mchan_send(struct mchan *channel, const struct mchan_msg *message)
+{
+    if (message->delivery != MCHAN_RELIABLE) {
+        return message->delivery <= MCHAN_DATAGRAM ? -ENOTSUP : -EINVAL;
+    }
+    int error = try_send(channel, message);
+    if (error && error != -EMSGSIZE) {
+        channel_turn(channel);
+        error = try_send(channel, message);
+    }
+    return error;
+}
+
+/* What mchan_recv() says when there is no message. */
+static int
+nothing(const struct mchan *channel)
+{
+    const struct session *session = &channel->session;
+    return session->state == SESSION_UP ? -EAGAIN : session->error;
+}
+
+/* A user who spins over an empty ring need not ask the kernel each time. */
+static bool
+may_skip_turn(struct mchan *channel)
+{
+    return channel->session.state == SESSION_UP && !channel->link.streams &&
+           ++channel->n_idle % CHANNEL_SPIN_LOOKS;
+}
+
+static int
+find_message(struct mchan *channel, struct record *out)
+{
+    session_asked(&channel->session);
+    link_asked(&channel->link);
+    int found = channel_peek(channel, out);
+    if (found == 1) {
+        return 1;
+    }
+    if (!found && !channel->link.streams) {
+        link_acknowledge(&channel->link, channel->session.done, true);
+    }
+    if (!found && may_skip_turn(channel)) {
+        return 0;
+    }
+    channel_turn(channel);
+    return channel_peek(channel, out) == 1;
+}
+
+ssize_t
+mchan_recv(struct mchan *channel, void *data, size_t size,
+           struct mchan_info *info)
+{
+    struct session *session = &channel->session;
+    struct record record;
+    if (!find_message(channel, &record)) {
+        return nothing(channel);
+    }
+    if (record.size > size) {
+        return -ENOBUFS;
+    }
+    link_acknowledge(&channel->link, session->done, false);
+    link_take(&channel->link, &record, data);
+    session_delivered(session);
+    channel->n_idle = 0;
+    channel->stats.n_received++;
+    channel->stats.bytes_received += record.size;
+    if (info) {
+        memset(info, 0, sizeof *info);
+        info->sequence = session->delivered;
+        info->attachment = session->attachment;
+        info->tag = record.tag;
+        info->delivery = MCHAN_RELIABLE;
+    }
+    return (ssize_t)record.size;
+}
+
+int
+mchan_ack(struct mchan *channel)
+{
+    return -ENOTSUP;
+}
+
+int
+mchan_reserve(struct mchan *channel, size_t size, void **data_out)
+{
+    return -ENOTSUP;
+}
+
+int
+mchan_commit(struct mchan *channel, const struct mchan_msg *message)
+{
+    return -ENOTSUP;
+}
+
+void
+mchan_abort(struct mchan *channel)
+{
+}
