@@ -3,10 +3,8 @@
  * read; and one that hands over memory that is not as agreed.  Whatever it
  * does, we neither crash nor hang nor read outside, and the next good one is
  * served. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -28,49 +25,17 @@
 #include "include/mchan.h"
 #include "transport/ring.h"
 #include "wire/frame.h"
+#include "scene.h"
 
-#define PATIENCE_S 60
 #define RING 4096u /* Small, so that few words are many of all. */
 #define MEMORY (4096 + 2 * RING)
-
-struct scene {
-    char dir[64];
-    char path[96];
-    char uri[104];
-    int64_t now;
-    struct mchan_opts opts;
-    struct mchan *channel;
-    int raw;
-    uint8_t *memory; /* The hostile peer's mapping. */
-    struct ring_tx tx;
-    struct ring_rx rx;
-    uint32_t attachment;
-};
-
-static int64_t
-scene_time(void *ctx)
-{
-    return ((struct scene *)ctx)->now;
-}
 
 static int
 set_up(void **state)
 {
-    static struct scene scene;
-    const struct mchan_opts opts = MCHAN_OPTS_INIT;
-    memset(&scene, 0, sizeof scene);
-    strcpy(scene.dir, "/tmp/mchan-test-XXXXXX");
-    assert_non_null(mkdtemp(scene.dir));
-    snprintf(scene.path, sizeof scene.path, "%s/s", scene.dir);
-    snprintf(scene.uri, sizeof scene.uri, "shm:%s", scene.path);
-    scene.now = NSEC_PER_SEC;
-    scene.opts = opts;
-    scene.opts.ring_size = RING;
-    scene.opts.now_ns = scene_time;
-    scene.opts.now_ctx = &scene;
-    scene.raw = -1;
-    *state = &scene;
-    return 0;
+    int error = scene_set_up(state, "shm");
+    ((struct scene *)*state)->opts.ring_size = RING;
+    return error;
 }
 
 static void
@@ -89,39 +54,8 @@ raw_leave(struct scene *scene)
 static int
 tear_down(void **state)
 {
-    struct scene *scene = *state;
-    raw_leave(scene);
-    mchan_close(scene->channel);
-    return rmdir(scene->dir);
-}
-
-static time_t
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
-static struct mchan_event
-expect(struct scene *scene, enum mchan_event_type type)
-{
-    struct mchan_event event;
-    time_t until = seconds() + PATIENCE_S;
-    while (seconds() < until) {
-        while (mchan_next_event(scene->channel, &event)) {
-            if (event.type == type) {
-                return event;
-            }
-        }
-        if (!mchan_arm(scene->channel, MCHAN_READABLE)) {
-            struct pollfd readable = {.fd = mchan_fd(scene->channel),
-                                      .events = POLLIN};
-            poll(&readable, 1, 100);
-        }
-    }
-    fail_msg("event %d never came", type);
-    abort();
+    raw_leave(*state);
+    return scene_tear_down(state);
 }
 
 /* The hostile guest. */
@@ -147,12 +81,7 @@ receive_fd(int socket)
 static void
 raw_connect(struct scene *scene)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, scene->path);
-    scene->raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(scene->raw >= 0);
-    assert_int_equal(
-        connect(scene->raw, (struct sockaddr *)&address, sizeof address), 0);
+    scene_connect(scene);
     mchan_arm(scene->channel, MCHAN_READABLE);
     int fd = receive_fd(scene->raw);
     scene->memory =
@@ -187,7 +116,7 @@ raw_come_up(struct scene *scene)
     raw_connect(scene);
     frame_put_hello(data, &hello);
     raw_put(scene, &record, data);
-    scene->attachment = expect(scene, MCHAN_UP).attachment;
+    scene->attachment = scene_expect(scene->channel, MCHAN_UP).attachment;
 }
 
 static void
@@ -199,37 +128,22 @@ raw_message(struct scene *scene, uint32_t sequence)
     raw_put(scene, &record, "abc");
 }
 
-static void
-listen_at(struct scene *scene)
-{
-    assert_int_equal(mchan_listen(&scene->channel, scene->uri, &scene->opts),
-                     0);
-}
-
+/* Refused for this reason, and the next one is served. */
 static void
 expect_refused(struct scene *scene, const char *reason)
 {
-    struct mchan_event event = expect(scene, MCHAN_PROTO_ERROR);
-    assert_string_equal(event.reason, reason);
-    struct mchan_msg message = {.data = "x", .size = 1};
-    assert_int_equal(mchan_send(scene->channel, &message), -EPROTO);
+    scene_expect_refused(scene, reason);
     scene->now += NSEC_PER_SEC;
     raw_come_up(scene);
     raw_message(scene, 1);
-    char data[4];
-    time_t until = seconds() + PATIENCE_S;
-    ssize_t got;
-    while ((got = mchan_recv(scene->channel, data, 4, NULL)) == -EAGAIN &&
-           seconds() < until) {
-    }
-    assert_int_equal(got, 4);
+    scene_expect_message(scene, 4);
 }
 
 static void
 a_message_before_hello_is_refused(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_connect(scene);
     raw_message(scene, 1);
     expect_refused(scene, "no HELLO at first");
@@ -239,7 +153,7 @@ static void
 who_says_nothing_is_dropped_in_time(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_connect(scene);
     mchan_arm(scene->channel, MCHAN_READABLE);
     scene->now += 3 * NSEC_PER_SEC;
@@ -250,7 +164,7 @@ static void
 a_skipped_message_is_refused(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     raw_message(scene, 2);
     expect_refused(scene, "message out of sequence");
@@ -261,7 +175,7 @@ frames_for_streams_are_refused_in_rings(void **state)
 {
     struct scene *scene = *state;
     struct record record = {.size = 8, .kind = RECORD_ACK};
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     raw_put(scene, &record, "\0\0\0\0\0\0\0");
     expect_refused(scene, "record of an unknown kind");
@@ -271,7 +185,7 @@ static void
 a_record_over_the_end_is_refused(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     uint8_t *header = scene->tx.data + scene->tx.head;
     struct record record = {.size = UINT32_MAX, .kind = RECORD_RELIABLE};
@@ -285,7 +199,7 @@ static void
 released_room_that_was_never_written_is_refused(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     scene->rx.mine->released = 1 << 20;
     send(scene->raw, "", 1, MSG_NOSIGNAL);
@@ -296,7 +210,7 @@ static void
 an_acknowledgement_of_nothing_is_refused(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     scene->rx.mine->acked = 1;
     send(scene->raw, "", 1, MSG_NOSIGNAL);
@@ -308,7 +222,7 @@ a_flood_of_wakes_is_only_noise(void **state)
 {
     struct scene *scene = *state;
     static const uint8_t noise[65536];
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     for (int i = 0; i < 1000; i++) {
         (void)send(scene->raw, noise, sizeof noise,
@@ -316,35 +230,16 @@ a_flood_of_wakes_is_only_noise(void **state)
         mchan_arm(scene->channel, MCHAN_READABLE);
     }
     raw_message(scene, 1);
-    char data[4];
-    ssize_t got;
-    time_t until = seconds() + PATIENCE_S;
-    while ((got = mchan_recv(scene->channel, data, 4, NULL)) == -EAGAIN &&
-           seconds() < until) {
-    }
-    assert_int_equal(got, 4);
-}
-
-static unsigned
-count_fds(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
+    scene_expect_message(scene, 4);
 }
 
 static void
 descriptors_thrown_at_us_do_not_pile_up(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
-    unsigned before = count_fds();
+    unsigned before = scene_count_fds();
     for (int i = 0; i < 100; i++) {
         struct iovec iov = {.iov_base = &i, .iov_len = 1};
         union {
@@ -360,7 +255,7 @@ descriptors_thrown_at_us_do_not_pile_up(void **state)
         message.msg_controllen = sizeof control.bytes;
         (void)sendmsg(scene->raw, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         mchan_arm(scene->channel, MCHAN_READABLE);
-        assert_true(count_fds() <= before);
+        assert_true(scene_count_fds() <= before);
     }
 }
 
@@ -442,7 +337,7 @@ random_words_in_the_memory_do_no_harm(void **state)
     struct prng prng;
     unsigned n_lost = 0;
     prng_init(&prng, 2026);
-    listen_at(scene);
+    scene_listen(scene);
     raw_come_up(scene);
     for (int i = 0; i < 300000; i++) {
         scribble(scene, &prng);
@@ -477,7 +372,7 @@ static void
 words_that_change_while_read_do_no_harm(void **state)
 {
     struct scene *scene = *state;
-    listen_at(scene);
+    scene_listen(scene);
     for (int round = 0; round < 1000; round++) {
         struct scribbler scribbler = {.scene = scene};
         pthread_t thread;
@@ -517,7 +412,7 @@ a_size_that_changes_while_read_is_read_once(void **state)
     /* With a buffer of exactly 8, a second look at the size would copy 400. */
     struct scene *scene = *state;
     unsigned n_taken = 0;
-    listen_at(scene);
+    scene_listen(scene);
     for (int round = 0; round < 2000; round++) {
         struct scribbler scribbler = {.scene = scene};
         pthread_t thread;
@@ -541,7 +436,7 @@ a_size_that_changes_while_read_is_read_once(void **state)
         pthread_join(thread, NULL);
         raw_leave(scene);
         scene->now += NSEC_PER_SEC;
-        expect(scene, MCHAN_PEER_LOST);
+        scene_expect(scene->channel, MCHAN_PEER_LOST);
         scene->now += 2 * NSEC_PER_SEC;
     }
     (void)n_taken; /* How often depends on the machine. */
@@ -633,18 +528,19 @@ memory_not_as_agreed_is_refused(void **state)
     for (size_t i = 0; i < sizeof offers / sizeof *offers; i++) {
         int ends[2];
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-        unsigned before = count_fds();
+        unsigned before = scene_count_fds();
         scene->opts.fd = ends[0];
         assert_int_equal(mchan_open(&scene->channel, "shm:", &scene->opts), 0);
         make_offer(ends[1], &offers[i]);
-        struct mchan_event event = expect(scene, MCHAN_PROTO_ERROR);
+        struct mchan_event event =
+            scene_expect(scene->channel, MCHAN_PROTO_ERROR);
         assert_string_equal(event.reason,
                             "the memory handed over is not as agreed");
         assert_int_equal(mchan_next_event(scene->channel, &event), 0);
         mchan_close(scene->channel);
         scene->channel = NULL;
         /* The channel took one end; all else is as before. */
-        assert_int_equal(count_fds(), before - 1);
+        assert_int_equal(scene_count_fds(), before - 1);
         close(ends[1]);
     }
 }

@@ -2,7 +2,6 @@
 /* A peer that says on a byte stream what it must not: each time it is refused
  * for a named reason, and the next good one is served. */
 #include <errno.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,99 +19,20 @@
 #include "channel/channel.h"
 #include "include/mchan.h"
 #include "wire/frame.h"
+#include "scene.h"
 
-#define PATIENCE_S 30
 #define SYNC 0x600dcafeu
 #define MESSAGE_MAX 8192
-
-struct scene {
-    char dir[64];
-    char path[96];
-    char uri[104];
-    int64_t now; /* The channel's clock, so that nobody need wait. */
-    struct mchan_opts opts;
-    struct mchan *back;
-    int raw; /* The hostile peer's socket. */
-    uint32_t attachment;
-};
-
-static int64_t
-scene_time(void *ctx)
-{
-    return ((struct scene *)ctx)->now;
-}
 
 static int
 set_up(void **state)
 {
-    static struct scene scene;
-    const struct mchan_opts opts = MCHAN_OPTS_INIT;
-    memset(&scene, 0, sizeof scene);
-    strcpy(scene.dir, "/tmp/mchan-test-XXXXXX");
-    assert_non_null(mkdtemp(scene.dir));
-    snprintf(scene.path, sizeof scene.path, "%s/s", scene.dir);
-    snprintf(scene.uri, sizeof scene.uri, "unix:%s", scene.path);
-    scene.now = NSEC_PER_SEC;
-    scene.opts = opts;
-    scene.opts.now_ns = scene_time;
-    scene.opts.now_ctx = &scene;
-    scene.raw = -1;
-    *state = &scene;
-    return mchan_listen(&scene.back, scene.uri, &scene.opts);
-}
-
-static int
-tear_down(void **state)
-{
-    struct scene *scene = *state;
-    if (scene->raw >= 0) {
-        close(scene->raw);
-    }
-    mchan_close(scene->back);
-    return rmdir(scene->dir);
-}
-
-static time_t
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
-static struct mchan_event
-expect_of(struct mchan *channel, enum mchan_event_type type)
-{
-    struct mchan_event event;
-    time_t until = seconds() + PATIENCE_S;
-    while (seconds() < until) {
-        while (mchan_next_event(channel, &event)) {
-            if (event.type == type) {
-                return event;
-            }
-        }
-        if (!mchan_arm(channel, MCHAN_READABLE)) {
-            struct pollfd readable = {.fd = mchan_fd(channel),
-                                      .events = POLLIN};
-            poll(&readable, 1, 100);
-        }
-    }
-    fail_msg("event %d never came", type);
-    abort();
+    int error = scene_set_up(state, "unix");
+    scene_listen(*state);
+    return error;
 }
 
 /* The hostile peer. */
-
-static void
-raw_connect(struct scene *scene)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, scene->path);
-    scene->raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(scene->raw >= 0);
-    assert_int_equal(
-        connect(scene->raw, (struct sockaddr *)&address, sizeof address), 0);
-}
 
 static void
 raw_write(struct scene *scene, const void *data, size_t size)
@@ -125,7 +43,7 @@ raw_write(struct scene *scene, const void *data, size_t size)
         ssize_t sent =
             send(scene->raw, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EAGAIN) {
-            mchan_arm(scene->back, MCHAN_READABLE);
+            mchan_arm(scene->channel, MCHAN_READABLE);
             continue;
         }
         if (sent < 0) {
@@ -167,10 +85,10 @@ raw_hello(struct scene *scene)
 static void
 raw_come_up(struct scene *scene)
 {
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_hello(scene);
-    scene->attachment = expect_of(scene->back, MCHAN_UP).attachment;
+    scene->attachment = scene_expect(scene->channel, MCHAN_UP).attachment;
 }
 
 static void
@@ -195,10 +113,7 @@ raw_number(struct scene *scene, uint8_t kind, uint64_t number)
 static void
 expect_refused(struct scene *scene, const char *reason)
 {
-    struct mchan_event event = expect_of(scene->back, MCHAN_PROTO_ERROR);
-    assert_string_equal(event.reason, reason);
-    struct mchan_msg message = {.data = "x", .size = 1};
-    assert_int_equal(mchan_send(scene->back, &message), -EPROTO);
+    scene_expect_refused(scene, reason);
     char byte;
     ssize_t got;
     while ((got = recv(scene->raw, &byte, 1, 0)) > 0) {
@@ -206,17 +121,12 @@ expect_refused(struct scene *scene, const char *reason)
     assert_true(got == 0 || errno == ECONNRESET);
     close(scene->raw);
     struct mchan_stats stats;
-    mchan_stats(scene->back, &stats, sizeof stats);
+    mchan_stats(scene->channel, &stats, sizeof stats);
     assert_int_equal(stats.n_proto_errors, 1);
     scene->now += NSEC_PER_SEC;
     raw_come_up(scene);
     raw_message(scene, 1);
-    char data[4];
-    time_t until = seconds() + PATIENCE_S;
-    while ((got = mchan_recv(scene->back, data, 4, NULL)) == -EAGAIN &&
-           seconds() < until) {
-    }
-    assert_int_equal(got, 4);
+    scene_expect_message(scene, 4);
 }
 
 /* Before HELLO. */
@@ -228,7 +138,7 @@ noise_is_refused_after_a_bounded_search(void **state)
     struct prng prng;
     uint8_t noise[4096];
     prng_init(&prng, 1);
-    raw_connect(scene);
+    scene_connect(scene);
     for (int i = 0; i < 40; i++) {
         for (size_t j = 0; j < sizeof noise; j++) {
             noise[j] = (uint8_t)prng_u64(&prng);
@@ -242,7 +152,7 @@ static void
 frames_of_noise_are_refused(void **state)
 {
     struct scene *scene = *state;
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_write(scene, "this is no frame of anybody's", 29);
     expect_refused(scene, "frame without the sync word");
@@ -252,7 +162,7 @@ static void
 a_message_before_hello_is_refused(void **state)
 {
     struct scene *scene = *state;
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_message(scene, 1);
     expect_refused(scene, "no HELLO at first");
@@ -264,7 +174,7 @@ a_large_frame_before_hello_is_refused(void **state)
     struct scene *scene = *state;
     static uint8_t data[FRAME_HELLO_MAX + 1];
     struct record record = {.size = sizeof data, .kind = RECORD_HELLO};
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_frame(scene, &record, data);
     expect_refused(scene, "frame larger than agreed");
@@ -275,7 +185,7 @@ a_short_hello_is_refused(void **state)
 {
     struct scene *scene = *state;
     struct record record = {.size = 12, .kind = RECORD_HELLO};
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_frame(scene, &record, "HELLO there");
     expect_refused(scene, "HELLO too short");
@@ -287,7 +197,7 @@ a_gigantic_hello_is_refused(void **state)
     struct scene *scene = *state;
     static const uint8_t data[FRAME_HELLO_MAX];
     struct record record = {.size = sizeof data, .kind = RECORD_HELLO};
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
     raw_frame(scene, &record, data);
     expect_refused(scene, "no HELLO at first");
@@ -297,14 +207,14 @@ static void
 who_says_nothing_is_dropped_in_time(void **state)
 {
     struct scene *scene = *state;
-    raw_connect(scene);
+    scene_connect(scene);
     raw_preamble(scene);
-    mchan_arm(scene->back, MCHAN_READABLE);
+    mchan_arm(scene->channel, MCHAN_READABLE);
     scene->now += CHANNEL_HELLO_NS - 1;
-    mchan_arm(scene->back, MCHAN_READABLE);
+    mchan_arm(scene->channel, MCHAN_READABLE);
     struct mchan_event event;
-    assert_int_equal(mchan_next_event(scene->back, &event), 0);
-    assert_true(mchan_deadline(scene->back) == scene->now + 1);
+    assert_int_equal(mchan_next_event(scene->channel, &event), 0);
+    assert_true(mchan_deadline(scene->channel) == scene->now + 1);
     scene->now += 1;
     expect_refused(scene, "no HELLO in time");
 }
@@ -315,12 +225,12 @@ who_leaves_before_hello_is_nobody(void **state)
     struct scene *scene = *state;
     struct mchan_event event;
     for (int i = 0; i < 5; i++) {
-        raw_connect(scene);
+        scene_connect(scene);
         raw_write(scene, "mchan\0\0\1garb", (size_t)(4 + i));
         close(scene->raw);
-        mchan_arm(scene->back, MCHAN_READABLE);
+        mchan_arm(scene->channel, MCHAN_READABLE);
         scene->now += NSEC_PER_SEC;
-        assert_int_equal(mchan_next_event(scene->back, &event), 0);
+        assert_int_equal(mchan_next_event(scene->channel, &event), 0);
     }
     raw_come_up(scene);
 }
@@ -372,7 +282,7 @@ a_repeated_message_is_refused(void **state)
     raw_come_up(scene);
     raw_message(scene, 1);
     raw_message(scene, 1);
-    while (mchan_recv(scene->back, data, 4, NULL) == -EAGAIN) {
+    while (mchan_recv(scene->channel, data, 4, NULL) == -EAGAIN) {
     }
     expect_refused(scene, "message out of sequence");
 }
@@ -412,12 +322,12 @@ an_acknowledgement_taken_back_is_refused(void **state)
     struct mchan_msg message = {.data = "x", .size = 1};
     struct mchan_stats stats;
     raw_come_up(scene);
-    assert_int_equal(mchan_send(scene->back, &message), 0);
-    assert_int_equal(mchan_send(scene->back, &message), 0);
+    assert_int_equal(mchan_send(scene->channel, &message), 0);
+    assert_int_equal(mchan_send(scene->channel, &message), 0);
     raw_number(scene, RECORD_ACK, 2);
     do {
-        mchan_arm(scene->back, MCHAN_READABLE);
-        mchan_stats(scene->back, &stats, sizeof stats);
+        mchan_arm(scene->channel, MCHAN_READABLE);
+        mchan_stats(scene->channel, &stats, sizeof stats);
     } while (stats.n_acked < 2);
     raw_number(scene, RECORD_ACK, 1);
     expect_refused(scene, "ACK of nothing new");
@@ -430,7 +340,7 @@ an_acknowledgement_repeated_is_refused(void **state)
     struct scene *scene = *state;
     struct mchan_msg message = {.data = "x", .size = 1};
     raw_come_up(scene);
-    assert_int_equal(mchan_send(scene->back, &message), 0);
+    assert_int_equal(mchan_send(scene->channel, &message), 0);
     raw_number(scene, RECORD_ACK, 1);
     raw_number(scene, RECORD_ACK, 1);
     expect_refused(scene, "ACK of nothing new");
@@ -447,7 +357,8 @@ unknown_kinds_and_flags_are_refused(void **state)
         }
         raw_come_up(scene);
         raw_frame(scene, &record, "");
-        struct mchan_event event = expect_of(scene->back, MCHAN_PROTO_ERROR);
+        struct mchan_event event =
+            scene_expect(scene->channel, MCHAN_PROTO_ERROR);
         assert_string_equal(event.reason, record.flags
                                               ? "frame with unknown flags"
                                               : "frame of an unknown kind");
@@ -505,8 +416,8 @@ death_in_mid_message_is_a_loss_and_not_a_message(void **state)
             raw_write(scene, data, part - sizeof header);
         }
         close(scene->raw);
-        expect_of(scene->back, MCHAN_PEER_LOST);
-        assert_int_equal(mchan_recv(scene->back, got, sizeof got, NULL),
+        scene_expect(scene->channel, MCHAN_PEER_LOST);
+        assert_int_equal(mchan_recv(scene->channel, got, sizeof got, NULL),
                          -ENOTCONN);
     }
     scene->raw = -1;
@@ -521,7 +432,7 @@ acknowledgements_without_end_do_not_hold_us_up(void **state)
     struct record record = {.size = 8, .kind = RECORD_ACK};
     struct mchan_msg message = {.data = "x", .size = 1};
     raw_come_up(scene);
-    assert_int_equal(mchan_send(scene->back, &message), 0);
+    assert_int_equal(mchan_send(scene->channel, &message), 0);
     for (size_t at = 0; at < sizeof frames; at += 32) {
         frame_put_u64(data, 1 + at);
         frame_put_header(frames + at, SYNC, &record, data);
@@ -555,9 +466,9 @@ random_frames_never_bring_a_message(void **state)
             raw_write(scene, data, sizeof data);
         }
         close(scene->raw);
-        expect_of(scene->back, MCHAN_PEER_LOST);
+        scene_expect(scene->channel, MCHAN_PEER_LOST);
         char got[64];
-        assert_true(mchan_recv(scene->back, got, sizeof got, NULL) < 0);
+        assert_true(mchan_recv(scene->channel, got, sizeof got, NULL) < 0);
         scene->now += NSEC_PER_SEC;
     }
     scene->raw = -1;
@@ -577,13 +488,14 @@ a_guest_refuses_a_broker_without_a_session(void **state)
     scene->raw = ends[1];
     raw_preamble(scene);
     raw_hello(scene); /* Session 0. */
-    struct mchan_event event = expect_of(front, MCHAN_PROTO_ERROR);
+    struct mchan_event event = scene_expect(front, MCHAN_PROTO_ERROR);
     assert_string_equal(event.reason, "HELLO without a session");
     assert_int_equal(mchan_next_event(front, &event), 0);
     mchan_close(front);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                                             \
+    cmocka_unit_test_setup_teardown(name, set_up, scene_tear_down)
 
 int
 main(void)
