@@ -81,6 +81,7 @@ session_begin(struct session *session, uint32_t message_max)
 void
 session_hello(const struct session *session, struct hello *out)
 {
+    memset(out, 0, sizeof *out);
     out->message_max = session->message_max;
     out->session = session->id;
     out->attachment = session->attachment;

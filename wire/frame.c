@@ -202,6 +202,7 @@ frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *hello)
     put_u32(out + 16, hello->attachment);
     frame_put_u64(out + 24, hello->sent);
     frame_put_u64(out + 32, hello->delivered);
+    frame_put_u64(out + 40, hello->loan_bytes);
 }
 
 int
@@ -235,5 +236,6 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
     out->attachment = get_u32(bytes + 16);
     out->sent = sent;
     out->delivered = delivered;
+    out->loan_bytes = get_u64(bytes + 40);
     return 0;
 }

@@ -38,14 +38,15 @@
 #define ACK_SIZE 8
 
 /* HELLO: 0 version u16, 2 zero u16, 4 message_max u32, 8 session u64,
- * 16 attachment u32, 20 zero u32, 24 sent u64, 32 delivered u64, 40 zero u64.
- * Longer ones are accepted and the rest ignored, for later versions. */
+ * 16 attachment u32, 20 zero u32, 24 sent u64, 32 delivered u64,
+ * 40 loan_bytes u64.  Longer ones are accepted and the rest ignored, for later versions. */
 struct hello {
     uint32_t message_max; /* Largest message the sender can take and give. */
     uint64_t session;     /* 0: has none. */
     uint32_t attachment;  /* The guest: its last; the MVM: this one. */
     uint64_t sent;        /* Number of the last reliable message sent. */
     uint64_t delivered;   /* And of the last one given to the user. */
+    uint64_t loan_bytes;  /* It may lend and be lent this much; 0: nothing. */
 };
 
 uint32_t frame_crc32c(uint32_t crc, const void *data, size_t size);

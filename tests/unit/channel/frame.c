@@ -294,6 +294,7 @@ static const struct hello greeting = {
     .attachment = 9,
     .sent = 1000,
     .delivered = UINT64_C(1) << 40,
+    .loan_bytes = UINT64_C(1) << 33,
 };
 
 static void
@@ -310,6 +311,7 @@ hello_is_read_as_written(void **state)
     assert_int_equal(got.attachment, greeting.attachment);
     assert_int_equal(got.sent, greeting.sent);
     assert_int_equal(got.delivered, greeting.delivered);
+    assert_int_equal(got.loan_bytes, greeting.loan_bytes);
     /* A later version may say more. */
     assert_int_equal(frame_get_hello(&got, data, sizeof data, &why), 0);
 }
