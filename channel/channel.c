@@ -16,7 +16,7 @@
 #define HELLO_COPY_MAX 256 /* A longer HELLO is refused. */
 
 static int refresh(struct mchan *, const char **why);
-static void attend(struct mchan *);
+static int attend(struct mchan *, const char **why);
 static void try_connect(struct mchan *, nsec_t now);
 static void meet(struct mchan *, nsec_t now);
 static void serve(struct mchan *, nsec_t now);
@@ -273,10 +273,12 @@ meet(struct mchan *channel, nsec_t now)
 {
     struct link *link = &channel->link;
     (void)link_flush(link);
-    attend(channel);
     const char *why = NULL;
     struct record record;
-    int found = link_peek(link, &record, &why);
+    int found = attend(channel, &why);
+    if (!found) {
+        found = link_peek(link, &record, &why);
+    }
     if (found == 1) {
         found = on_hello(channel, &record, &why);
     } else if (!found && gone(channel)) {
@@ -299,14 +301,20 @@ meet(struct mchan *channel, nsec_t now)
 /* Up. */
 
 /* Rings: empties the socket of wakes and looks whether the peer lives. */
-static void
-attend(struct mchan *channel)
+static int
+attend(struct mchan *channel, const char **why)
 {
     struct transport *transport = channel->transport;
-    if (transport->class->attend && transport->ready & TRANSPORT_LINK &&
-        transport->class->attend(transport)) {
-        transport->ready |= TRANSPORT_HANGUP;
+    if (!transport->class->attend || !(transport->ready & TRANSPORT_LINK)) {
+        return 0;
     }
+    int error = transport->class->attend(transport);
+    if (error == -EPROTO) {
+        *why = "descriptors that were not agreed upon";
+        return error;
+    }
+    transport->ready |= error ? TRANSPORT_HANGUP : 0;
+    return 0;
 }
 
 static int
@@ -397,8 +405,10 @@ serve(struct mchan *channel, nsec_t now)
 {
     struct link *link = &channel->link;
     const char *why = NULL;
-    attend(channel);
-    int error = link_read(link, &why);
+    int error = attend(channel, &why);
+    if (!error) {
+        error = link_read(link, &why);
+    }
     if (!error) {
         error = refresh(channel, &why);
     }

@@ -5,40 +5,45 @@
  *
  *   0  "mchanm" 0 1   8 bytes, the last is the version
  *   8  ring size      u32, little-endian, bytes per direction
- *  12  zero           u32
+ *  12  lends          u32, 1: the memory has room for returns; else 0
  *   +  one descriptor, of a memfd of 4096 + 2 * ring size bytes:
  *      0     words of the listening end (transport/ring.h)
  *      128   words of the other
  *      4096  ring towards the other
  *      4096 + ring size   ring towards the listening end
+ *      and, if it lends, two blocks more (transport/returns.h):
+ *      4096 + 2 * ring size   returns of the listening end, then of the other
  *
  * The receiver checks size and seals before it maps, so that no access can ever
  * end in SIGBUS.
  *
  * Afterwards the socket carries single bytes that mean "wake up", and tells of
- * death by closing.  An eventfd would wake a little faster, but its O_NONBLOCK
- * belongs to both who hold it: a peer can clear it, fill the counter, and have
- * our next write sleep for ever.  A send() says MSG_DONTWAIT for itself.  See
- * docs/decisions/0007-waking-over-the-socket.md. */
+ * death by closing.  With one such byte each end may send one descriptor, of
+ * the memory that it lends.  An eventfd would wake a little faster, but its
+ * O_NONBLOCK belongs to both who hold it: a peer can clear it, fill the
+ * counter, and have our next write sleep for ever.  A send() says MSG_DONTWAIT
+ * for itself.  See docs/decisions/0007-waking-over-the-socket.md. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/meeting.h"
+#include "transport/passing.h"
+#include "transport/returns.h"
 #include "transport/ring.h"
 #include "transport/transport.h"
 
 #define WORDS_SIZE 4096u
 #define HANDOVER_SIZE 16
-#define HANDOVER_FDS 8 /* Room for more than the one, to close them. */
 /* Wakes that may wait in the socket, far fewer than it holds; their edges have
  * been seen, so reading them each time would only cost. */
 #define WAKES_LEFT_MAX 32
+/* Reads of a socket that must bring a descriptor; it holds less. */
+#define SHARED_READS_MAX 1024
 
 static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 1};
 
@@ -49,6 +54,10 @@ struct shm {
     uint32_t ring_size; /* Of the link that stands. */
     uint8_t *memory;    /* Null: no link stands. */
     uint32_t wakes_left;
+    bool lends_wanted; /* This end can do with loans, */
+    bool lends;        /* and the memory of the link has room for returns. */
+    unsigned n_shared; /* Descriptors that the peer sent. */
+    int shared_fd;     /* The one that nobody asked for yet; -1: none. */
 };
 
 extern const struct transport_class transport_shm;
@@ -60,9 +69,10 @@ shm_cast(struct transport *transport)
 }
 
 static size_t
-memory_size(uint32_t ring_size)
+memory_size(uint32_t ring_size, bool lends)
 {
-    return WORDS_SIZE + 2 * (size_t)ring_size;
+    return WORDS_SIZE + 2 * (size_t)ring_size +
+           (lends ? 2 * sizeof(struct returns) : 0);
 }
 
 static int
@@ -79,6 +89,8 @@ shm_open_end(struct transport **out, const char *address,
         return error;
     }
     self->ring_size_wanted = opts->ring_size;
+    self->lends_wanted = opts->lends;
+    self->shared_fd = -1;
     self->transport.class = &transport_shm;
     self->transport.once = self->meeting.once;
     *out = &self->transport;
@@ -90,11 +102,17 @@ shm_drop(struct transport *transport)
 {
     struct shm *self = shm_cast(transport);
     if (self->memory) {
-        munmap(self->memory, memory_size(self->ring_size));
+        munmap(self->memory, memory_size(self->ring_size, self->lends));
         self->memory = NULL;
+    }
+    if (self->shared_fd >= 0) {
+        close(self->shared_fd);
+        self->shared_fd = -1;
     }
     meeting_drop(&self->meeting);
     self->wakes_left = 0;
+    self->n_shared = 0;
+    transport->shares = false;
     transport->ready &= ~(TRANSPORT_LINK | TRANSPORT_HANGUP);
 }
 
@@ -111,15 +129,16 @@ shm_close(struct transport *transport)
 /* Handing over. */
 
 static int
-map(struct shm *self, int fd, uint32_t ring_size)
+map(struct shm *self, int fd, uint32_t ring_size, bool lends)
 {
-    void *memory = mmap(NULL, memory_size(ring_size), PROT_READ | PROT_WRITE,
-                        MAP_SHARED, fd, 0);
+    void *memory = mmap(NULL, memory_size(ring_size, lends),
+                        PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) {
         return -errno;
     }
     self->memory = memory;
     self->ring_size = ring_size;
+    self->lends = lends;
     return 0;
 }
 
@@ -127,27 +146,10 @@ static int
 send_memory(struct shm *self, int fd)
 {
     uint8_t handover[HANDOVER_SIZE] = {0};
-    uint32_t ring_size = htole32(self->ring_size);
+    uint32_t numbers[2] = {htole32(self->ring_size), htole32(self->lends)};
     memcpy(handover, magic, sizeof magic);
-    memcpy(handover + 8, &ring_size, sizeof ring_size);
-    struct iovec iov = {.iov_base = handover, .iov_len = sizeof handover};
-    union {
-        struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    ssize_t sent =
-        sendmsg(self->meeting.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) {
-        return -errno;
-    }
-    return sent == sizeof handover ? 0 : -EIO;
+    memcpy(handover + 8, numbers, sizeof numbers);
+    return passing_send(self->meeting.fd, handover, sizeof handover, fd);
 }
 
 /* Fresh memory for each peer: what a former one may still map is not used
@@ -155,18 +157,13 @@ send_memory(struct shm *self, int fd)
 static int
 make_memory(struct shm *self)
 {
-    int fd = memfd_create("mchan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = passing_make_memory(
+        memory_size(self->ring_size_wanted, self->lends_wanted),
+        F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
-    int error = 0;
-    if (ftruncate(fd, (off_t)memory_size(self->ring_size_wanted)) ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
-        error = -errno;
-    }
-    if (!error) {
-        error = map(self, fd, self->ring_size_wanted);
-    }
+    int error = map(self, fd, self->ring_size_wanted, self->lends_wanted);
     if (!error) {
         error = send_memory(self, fd);
     }
@@ -174,49 +171,21 @@ make_memory(struct shm *self)
     return error;
 }
 
-/* Takes the descriptors out of a message: how many there were; '*fd_out' is the
- * one if there was one, others are closed. */
-static unsigned
-take_fds(struct msghdr *message, int *fd_out)
-{
-    unsigned n = 0;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
-         header = CMSG_NXTHDR(message, header)) {
-        if (header->cmsg_level != SOL_SOCKET ||
-            header->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t size = header->cmsg_len - CMSG_LEN(0);
-        for (size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
-            if (n++) {
-                close(fd);
-            } else {
-                *fd_out = fd;
-            }
-        }
-    }
-    return n;
-}
-
 /* Maps what was handed over, if it can't shrink under us. */
 static int
 check_and_map(struct shm *self, const uint8_t *handover, int fd)
 {
-    uint32_t ring_size;
-    memcpy(&ring_size, handover + 8, sizeof ring_size);
-    ring_size = le32toh(ring_size);
-    struct stat status;
-    int seals = fcntl(fd, F_GET_SEALS);
-    int needed = F_SEAL_SHRINK | F_SEAL_GROW;
+    uint32_t numbers[2];
+    memcpy(numbers, handover + 8, sizeof numbers);
+    uint32_t ring_size = le32toh(numbers[0]);
+    uint32_t lends = le32toh(numbers[1]);
     if (memcmp(handover, magic, sizeof magic) || !ring_size_valid(ring_size) ||
-        fstat(fd, &status) || !S_ISREG(status.st_mode) ||
-        status.st_size != (off_t)memory_size(ring_size) || seals < 0 ||
-        (seals & needed) != needed) {
+        lends > 1 ||
+        passing_check_memory(fd, memory_size(ring_size, lends),
+                             F_SEAL_SHRINK | F_SEAL_GROW)) {
         return -EPROTO;
     }
-    int error = map(self, fd, ring_size);
+    int error = map(self, fd, ring_size, lends);
     return error == -EPERM ? -EPROTO : error; /* Sealed against writing. */
 }
 
@@ -225,28 +194,19 @@ static int
 receive_memory(struct shm *self)
 {
     uint8_t handover[HANDOVER_SIZE];
-    struct iovec iov = {.iov_base = handover, .iov_len = sizeof handover};
-    union {
-        struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(HANDOVER_FDS * sizeof(int))];
-    } control;
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
+    int fd, error = -EPROTO;
+    unsigned n;
     ssize_t got =
-        recvmsg(self->meeting.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0) {
-        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        passing_recv(self->meeting.fd, handover, sizeof handover, &fd, &n);
+    if (got == -EAGAIN || got == -EINTR) {
+        return 0;
     }
-    int fd = -1, error = -EPROTO;
-    unsigned n = take_fds(&message, &fd);
-    if (!got) {
-        error = -ECONNRESET;
-    } else if (n == 1 && got == sizeof handover &&
-               !(message.msg_flags & MSG_CTRUNC)) {
+    if (got <= 0) {
+        error = got ? (int)got : -ECONNRESET;
+    } else if (n == 1 && got == sizeof handover) {
         error = check_and_map(self, handover, fd);
     }
-    if (n) {
+    if (fd >= 0) {
         close(fd);
     }
     return error ? error : 1;
@@ -270,6 +230,7 @@ shm_connect(struct transport *transport)
         shm_drop(transport);
     } else if (result == 1) {
         transport->ready |= TRANSPORT_LINK;
+        transport->shares = self->lends && self->lends_wanted;
     }
     return result == -ENOTCONN ? -ECONNRESET : result;
 }
@@ -314,21 +275,83 @@ shm_wake(struct transport *transport)
                MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Reads wakes, which mean nothing more, and keeps the one descriptor that may
+ * be among them.  0, -EAGAIN, or why the link is over. */
+static int
+read_socket(struct shm *self)
+{
+    uint8_t unused[256];
+    int fd;
+    unsigned n;
+    ssize_t got =
+        passing_recv(self->meeting.fd, unused, sizeof unused, &fd, &n);
+    if (n) {
+        self->n_shared += n;
+        if (self->n_shared > 1 || !self->transport.shares) {
+            close(fd);
+            return -EPROTO;
+        }
+        self->shared_fd = fd;
+    }
+    if (got < 0) {
+        return got == -EINTR ? -EAGAIN : (int)got;
+    }
+    return got ? 0 : -ECONNRESET;
+}
+
 static int
 shm_attend(struct transport *transport)
 {
     struct shm *self = shm_cast(transport);
-    uint8_t unused[256];
     transport->ready &= ~TRANSPORT_LINK;
+    if (self->shared_fd >= 0 && !transport->shares) {
+        return -EPROTO; /* It was early, and then not agreed upon. */
+    }
     if (++self->wakes_left < WAKES_LEFT_MAX) {
         return 0;
     }
     self->wakes_left = 0;
-    ssize_t got = recv(self->meeting.fd, unused, sizeof unused, MSG_DONTWAIT);
-    if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))) {
-        return 0;
+    int error = read_socket(self);
+    return error == -EAGAIN ? 0 : error;
+}
+
+/* Lending. */
+
+static bool
+shm_returns(struct transport *transport, struct returns **mine,
+            struct returns **peers)
+{
+    struct shm *self = shm_cast(transport);
+    unsigned we = self->meeting.listening ? 0 : 1;
+    if (!self->memory || !transport->shares) {
+        return false;
     }
-    return got ? -errno : -ECONNRESET;
+    struct returns *blocks =
+        (struct returns *)(void *)(self->memory +
+                                   memory_size(self->ring_size, false));
+    *mine = &blocks[we];
+    *peers = &blocks[!we];
+    return true;
+}
+
+static int
+shm_share(struct transport *transport, int fd)
+{
+    return passing_send(shm_cast(transport)->meeting.fd, "", 1, fd);
+}
+
+static int
+shm_take_shared(struct transport *transport)
+{
+    struct shm *self = shm_cast(transport);
+    int error = 0;
+    for (int i = 0; i < SHARED_READS_MAX && self->shared_fd < 0 && !error;
+         i++) {
+        error = read_socket(self);
+    }
+    int fd = self->shared_fd;
+    self->shared_fd = -1;
+    return fd < 0 ? -EPROTO : fd;
 }
 
 const struct transport_class transport_shm = {
@@ -343,4 +366,7 @@ const struct transport_class transport_shm = {
     .rings = shm_rings,
     .wake = shm_wake,
     .attend = shm_attend,
+    .returns = shm_returns,
+    .share = shm_share,
+    .take_shared = shm_take_shared,
 };

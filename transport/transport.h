@@ -18,6 +18,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct returns;
 struct ring_rx;
 struct ring_tx;
 struct transport;
@@ -32,6 +33,7 @@ struct transport;
 struct transport_opts {
     bool listen;        /* Wait for a peer rather than go to one. */
     uint32_t ring_size; /* Of each direction, valid. */
+    bool lends;         /* Memory may be lent, where the carrier can. */
     int fd;             /* A socket to take on success; -1: make one. */
     int epoll_fd;       /* Borrowed for ever; descriptors are put into it,
                            edge-triggered. */
@@ -84,11 +86,22 @@ struct transport_class {
 
     /* Of rings, else null.  rings() describes the two rings of the link, valid
      * until drop().  wake() makes the peer's descriptor readable; attend()
-     * takes note that ours was, and returns 0, or -Exxx when the link is
-     * over. */
+     * takes note that ours was, and returns 0, -EPROTO, or another -Exxx when
+     * the link is over. */
     void (*rings)(struct transport *, struct ring_tx *tx, struct ring_rx *rx);
     void (*wake)(struct transport *);
     int (*attend)(struct transport *);
+
+    /* Of rings between processes that can share more memory, else null.
+     * returns() says where what was lent is given back, valid until drop();
+     * false if this link lends nothing.  share() hands the peer a descriptor,
+     * once per link, before anything is said of it in the ring: 0, or -Exxx.
+     * take_shared() returns the peer's, which must have come and is then the
+     * caller's, or -EPROTO. */
+    bool (*returns)(struct transport *, struct returns **mine,
+                    struct returns **peers);
+    int (*share)(struct transport *, int fd);
+    int (*take_shared)(struct transport *);
 };
 
 /* What every transport starts with. */
@@ -97,6 +110,8 @@ struct transport {
     uint32_t ready; /* TRANSPORT_ bits; the channel sets them from events, who
                        finds nothing more to do clears them. */
     bool once;      /* There is only ever the one link. */
+    bool shares;    /* The peer may share(); set by connect(), and cleared by
+                       the channel when the ends agree on no loans. */
 };
 
 /* Made from meson's list. */
