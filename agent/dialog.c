@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Speaks with the broker over a channel that comes and goes.  The channel
- * reconnects by itself; each MCHAN_UP starts the conversation anew with HELLO,
- * since the broker may be another one.  Nothing that the broker says can make
- * the agent stop: a refusal is told to people and tried again, ever less often;
- * a message that is none is counted.
+ * reconnects by itself.  An MCHAN_UP starts the conversation anew with HELLO,
+ * since the broker may be another one; only if the channel's session is resumed
+ * after we were welcomed, the conversation goes on too.  Nothing that the
+ * broker says can make the agent stop: a refusal is told to people and tried
+ * again, ever less often; a message that is none is counted.
  *
  * What can't be sent now waits here and not in the channel: the notice of the
  * last epoch, which goes first, and the last few reports. */
@@ -294,6 +295,16 @@ greet(struct dialog *d, nsec_t now)
     beatlog_init(&d->beats);
 }
 
+/* The same broker, which remembers us; and nothing that either said is lost. */
+static void
+go_on(struct dialog *d, nsec_t now)
+{
+    d->state = DIALOG_ESTABLISHED;
+    d->beat_at = now; /* It waits for a word of ours. */
+    d->told_silent = false;
+    dialog_say(d, LOG_LEVEL_INFO, "the broker is back");
+}
+
 /* Waits before the next HELLO, each time longer. */
 static void
 back_off(struct dialog *d, nsec_t now)
@@ -310,15 +321,21 @@ on_event(struct dialog *d, const struct mchan_event *event, nsec_t now)
 
     switch (event->type) {
     case MCHAN_UP:
-        greet(d, now);
+        if (event->resumed && d->goes_on) {
+            go_on(d, now);
+        } else {
+            greet(d, now);
+        }
+        d->goes_on = false;
         break;
     case MCHAN_PEER_LOST:
     case MCHAN_PROTO_ERROR:
-        d->state = DIALOG_AWAY;
         if (spoke) {
+            d->goes_on = d->state == DIALOG_ESTABLISHED;
             dialog_say(d, LOG_LEVEL_WARN,
                        "lost the broker: %s; goes on measuring", event->reason);
         }
+        d->state = DIALOG_AWAY;
         break;
     case MCHAN_SUSPENDING:
     case MCHAN_STRANGER:
@@ -450,6 +467,8 @@ read_messages(struct dialog *d, nsec_t now)
             return;
         }
         if (d->state == DIALOG_AWAY || d->state == DIALOG_STOPPED) {
+            /* Its last words; they may be that we are not welcome. */
+            d->goes_on &= info.tag != MSG_REFUSED && info.tag != MSG_BYE;
             continue;
         }
         if (msg_decode(&msg, info.tag, d->version ? d->version : 1, d->buffer,

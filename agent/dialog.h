@@ -44,6 +44,7 @@ struct dialog {
     struct msg_hello hello; /* Ready but for its time. */
 
     enum dialog_state state;
+    bool goes_on;     /* AWAY, but established if the session is resumed. */
     bool ready;       /* The channel wants to be looked at. */
     bool full;        /* It took no more; go on when it can. */
     unsigned version; /* The protocol's, once established. */

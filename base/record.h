@@ -4,7 +4,7 @@
  *
  *   offset 0  size        u32  bytes of payload behind the header
  *          4  kind        u8   enum record_kind; never 0
- *          5  flags       u8   none yet, so 0
+ *          5  flags       u8   RECORD_REPEATED or 0
  *          6  tag         u16  the user's
  *          8  sequence    u32  low half of the session's number; 0: unnumbered
  *                              (RECORD_LATEST: its key)
@@ -16,6 +16,7 @@
 #define BASE_RECORD_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum record_kind {
@@ -31,8 +32,12 @@ enum record_kind {
     RECORD_SUSPEND,  /* The sender's VM is about to move. */
     RECORD_RESUME,   /* It did not, or it is over. */
     RECORD_SETTLED,  /* What a HELLO could not yet say of the session. */
+    RECORD_SKIP,     /* The sender's messages up to a number won't come. */
     RECORD_N_KINDS,
 };
+
+/* Flag of a message: it may have been received before. */
+#define RECORD_REPEATED 1u
 
 #define RECORD_HEADER_SIZE 16
 
@@ -44,6 +49,13 @@ struct record {
     uint32_t sequence;
     uint32_t attachment;
 };
+
+/* Numbered records are in order, acknowledged, and kept until they are. */
+static inline bool
+record_is_numbered(uint8_t kind)
+{
+    return kind == RECORD_RELIABLE || kind == RECORD_LOAN;
+}
 
 static inline uint64_t
 record_first_word(const struct record *record)

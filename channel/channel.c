@@ -126,6 +126,7 @@ end(struct mchan *channel)
     link_fini(&channel->link);
     channel->transport->class->drop(channel->transport);
     session_end(&channel->session);
+    channel_forget(channel);
     channel->deadline = NSEC_NEVER;
 }
 
@@ -139,15 +140,22 @@ failed(struct mchan *channel, nsec_t now)
     }
 }
 
+static void
+keep(struct mchan *channel, nsec_t now)
+{
+    const char *unused;
+    if (channel->session.state == SESSION_UP) {
+        (void)refresh(channel, &unused); /* Its last word on what it took. */
+        channel_keep(channel, now);
+    }
+}
+
 /* The peer broke the protocol; nothing of its is believed any more. */
 static void
 violated(struct mchan *channel, nsec_t now, const char *why)
 {
     channel->stats.n_proto_errors++;
-    const char *unused;
-    (void)refresh(channel, &unused); /* Its last word on what it received. */
-    uint64_t unacked = channel->session.sent - channel->session.acked;
-    channel->stats.n_dropped += unacked;
+    keep(channel, now);
     session_violated(&channel->session, why);
     end(channel);
     failed(channel, now);
@@ -157,11 +165,9 @@ violated(struct mchan *channel, nsec_t now, const char *why)
 static void
 lost(struct mchan *channel, nsec_t now, const char *reason)
 {
-    const char *unused;
-    (void)refresh(channel, &unused);
-    uint64_t unacked = channel->session.sent - channel->session.acked;
-    channel->stats.n_dropped += unacked;
+    keep(channel, now);
     session_leave(&channel->session, reason);
+    channel_forget(channel);
     channel->deadline =
         channel->transport->once ? NSEC_NEVER : now + CHANNEL_DRAIN_NS;
 }
@@ -294,6 +300,12 @@ meet(struct mchan *channel, nsec_t now)
     } else if (channel->session.state == SESSION_UP) {
         channel->stats.n_attachments++;
         channel->deadline = NSEC_NEVER;
+        if (channel->session.replays) {
+            window_release(&channel->window, channel->session.acked);
+            channel_replay(channel);
+        } else {
+            window_fini(&channel->window);
+        }
         (void)link_flush(link);
     }
 }
@@ -358,13 +370,42 @@ take_bye(struct mchan *channel, const struct record *record, const char **why)
     return error ? error : 1;
 }
 
+/* The peer's messages that won't come.  1 when that was told, 0 if it must
+ * wait until the user has collected events. */
+static int
+take_skip(struct mchan *channel, const struct record *record, const char **why)
+{
+    uint8_t data[SKIP_SIZE];
+    uint64_t to;
+    if (record->size != sizeof data) {
+        *why = "SKIP of a wrong size";
+        return -EPROTO;
+    }
+    if (!session_may_report(&channel->session)) {
+        return 0;
+    }
+    link_take(&channel->link, record, data);
+    int error = frame_get_u64(&to, data, sizeof data);
+    if (!error) {
+        error = session_skipped(&channel->session, record, to, why);
+    }
+    return error ? error : 1;
+}
+
 /* Judges what comes next: 1 if it is a message, for the user; 0 if there is
  * nothing; 2 if the peer said goodbye; or -EPROTO. */
 static int
 judge(struct mchan *channel, const char **why)
 {
     struct record record;
-    int found = link_peek(&channel->link, &record, why);
+    int found;
+    while ((found = link_peek(&channel->link, &record, why)) == 1 &&
+           record.kind == RECORD_SKIP) {
+        found = take_skip(channel, &record, why);
+        if (found != 1) {
+            return found;
+        }
+    }
     if (found != 1) {
         return found;
     }
@@ -421,6 +462,7 @@ serve(struct mchan *channel, nsec_t now)
         violated(channel, now, why);
         return;
     }
+    channel_replay(channel);
     int flushed = link_flush(link);
     if (found == 2) {
         lost(channel, now, "the peer said goodbye");

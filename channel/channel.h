@@ -10,6 +10,7 @@
 #include "channel/mgmtback.h"
 #include "channel/mgmtfront.h"
 #include "channel/session.h"
+#include "channel/window.h"
 #include "include/mchan.h"
 #include "transport/transport.h"
 
@@ -36,6 +37,7 @@ struct mchan {
     struct transport *transport; /* Owned. */
     struct session session;
     struct link link;
+    struct window window;   /* What is not in the link, of what is kept. */
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
     struct prng prng;  /* For sync words. */
@@ -64,5 +66,14 @@ nsec_t channel_deadline(const struct mchan *);
 int channel_peek(struct mchan *, struct record *out);
 /* Says goodbye if somebody is there. */
 void channel_bye(struct mchan *);
+
+/* keep.c.  The link that stands is lost: moves what it still had to carry to
+ * the window, in front of what is there. */
+void channel_keep(struct mchan *, nsec_t now);
+/* If nobody can come who could acknowledge what is kept, it is dropped. */
+void channel_forget(struct mchan *);
+/* Puts what is kept into the link, before anything new, as far as it has
+ * room. */
+void channel_replay(struct mchan *);
 
 #endif

@@ -323,6 +323,7 @@ check_frame(struct link *link, const struct record *record,
     }
     switch (record->kind) {
     case RECORD_RELIABLE:
+    case RECORD_SKIP:
         return 0;
     case RECORD_HELLO:
         link->saw_hello = true;
@@ -436,7 +437,7 @@ peek_ring(struct link *link, struct record *out, const char **why)
     }
     if (record.flags ||
         (record.kind != RECORD_RELIABLE && record.kind != RECORD_HELLO &&
-         record.kind != RECORD_BYE)) {
+         record.kind != RECORD_BYE && record.kind != RECORD_SKIP)) {
         *why = "record of an unknown kind";
         return -EPROTO;
     }
@@ -551,6 +552,95 @@ link_release(struct link *link, uint64_t acked)
         position += ring_record_size(record.size);
     }
     ring_tx_release(&link->tx, position);
+}
+
+/* Salvage. */
+
+/* Where the records that were put lie, and what is next of them. */
+struct salvage {
+    const struct ring_tx *tx;
+    uint64_t position;
+};
+
+/* The next record, if it lies within what was put. */
+static bool
+next_put(struct salvage *salvage, struct record *out, const uint8_t **payload)
+{
+    const struct ring_tx *tx = salvage->tx;
+    uint64_t offset = salvage->position & (tx->size - 1);
+    if (salvage->position == tx->head) {
+        return false;
+    }
+    uint64_t words[2];
+    memcpy(words, tx->data + offset, sizeof words);
+    struct record record = record_from_words(words[0], words[1]);
+    uint64_t left = tx->head - salvage->position;
+    if (left > tx->size - offset) {
+        left = tx->size - offset;
+    }
+    if (record.size > left - RECORD_HEADER_SIZE ||
+        (record.kind != RECORD_PAD &&
+         record.size > ring_message_max(tx->size))) {
+        return false;
+    }
+    salvage->position += ring_record_size(record.size);
+    *payload = tx->data + offset + RECORD_HEADER_SIZE;
+    *out = record;
+    return true;
+}
+
+/* The next numbered record that was not acknowledged. */
+static bool
+next_numbered(struct salvage *salvage, uint64_t first, struct record *out,
+              const uint8_t **payload)
+{
+    while (next_put(salvage, out, payload)) {
+        /* Within a ring the low halves compare as the numbers do. */
+        if (record_is_numbered(out->kind) &&
+            (int32_t)(out->sequence - (uint32_t)first) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+add_skip(struct window *window, struct window_entry *entry, uint64_t to)
+{
+    entry->record = (struct record){.kind = RECORD_SKIP,
+                                    .sequence = (uint32_t)entry->sequence};
+    entry->to = to;
+    return window_add(window, entry, NULL);
+}
+
+int
+link_salvage(const struct link *link, uint64_t first, uint64_t last, nsec_t now,
+             struct window *out)
+{
+    struct salvage salvage = {.tx = &link->tx, .position = link->tx.tail};
+    int error = 0;
+    while (!error && first <= last) {
+        const uint8_t *payload;
+        struct window_entry entry = {.since = now};
+        struct window_entry missing = {.sequence = first, .since = now};
+        bool found = next_numbered(&salvage, first, &entry.record, &payload);
+        entry.sequence = entry.to =
+            first + (uint32_t)(entry.record.sequence - (uint32_t)first);
+        if (!found || entry.sequence > last) {
+            return add_skip(out, &missing, last);
+        }
+        if (entry.sequence != first) {
+            error = add_skip(out, &missing, entry.sequence - 1);
+        }
+        if (!error && entry.record.kind == RECORD_LOAN) {
+            /* What was lent went with the link. */
+            error = add_skip(out, &entry, entry.sequence);
+        } else if (!error) {
+            error = window_add(out, &entry, payload);
+        }
+        first = entry.sequence + 1;
+    }
+    return error;
 }
 
 void

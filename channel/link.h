@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "channel/window.h"
 #include "transport/ring.h"
 #include "transport/transport.h"
 #include "wire/frame.h"
@@ -91,6 +92,12 @@ void link_acknowledge(struct link *, uint64_t done, bool now);
 int link_acked(struct link *, uint64_t *out, const char **why);
 /* That was believable: its room may be used again. */
 void link_release(struct link *, uint64_t acked);
+
+/* Copies what was put and is numbered from 'first' to 'last' into a window, as
+ * kept since 'now'.  In a ring the peer can write where our messages lie, so
+ * what is not as we put it is replaced by a skip.  0 or -ENOMEM. */
+int link_salvage(const struct link *, uint64_t first, uint64_t last, nsec_t now,
+                 struct window *out);
 
 /* Asks for a wake when there is something to read or, if 'room' is not 0, when
  * a message of that size will fit.  To be followed by a last look at both. */

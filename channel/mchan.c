@@ -163,6 +163,7 @@ mchan_close(struct mchan *channel)
     if (channel->transport) {
         channel_bye(channel);
         link_fini(&channel->link);
+        window_fini(&channel->window);
         channel->transport->class->close(channel->transport);
     }
     if (channel->timer_fd >= 0) {
@@ -213,6 +214,7 @@ mchan_stats(const struct mchan *channel, struct mchan_stats *out, size_t size)
 {
     struct mchan_stats stats = channel->stats;
     stats.n_wakes += channel->link.n_wakes;
+    stats.n_dropped = channel->session.n_dropped;
     memset(out, 0, size);
     memcpy(out, &stats, size < sizeof stats ? size : sizeof stats);
     return 0;

@@ -13,8 +13,8 @@ static int
 try_send(struct mchan *channel, const struct mchan_msg *message)
 {
     struct session *session = &channel->session;
-    if (session->state != SESSION_UP) {
-        return session->error;
+    if (!session->sends) {
+        return session->state == SESSION_UP ? -EAGAIN : session->error;
     }
     if (message->size > session->message_max_agreed) {
         return -EMSGSIZE;

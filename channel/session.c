@@ -28,17 +28,19 @@ report(struct session *session, enum mchan_event_type type)
     memset(event, 0, sizeof *event);
     event->type = type;
     event->attachment = session->attachment;
+    event->session = session->id;
     session->n_events++;
     return event;
 }
 
-static void
+static struct mchan_event *
 report_range(struct session *session, enum mchan_event_type type, uint64_t from,
              uint64_t to)
 {
     struct mchan_event *event = report(session, type);
     event->from = from;
     event->to = to;
+    return event;
 }
 
 static void
@@ -59,6 +61,14 @@ session_next_event(struct session *session, struct mchan_event *out)
     session->first_event = (session->first_event + 1) % SESSION_EVENTS;
     session->n_events--;
     return true;
+}
+
+/* Room for what an attachment, this one or the next, must be able to tell. */
+bool
+session_may_report(const struct session *session)
+{
+    return session->n_events + SESSION_EVENTS_PER_ATTACHMENT + 1 <
+           SESSION_EVENTS;
 }
 
 /* Coming together. */
@@ -93,33 +103,43 @@ bool
 session_resumable(const struct session *session, const struct hello *peer)
 {
     return session->id && peer->session == session->id && !session->settled &&
-           peer->sent >= session->delivered && peer->delivered <= session->sent;
+           peer->sent >= session->delivered &&
+           peer->delivered >= session->acked &&
+           peer->delivered <= session->sent &&
+           peer->message_max >= session->message_max_agreed &&
+           session->message_max >= session->message_max_agreed;
 }
 
-/* The same session goes on: exactly what was lost is known. */
+/* The same session goes on.  What its user was given, the peer will not take
+ * again; so it is as good as acknowledged, also to us. */
 static void
 attach_again(struct session *session, const struct hello *peer)
 {
-    uint64_t missing = session->delivered + 1;
-    session->delivered = peer->sent;
-    session->done = peer->sent;
-    if (missing <= peer->sent) {
-        report_range(session, MCHAN_GAP, missing, peer->sent);
-    }
+    report(session, MCHAN_UP)->resumed = true;
+    session->acked = session->put = peer->delivered;
+    session->replays = session->put < session->sent;
+    session->done = session->delivered;
 }
 
 /* Another session: what the former one still had to bring is not known, unless
  * it was the first or its end was announced. */
 static void
-attach_anew(struct session *session, uint64_t former)
+attach_anew(struct session *session, uint64_t id, const struct hello *peer)
 {
-    uint64_t missing = session->delivered + 1;
-    session->sent = session->acked = 0;
-    session->delivered = session->done = 0;
+    uint64_t former = session->id, missing = session->delivered + 1;
+    session_drop_all(session);
+    session->id = id;
+    report(session, MCHAN_UP);
     if (former && !session->settled) {
-        report_range(session, MCHAN_GAP, missing, UINT64_MAX);
+        report_range(session, MCHAN_GAP, missing, UINT64_MAX)->session = former;
     }
-    session->settled = false;
+    session->message_max_agreed = peer->message_max < session->message_max
+                                      ? peer->message_max
+                                      : session->message_max;
+    session->sent = session->acked = session->put = 0;
+    session->dropped = session->dropped_from = session->dropped_to = 0;
+    session->delivered = session->done = 0;
+    session->replays = session->settled = false;
 }
 
 void
@@ -127,20 +147,14 @@ session_attach(struct session *session, uint64_t id, uint32_t attachment,
                const struct hello *peer)
 {
     assert(session->state == SESSION_MEETING);
-    assert(session->acked == session->sent);
-    uint64_t former = session->id;
     session->state = SESSION_UP;
-    session->id = id;
     session->attachment = attachment;
-    session->message_max_agreed = peer->message_max < session->message_max
-                                      ? peer->message_max
-                                      : session->message_max;
-    report(session, MCHAN_UP);
-    if (id == former) {
+    if (id == session->id) {
         attach_again(session, peer);
     } else {
-        attach_anew(session, former);
+        attach_anew(session, id, peer);
     }
+    session->sends = !session->replays;
 }
 
 /* Messages. */
@@ -183,7 +197,7 @@ session_asked(struct session *session)
 struct record
 session_send(struct session *session, uint16_t tag, uint32_t size)
 {
-    assert(session->state == SESSION_UP);
+    assert(session->sends);
     session->sent++;
     struct record record = {
         .size = size,
@@ -195,10 +209,20 @@ session_send(struct session *session, uint16_t tag, uint32_t size)
     return record;
 }
 
+void
+session_replayed(struct session *session, uint64_t to)
+{
+    assert(session->replays && to > session->put && to <= session->sent);
+    session->put = to;
+    session->replays = to < session->sent;
+    session->sends = !session->replays;
+}
+
 int
 session_acked(struct session *session, uint64_t acked, const char **why)
 {
-    if (acked < session->acked || acked > session->sent) {
+    uint64_t put = session->replays ? session->put : session->sent;
+    if (acked < session->acked || acked > put) {
         *why = "acknowledgement of what was never sent";
         return -EPROTO;
     }
@@ -222,13 +246,99 @@ session_bye(struct session *session, uint64_t sent, const char **why)
     return 0;
 }
 
-static void
-report_dropped(struct session *session)
+int
+session_skipped(struct session *session, const struct record *record,
+                uint64_t to, const char **why)
 {
-    if (session->acked < session->sent) {
-        report_range(session, MCHAN_DROPPED, session->acked + 1, session->sent);
-        session->acked = session->sent;
+    if (record->attachment != session->attachment ||
+        record->sequence != (uint32_t)(session->delivered + 1)) {
+        *why = "messages skipped out of sequence";
+        return -EPROTO;
     }
+    if (to <= session->delivered || to > UINT64_MAX / 2) {
+        *why = "an impossible number of messages skipped";
+        return -EPROTO;
+    }
+    report_range(session, MCHAN_GAP, session->delivered + 1, to);
+    session->delivered = to;
+    return 0;
+}
+
+/* Dropping.  What was reported lies in front of what is kept, or is one range
+ * within it; another such waits until the first is acknowledged. */
+
+/* Up to here all is acknowledged or reported. */
+static uint64_t
+settled_to(const struct session *session)
+{
+    return session->acked > session->dropped ? session->acked
+                                             : session->dropped;
+}
+
+static void
+report_dropped(struct session *session, uint64_t from, uint64_t to)
+{
+    if (from <= to) {
+        report_range(session, MCHAN_DROPPED, from, to);
+        session->n_dropped += to - from + 1;
+    }
+}
+
+/* Remembers that from..to is reported, behind what is settled. */
+static void
+note_dropped(struct session *session, uint64_t from, uint64_t to, bool another)
+{
+    if (another) {
+        from = from < session->dropped_from ? from : session->dropped_from;
+        to = to > session->dropped_to ? to : session->dropped_to;
+    }
+    if (from > settled_to(session) + 1) {
+        session->dropped_from = from;
+        session->dropped_to = to;
+    } else {
+        session->dropped = to;
+    }
+}
+
+bool
+session_may_drop(const struct session *session, uint64_t from, uint64_t to)
+{
+    uint64_t settled = settled_to(session);
+    return session_may_report(session) &&
+           (session->dropped_to <= settled || from <= settled + 1 ||
+            (from <= session->dropped_to + 1 &&
+             to + 1 >= session->dropped_from));
+}
+
+void
+session_drop(struct session *session, uint64_t from, uint64_t to)
+{
+    uint64_t settled = settled_to(session);
+    uint64_t within_from = session->dropped_from;
+    uint64_t within_to = session->dropped_to;
+    assert(to <= session->sent);
+    from = from > settled ? from : settled + 1;
+    if (from > to) {
+        return;
+    }
+    if (within_to <= settled) {
+        report_dropped(session, from, to);
+        note_dropped(session, from, to, false);
+        return;
+    }
+    report_dropped(session, from, to < within_from ? to : within_from - 1);
+    report_dropped(session, from > within_to ? from : within_to + 1, to);
+    if (to + 1 >= within_from) {
+        note_dropped(session, from, to, true);
+    } else {
+        session->dropped = to;
+    }
+}
+
+void
+session_drop_all(struct session *session)
+{
+    session_drop(session, 1, session->sent);
 }
 
 void
@@ -236,7 +346,7 @@ session_leave(struct session *session, const char *reason)
 {
     if (session->state == SESSION_UP) {
         report_reason(session, MCHAN_PEER_LOST, reason);
-        report_dropped(session);
+        session->sends = session->replays = false;
         session->state = SESSION_LEAVING;
     }
     session->error = -ENOTCONN;

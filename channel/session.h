@@ -13,9 +13,12 @@
  *
  * LEAVING: the peer is gone, but messages that came before are still given out.
  *
- * XXX What was not acknowledged when a transport is lost is reported as dropped
- * and not sent again; replay from the window after a reattachment removes it.
- */
+ * What was not acknowledged when a transport is lost is kept by channel.c
+ * (window.h).  When the same session goes on, the peer's HELLO says what it was
+ * given, and the rest is put before anything new.  Messages that can't be sent
+ * any more are passed over with a RECORD_SKIP; the sender's user is told of
+ * them by DROPPED and the receiver's by GAP.  If the peer has forgotten the
+ * session, all that was kept is DROPPED and a new one begins. */
 #ifndef CHANNEL_SESSION_H
 #define CHANNEL_SESSION_H
 
@@ -35,8 +38,8 @@ enum session_state {
 
 /* No attachment begins unless all the events it can bring have room, so a user
  * who does not collect them waits, and none is lost. */
-#define SESSION_EVENTS 16
-#define SESSION_EVENTS_PER_ATTACHMENT 6
+#define SESSION_EVENTS 24
+#define SESSION_EVENTS_PER_ATTACHMENT 10
 
 struct session {
     enum session_state state;
@@ -45,10 +48,18 @@ struct session {
     uint32_t message_max;        /* Ours, of this attachment's transport. */
     uint32_t message_max_agreed; /* With the peer; of this session. */
     uint64_t sent, acked;        /* Ours: numbered, and done with by peer. */
-    uint64_t delivered, done;    /* The peer's. */
-    bool settled;                /* The peer said goodbye and how much it sent;
-                                    nothing is missing without a word. */
-    int error;                   /* While not UP: -ENOTCONN or -EPROTO. */
+    uint64_t put;                /* Ours: in this attachment's link, when not
+                                    all that was sent is (see 'replays'). */
+    uint64_t dropped;            /* Ours: up to here reported as dropped, if
+                                    not acknowledged; and from..to. */
+    uint64_t dropped_from, dropped_to;
+    uint64_t n_dropped;
+    uint64_t delivered, done; /* The peer's. */
+    bool sends;   /* Up, and what is sent now may be put into the link. */
+    bool replays; /* Up, but not all that was sent is put. */
+    bool settled; /* The peer said goodbye and how much it sent;
+                     nothing is missing without a word. */
+    int error;    /* While not UP: -ENOTCONN or -EPROTO. */
     uint32_t n_events, first_event;
     struct mchan_event events[SESSION_EVENTS];
 };
@@ -61,11 +72,13 @@ void session_begin(struct session *, uint32_t message_max);
 
 /* What this end says of itself; session and attachment as they stand. */
 void session_hello(const struct session *, struct hello *out);
-/* True if 'peer' remembers the same session and neither end forgot anything
- * that the other was told of. */
+/* True if 'peer' remembers the same session, neither end forgot anything that
+ * the other was told of, and what either kept fits through the new link. */
 bool session_resumable(const struct session *, const struct hello *peer);
 /* HELLO was agreed upon: the session 'id' goes on, or is new, with this
- * attachment.  Reports UP, and GAP if messages of the peer's are missing. */
+ * attachment.  Reports UP; of a new one also DROPPED before it and GAP behind
+ * it, about the former.  If it goes on, 'acked' covers what the peer was given,
+ * and 'replays' says if there is more, which is to be put first. */
 void session_attach(struct session *, uint64_t id, uint32_t attachment,
                     const struct hello *peer);
 
@@ -78,12 +91,27 @@ void session_delivered(struct session *);
 void session_asked(struct session *);
 /* The header of the next message of ours, which is now sent. */
 struct record session_send(struct session *, uint16_t tag, uint32_t size);
+/* A message that was sent before, up to this number, or a skip up to there, is
+ * put into the link again. */
+void session_replayed(struct session *, uint64_t to);
+/* Ours from..to will never be delivered: reports DROPPED for those of them
+ * that were not acknowledged or reported before.  Only if session_may_drop():
+ * else there are too many events or ranges to remember, for now. */
+bool session_may_drop(const struct session *, uint64_t from, uint64_t to);
+void session_drop(struct session *, uint64_t from, uint64_t to);
+/* All that is neither acknowledged nor reported is. */
+void session_drop_all(struct session *);
+/* True if there is room for events that can wait. */
+bool session_may_report(const struct session *);
+/* The peer's messages up to 'to' won't come: 0 and GAP, or -EPROTO. */
+int session_skipped(struct session *, const struct record *, uint64_t to,
+                    const char **why);
 /* The peer is through with our messages up to 'acked': 0 or -EPROTO. */
 int session_acked(struct session *, uint64_t acked, const char **why);
 /* The peer ends the session having sent this many: 0 or -EPROTO. */
 int session_bye(struct session *, uint64_t sent, const char **why);
 
-/* The peer is gone: reports PEER_LOST if it was UP, and what was dropped. */
+/* The peer is gone: reports PEER_LOST if it was UP. */
 void session_leave(struct session *, const char *reason);
 /* The same, because it broke the protocol. */
 void session_violated(struct session *, const char *reason);

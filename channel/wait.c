@@ -33,7 +33,7 @@ holds(struct mchan *channel, unsigned what)
     if (what & MCHAN_READABLE && channel_peek(channel, &record) == 1) {
         return true;
     }
-    if (what & MCHAN_WRITABLE && session->state == SESSION_UP &&
+    if (what & MCHAN_WRITABLE && session->sends &&
         link_has_room(&channel->link, session->message_max_agreed)) {
         return true;
     }
@@ -55,8 +55,9 @@ mchan_arm(struct mchan *channel, unsigned what)
         return 0;
     }
     /* Rings: what came before the wish was stored is found by looking again. */
-    bool writable = what & MCHAN_WRITABLE && session->state == SESSION_UP;
-    link_arm(&channel->link, writable ? session->message_max_agreed : 0);
+    bool wants_room = session->replays ||
+                      (what & MCHAN_WRITABLE && session->state == SESSION_UP);
+    link_arm(&channel->link, wants_room ? session->message_max_agreed : 0);
     channel_turn(channel);
     return holds(channel, what);
 }

@@ -122,11 +122,17 @@ struct mchan_event {
  * mchan_arm() and waits again if that returned 0.
  *
  * Each UP is followed by one PEER_LOST, before which a PROTO_ERROR tells if it
- * was the peer's fault, and behind which DROPPED tells what it did not
- * acknowledge; some of that may have reached it.  What it sent before it was
- * lost can still be received, for a second (without limit if there can't be
- * another peer); GAP tells what was not.  While too many events wait to be
- * collected, no attachment begins. */
+ * was the peer's fault.  What the peer had not acknowledged is kept.  If it
+ * comes back and remembers the session, the next UP says 'resumed': what it was
+ * not given is sent again, before anything new, and nothing is lost or doubled.
+ * If it does not, DROPPED, just before that UP, tells what of the former
+ * session it did not acknowledge (some of that may have reached it), and GAP,
+ * behind it, that what it still had to say will not come.  After a goodbye, and
+ * where there can't be another peer, DROPPED comes behind PEER_LOST.
+ *
+ * What the peer sent before it was lost can still be received, for a second
+ * (without limit if there can't be another peer).  While too many events wait
+ * to be collected, no attachment begins. */
 
 /* Waits at 'uri' for one peer at a time: "unix:PATH" or "shm:PATH" (shared
  * memory, met over the unix socket PATH).  A second peer is refused while the

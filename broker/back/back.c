@@ -282,7 +282,11 @@ hear_event(struct guest *guest, nsec_t now)
         leave(guest, now);
         guest->attachment = event.attachment;
         guest->credit_ns -= ATTACHING_COST * MESSAGE_NS;
-        guest_session_attached(&guest->session, now);
+        if (event.resumed) {
+            guest_session_resumed(&guest->session, now);
+        } else {
+            guest_session_attached(&guest->session, now);
+        }
         break;
     case MCHAN_PEER_LOST:
         guest->leaving = true;

@@ -42,6 +42,7 @@ static const char too_often[] =
     "it comes and goes too often; it is heard again in some seconds";
 
 static bool may_agents_send(unsigned type);
+static void on_no_hello(struct guest_session *, unsigned tag, nsec_t now);
 static void on_hello(struct guest_session *, const struct msg_hello *,
                      nsec_t now);
 static void on_beat(struct guest_session *, const struct msg_beat *,
@@ -87,13 +88,32 @@ guest_session_attached(struct guest_session *session, nsec_t now)
 {
     guest_session_detached(session, "somebody attached anew", now);
     session->phase = GUEST_GREETING;
+    session->may_be_old = false;
     beats_start(&session->beats, session->beat_ns, now);
+}
+
+/* Who was established need not greet anew: his next word brings him back, as
+ * after a silence.  From others that may come first which they said, and we did
+ * not take, before they were told to greet. */
+void
+guest_session_resumed(struct guest_session *session, nsec_t now)
+{
+    guest_session_attached(session, now);
+    session->may_be_old = true;
+    session->n_old = 0;
+    if (session->was_established) {
+        session->phase = GUEST_SILENT;
+    }
 }
 
 void
 guest_session_detached(struct guest_session *session, const char *reason,
                        nsec_t now)
 {
+    if (session->phase != GUEST_ABSENT) {
+        session->was_established = session->phase == GUEST_ESTABLISHED ||
+                                   session->phase == GUEST_SILENT;
+    }
     if (session->phase == GUEST_ESTABLISHED) {
         tell_lost(session, reason, now);
     }
@@ -126,10 +146,10 @@ guest_session_input(struct guest_session *session, unsigned tag,
         return;
     }
     if (greeting && tag != MSG_HELLO) {
-        snprintf(reason, sizeof reason, "%s came before HELLO", msg_name(tag));
-        refuse_speaker(session, reason, now);
+        on_no_hello(session, tag, now);
         return;
     }
+    session->may_be_old = false;
     beats_heard(&session->beats, now);
     if (tag == MSG_HELLO) {
         on_hello(session, &msg.hello, now);
@@ -204,6 +224,23 @@ may_agents_send(unsigned type)
 {
     return type == MSG_HELLO || type == MSG_BYE || type == MSG_BEAT ||
            type == MSG_REPORT || type == MSG_NOTICE;
+}
+
+/* It may think that it need not greet, and is told once that it must. */
+static void
+on_no_hello(struct guest_session *session, unsigned tag, nsec_t now)
+{
+    char reason[GUEST_SESSION_REASON_SIZE];
+
+    snprintf(reason, sizeof reason, "%s came before HELLO", msg_name(tag));
+    if (!session->may_be_old) {
+        refuse_speaker(session, reason, now);
+        return;
+    }
+    if (!session->n_old++) {
+        tell_refused(session, reason);
+    }
+    session->n_refused++;
 }
 
 /* A HELLO on an established channel is an agent that did not hear our answer,

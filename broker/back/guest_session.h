@@ -29,7 +29,8 @@ enum guest_phase {
     GUEST_ABSENT,   /* Nobody is attached. */
     GUEST_GREETING, /* Somebody is, and must say HELLO first. */
     GUEST_ESTABLISHED,
-    GUEST_SILENT,  /* Was established, missed its beats; may come back. */
+    GUEST_SILENT,  /* Was established, missed its beats or lost its channel;
+                      may come back. */
     GUEST_REFUSED, /* Nothing it says is heard until it attaches anew. */
 };
 
@@ -51,6 +52,9 @@ struct guest_session {
     nsec_t beat_ns;
     struct guest_session_port port;
     enum guest_phase phase;
+    bool was_established;    /* When it was last attached. */
+    bool may_be_old;         /* What comes before HELLO may be from before; */
+    uint32_t n_old;          /* so many messages were. */
     struct discovered agent; /* Of the last HELLO accepted. */
     struct beats beats;
     nsec_t comings; /* When all of its comings are forgotten. */
@@ -66,8 +70,10 @@ void guest_session_init(struct guest_session *,
                         const char *domain, nsec_t beat_ns,
                         const struct guest_session_port *);
 
-/* Somebody attached to the channel, or left it. */
+/* Somebody attached to the channel, or the one who had left it came back and
+ * goes on where he was, or he left it. */
 void guest_session_attached(struct guest_session *, nsec_t now);
+void guest_session_resumed(struct guest_session *, nsec_t now);
 void guest_session_detached(struct guest_session *, const char *reason,
                             nsec_t now);
 /* A stranger's bytes. */

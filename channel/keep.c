@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is kept of a session when its link is gone, and how it is sent again.
+ * While a link stands, what the peer did not acknowledge lies where it was
+ * written; when it is lost, that is copied into the window, and when the
+ * session goes on, put into the next link before anything new.  Numbers are
+ * session.c's.  Called by channel.c. */
+#include <stddef.h>
+
+#include "channel/channel.h"
+
+/* The link will not carry any more: what the peer did not acknowledge moves to
+ * the window, in front of what is still there. */
+void
+channel_keep(struct mchan *channel, nsec_t now)
+{
+    struct session *session = &channel->session;
+    struct window kept = {0};
+    uint64_t last = session->replays ? session->put : session->sent;
+    if (link_salvage(&channel->link, session->acked + 1, last, now, &kept) ||
+        window_append(&kept, &channel->window)) {
+        /* No memory: what can't be found is skipped when the time comes. */
+        window_fini(&kept);
+        window_fini(&channel->window);
+    }
+    channel->window = kept;
+}
+
+/* Nobody will come back who could still acknowledge what is kept. */
+void
+channel_forget(struct mchan *channel)
+{
+    if (channel->session.settled || channel->transport->once) {
+        session_drop_all(&channel->session);
+        window_fini(&channel->window);
+    }
+}
+
+/* Says that messages up to 'to' won't come.  False if that has to wait. */
+static bool
+skip(struct mchan *channel, uint64_t to)
+{
+    struct session *session = &channel->session;
+    uint8_t data[SKIP_SIZE];
+    uint64_t from = session->put + 1;
+    struct record record = {.size = sizeof data,
+                            .kind = RECORD_SKIP,
+                            .sequence = (uint32_t)from,
+                            .attachment = session->attachment};
+    frame_put_u64(data, to);
+    if (!session_may_drop(session, from, to) ||
+        link_put(&channel->link, &record, data)) {
+        return false;
+    }
+    session_drop(session, from, to);
+    session_replayed(session, to);
+    return true;
+}
+
+/* Puts the first message of the window, or says what is missing before it or
+ * instead of it.  False if there is no room for that. */
+static bool
+replay_first(struct mchan *channel)
+{
+    struct session *session = &channel->session;
+    struct window_entry entry;
+    const uint8_t *data = window_first(&channel->window, &entry);
+    if (!data) {
+        return skip(channel, session->sent);
+    }
+    if (entry.sequence > session->put + 1) {
+        return skip(channel, entry.sequence - 1);
+    }
+    if (entry.record.kind == RECORD_SKIP) {
+        if (!skip(channel, entry.to)) {
+            return false;
+        }
+    } else {
+        entry.record.attachment = session->attachment;
+        if (link_put(&channel->link, &entry.record, data)) {
+            return false;
+        }
+        session_replayed(session, entry.sequence);
+        channel->stats.n_replayed++;
+    }
+    window_remove_first(&channel->window);
+    return true;
+}
+
+/* Before anything new, as much as there is room for. */
+void
+channel_replay(struct mchan *channel)
+{
+    while (channel->session.replays && replay_first(channel)) {
+    }
+}
