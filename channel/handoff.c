@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The handoff's own side (handoff.h): what is known of each VM, what this
+ * host's channels and hypervisor say of it, what is due.  What other brokers
+ * say is handofftalk.c's.
+ *
+ * The table has the size it was made with; an entry holds at most one parcel
+ * and one blob of notes, so memory is bounded by the options.  When it is full,
+ * the oldest memory of a VM that has left makes room. */
+#include "channel/handoff.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel/handoffparts.h"
+#include "channel/parcel.h"
+
+#define WAIT_NS (2 * NSEC_PER_SEC)
+#define RETRY_NS (100 * NSEC_PER_MSEC)
+#define KEEP_NS (60 * NSEC_PER_SEC)
+#define PARCEL_MAX (256u << 10)
+#define NOTES_MAX (64u << 10)
+
+static void run_entry(struct handoff *, struct entry *, nsec_t now);
+static nsec_t entry_deadline(const struct entry *);
+
+int
+handoff_create(struct handoff **out, const struct handoff_opts *opts)
+{
+    if (!opts->n_peers || opts->n_peers > HANDOFF_PEERS_MAX ||
+        opts->self >= opts->n_peers || !opts->n_vms_max) {
+        return -EINVAL;
+    }
+    struct handoff *handoff = calloc(1, sizeof *handoff);
+    if (!handoff) {
+        return -ENOMEM;
+    }
+    handoff->opts = *opts;
+    handoff->opts.wait_ns = opts->wait_ns ? opts->wait_ns : WAIT_NS;
+    handoff->opts.retry_ns = opts->retry_ns ? opts->retry_ns : RETRY_NS;
+    handoff->opts.keep_ns = opts->keep_ns ? opts->keep_ns : KEEP_NS;
+    handoff->opts.parcel_max = opts->parcel_max ? opts->parcel_max : PARCEL_MAX;
+    handoff->opts.notes_max = opts->notes_max ? opts->notes_max : NOTES_MAX;
+    handoff->entries = calloc(opts->n_vms_max, sizeof *handoff->entries);
+    if (!handoff->entries) {
+        free(handoff);
+        return -ENOMEM;
+    }
+    *out = handoff;
+    return 0;
+}
+
+void
+handoff_destroy(struct handoff *handoff)
+{
+    if (!handoff) {
+        return;
+    }
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        entry_forget_bytes(handoff, &handoff->entries[i]);
+    }
+    free(handoff->entries);
+    free(handoff);
+}
+
+void
+handoff_stats(const struct handoff *handoff, struct handoff_stats *out)
+{
+    *out = handoff->stats;
+}
+
+enum handoff_state
+handoff_state(const struct handoff *handoff, const struct handoff_vm *vm)
+{
+    const struct entry *entry = entry_find(handoff, vm);
+    return entry ? entry->state : HANDOFF_NONE;
+}
+
+/* What channels and hypervisor say. */
+
+/* The session that the channel has now; what was here of another is over. */
+static void
+hold(struct handoff *handoff, struct entry *entry, uint64_t session,
+     uint32_t attachment)
+{
+    entry_enter(handoff, entry, HANDOFF_HOLDING, NSEC_NEVER);
+    entry->session = session;
+    entry->attachment = attachment;
+    entry->here = true;
+}
+
+int
+handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
+                 uint64_t session, uint32_t attachment, nsec_t now)
+{
+    struct entry *entry = entry_make(handoff, vm);
+    if (!entry) {
+        return -ENOSPC;
+    }
+    bool same = entry->session == session;
+    bool wanted = same && entry->state == HANDOFF_WANTING;
+    bool came = same && entry->state == HANDOFF_HOLDING && entry->to_tell;
+    uint64_t unknown = entry->unknown;
+    if (wanted) {
+        handoff->stats.n_given_up++;
+    }
+    if (came) {
+        entry->attachment = attachment;
+        entry->here = true;
+    } else {
+        hold(handoff, entry, session, attachment);
+        entry->unknown = unknown;
+    }
+    if (wanted || came) {
+        talk_tell(handoff, entry, now);
+    }
+    return 0;
+}
+
+int
+handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
+                 uint64_t session, uint32_t key, nsec_t now)
+{
+    struct entry *entry = entry_make(handoff, vm);
+    if (!entry) {
+        return -ENOSPC;
+    }
+    entry->here = true;
+    entry->paused = false;
+    entry->granted = HANDOFF_NOBODY;
+    bool same = entry->session == session;
+    if (same && entry->key == key &&
+        (entry->state == HANDOFF_WANTING ||
+         entry->state == HANDOFF_IMPORTING)) {
+        return 0;
+    }
+    uint32_t to = entry->to;
+    bool kept = entry->state == HANDOFF_KEPT && same && entry_fits(entry, key);
+    if (!kept) {
+        handoff->stats.n_stale += entry->parcel != NULL;
+        entry_forget_bytes(handoff, entry);
+    }
+    entry_enter(handoff, entry, HANDOFF_WANTING, now + handoff->opts.wait_ns);
+    entry->session = session;
+    entry->key = key;
+    entry->next = now;
+    if (kept && to == HANDOFF_NOBODY) {
+        entry_give_up(handoff, entry); /* Nobody else can have it. */
+    } else if (session_of_another(handoff, vm, session)) {
+        entry->foreign = true;
+        entry_give_up(handoff, entry);
+    } else {
+        handoff_run(handoff, now);
+    }
+    return 0;
+}
+
+void
+handoff_granted(struct handoff *handoff, const struct handoff_vm *vm,
+                uint32_t peer)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (entry) {
+        entry->granted = peer;
+    }
+}
+
+/* Somebody may have asked for it before this host knew that it is free. */
+static void
+release(struct handoff *handoff, struct entry *entry, nsec_t now)
+{
+    if (entry->state == HANDOFF_HOLDING && entry->asker != HANDOFF_NOBODY &&
+        entry_released_to(entry, entry->asker)) {
+        entry->state = HANDOFF_EXPORTING;
+        entry->action = HANDOFF_EXPORT;
+    }
+}
+
+void
+handoff_paused(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (entry) {
+        entry->paused = true;
+        release(handoff, entry, now);
+    }
+}
+
+void
+handoff_left(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (!entry || !entry->here) {
+        return;
+    }
+    entry->here = false;
+    entry->until = now + handoff->opts.keep_ns;
+    if (entry->state == HANDOFF_WANTING) {
+        entry->action = NO_ACTION;
+        entry->state = entry->parcel ? HANDOFF_KEPT : HANDOFF_FROZEN;
+    } else if (entry->state == HANDOFF_IMPORTING &&
+               entry->action == HANDOFF_IMPORT) {
+        entry->action = NO_ACTION;
+        entry->state = HANDOFF_KEPT;
+    }
+    release(handoff, entry, now);
+}
+
+void
+handoff_runs(struct handoff *handoff, const struct handoff_vm *vm)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (!entry) {
+        return;
+    }
+    entry->here = true;
+    entry->paused = false;
+    entry->granted = HANDOFF_NOBODY;
+    entry->asker = HANDOFF_NOBODY;
+    if (entry->state == HANDOFF_EXPORTING && entry->action == HANDOFF_EXPORT) {
+        entry->state = HANDOFF_HOLDING;
+        entry->action = NO_ACTION;
+    }
+    if (entry->state == HANDOFF_HOLDING) {
+        entry->until = NSEC_NEVER;
+    }
+}
+
+void
+handoff_ended(struct handoff *handoff, const struct handoff_vm *vm)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (entry) {
+        entry_forget_bytes(handoff, entry);
+        memset(entry, 0, sizeof *entry);
+    }
+}
+
+/* What the channels do. */
+
+bool
+handoff_next_action(struct handoff *handoff, struct handoff_action *out)
+{
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        struct entry *entry = &handoff->entries[i];
+        if (entry->state == HANDOFF_NONE || entry->action == NO_ACTION) {
+            continue;
+        }
+        memset(out, 0, sizeof *out);
+        out->what = (enum handoff_do)entry->action;
+        out->vm = entry->vm;
+        out->session = entry->session;
+        if (out->what == HANDOFF_IMPORT) {
+            out->parcel = entry->parcel;
+            out->parcel_size = entry->parcel_size;
+            out->notes = entry->notes;
+            out->notes_size = entry->notes_size;
+        }
+        entry->action = NO_ACTION;
+        return true;
+    }
+    return false;
+}
+
+void
+handoff_exported(struct handoff *handoff, const struct handoff_vm *vm,
+                 const void *parcel, size_t parcel_size, const void *notes,
+                 size_t notes_size, nsec_t now)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (!entry || entry->state != HANDOFF_EXPORTING) {
+        return;
+    }
+    uint32_t asker = entry->asker, key = entry->asker_key;
+    int error = parcel ? entry_store(handoff, entry, parcel, parcel_size, notes,
+                                     notes_size)
+                       : -ENOENT;
+    if (error) {
+        entry_enter(handoff, entry, HANDOFF_PASSED,
+                    now + handoff->opts.keep_ns);
+        talk_say(handoff, entry, HANDOFF_UNKNOWN, asker);
+        return;
+    }
+    entry_enter(handoff, entry, HANDOFF_KEPT, now + handoff->opts.keep_ns);
+    talk_offer(handoff, entry, asker, key, false);
+}
+
+void
+handoff_imported(struct handoff *handoff, const struct handoff_vm *vm,
+                 int error, nsec_t now)
+{
+    struct entry *entry = entry_find(handoff, vm);
+    if (!entry || entry->state != HANDOFF_IMPORTING) {
+        return;
+    }
+    entry_forget_bytes(handoff, entry);
+    if (error) {
+        handoff->stats.n_late++;
+        entry->state = HANDOFF_WANTING;
+        entry_give_up(handoff, entry);
+        return;
+    }
+    handoff->stats.n_taken++;
+    uint64_t unknown = entry->unknown;
+    hold(handoff, entry, entry->session, entry->attachment);
+    entry->unknown = unknown;
+    /* To be told when the guest is attached, and with what. */
+    entry->to_tell = UINT64_MAX;
+    entry->next_tell = entry->tell_until = NSEC_NEVER;
+}
+
+/* Time. */
+
+void
+handoff_run(struct handoff *handoff, nsec_t now)
+{
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        if (handoff->entries[i].state != HANDOFF_NONE) {
+            run_entry(handoff, &handoff->entries[i], now);
+        }
+    }
+}
+
+nsec_t
+handoff_deadline(const struct handoff *handoff)
+{
+    nsec_t deadline = NSEC_NEVER;
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        if (handoff->entries[i].state != HANDOFF_NONE) {
+            deadline = nsec_min(deadline, entry_deadline(&handoff->entries[i]));
+        }
+    }
+    return deadline;
+}
+
+static void
+expire(struct handoff *handoff, struct entry *entry, nsec_t now)
+{
+    switch (entry->state) {
+    case HANDOFF_WANTING:
+        entry_give_up(handoff, entry);
+        break;
+    case HANDOFF_HOLDING:
+        handoff->stats.n_expired++;
+        entry_enter(handoff, entry, HANDOFF_PASSED,
+                    now + handoff->opts.keep_ns);
+        entry->action = HANDOFF_DROP;
+        break;
+    case HANDOFF_KEPT:
+        handoff->stats.n_expired++;
+        handoff_ended(handoff, &entry->vm);
+        break;
+    case HANDOFF_PASSED:
+    case HANDOFF_FROZEN:
+        handoff_ended(handoff, &entry->vm);
+        break;
+    case HANDOFF_EXPORTING:
+    case HANDOFF_IMPORTING:
+    case HANDOFF_NONE:
+        entry->until = NSEC_NEVER;
+        break;
+    }
+}
+
+static void
+pull(struct handoff *handoff, struct entry *entry, nsec_t now)
+{
+    entry->next = now + handoff->opts.retry_ns;
+    entry->n_referrals = 0;
+    for (uint32_t i = 0; i < handoff->opts.n_peers; i++) {
+        if (i != handoff->opts.self) {
+            talk_pull(handoff, entry, i, false);
+        }
+    }
+    if (handoff->opts.n_peers == 1) {
+        entry_give_up(handoff, entry);
+    }
+}
+
+static void
+run_entry(struct handoff *handoff, struct entry *entry, nsec_t now)
+{
+    if (entry->to_tell && now >= entry->tell_until) {
+        entry->to_tell = 0;
+    } else if (entry->to_tell && now >= entry->next_tell) {
+        talk_tell(handoff, entry, now);
+    }
+    if (now >= entry->until) {
+        expire(handoff, entry, now);
+    } else if (entry->state == HANDOFF_WANTING && now >= entry->next) {
+        pull(handoff, entry, now);
+    }
+}
+
+static nsec_t
+entry_deadline(const struct entry *entry)
+{
+    nsec_t deadline = entry->until;
+    if (entry->to_tell) {
+        deadline =
+            nsec_min(deadline, nsec_min(entry->next_tell, entry->tell_until));
+    }
+    if (entry->state == HANDOFF_WANTING) {
+        deadline = nsec_min(deadline, entry->next);
+    }
+    return deadline;
+}
+
+/* The table. */
+
+struct entry *
+entry_find(const struct handoff *handoff, const struct handoff_vm *vm)
+{
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        struct entry *entry = &handoff->entries[i];
+        if (entry->state != HANDOFF_NONE &&
+            !memcmp(&entry->vm, vm, sizeof *vm)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/* What can be spared for another: nothing of a VM that is here or of a session
+ * that the channel still has. */
+static bool
+spare(const struct entry *entry)
+{
+    return !entry->here &&
+           (entry->state == HANDOFF_PASSED || entry->state == HANDOFF_FROZEN ||
+            entry->state == HANDOFF_KEPT);
+}
+
+struct entry *
+entry_make(struct handoff *handoff, const struct handoff_vm *vm)
+{
+    struct entry *best = entry_find(handoff, vm);
+    if (best) {
+        return best;
+    }
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        struct entry *entry = &handoff->entries[i];
+        if (entry->state == HANDOFF_NONE) {
+            best = entry;
+            break;
+        }
+        if (spare(entry) && (!best || entry->until < best->until)) {
+            best = entry;
+        }
+    }
+    if (!best) {
+        return NULL;
+    }
+    handoff->stats.n_expired += best->state == HANDOFF_KEPT;
+    entry_forget_bytes(handoff, best);
+    memset(best, 0, sizeof *best);
+    best->vm = *vm;
+    best->granted = HANDOFF_NOBODY;
+    entry_enter(handoff, best, HANDOFF_FROZEN, NSEC_NEVER);
+    return best;
+}
+
+void
+entry_enter(struct handoff *handoff, struct entry *entry,
+            enum handoff_state state, nsec_t until)
+{
+    if (state != HANDOFF_KEPT && state != HANDOFF_WANTING) {
+        entry_forget_bytes(handoff, entry);
+    }
+    entry->state = state;
+    entry->until = until;
+    entry->action = NO_ACTION;
+    entry->asker = entry->to = entry->from = entry->hint = HANDOFF_NOBODY;
+    entry->foreign = entry->disputed = false;
+    entry->unknown = entry->to_tell = 0;
+    entry->n_referrals = 0;
+}
+
+void
+entry_forget_bytes(struct handoff *handoff, struct entry *entry)
+{
+    handoff->stats.n_bytes -= entry->parcel_size + entry->notes_size;
+    free(entry->parcel);
+    free(entry->notes);
+    entry->parcel = entry->notes = NULL;
+    entry->parcel_size = entry->notes_size = 0;
+}
+
+static uint8_t *
+copy(const void *data, size_t size)
+{
+    uint8_t *bytes = malloc(size ? size : 1);
+    if (bytes && size) {
+        memcpy(bytes, data, size);
+    }
+    return bytes;
+}
+
+int
+entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
+            size_t parcel_size, const void *notes, size_t notes_size)
+{
+    struct parcel_reader reader;
+    const char *why;
+    if (parcel_size > handoff->opts.parcel_max ||
+        notes_size > handoff->opts.notes_max ||
+        parcel_open(&reader, parcel, parcel_size, &why) ||
+        reader.head.session != entry->session) {
+        return -EPROTO;
+    }
+    uint8_t *own_parcel = copy(parcel, parcel_size);
+    uint8_t *own_notes = copy(notes, notes_size);
+    if (!own_parcel || !own_notes) {
+        free(own_parcel);
+        free(own_notes);
+        return -ENOMEM;
+    }
+    entry_forget_bytes(handoff, entry);
+    entry->parcel = own_parcel;
+    entry->parcel_size = parcel_size;
+    entry->notes = own_notes;
+    entry->notes_size = notes_size;
+    entry->low = reader.head.confirmed;
+    entry->attachment = reader.head.attachment;
+    handoff->stats.n_bytes += parcel_size + notes_size;
+    return 0;
+}
+
+bool
+entry_fits(const struct entry *entry, uint32_t key)
+{
+    return entry->parcel && entry->low <= key && key <= entry->attachment;
+}
+
+bool
+entry_released_to(const struct entry *entry, uint32_t peer)
+{
+    bool named = entry->granted == peer || entry->granted == HANDOFF_ANYBODY;
+    if (entry->here) {
+        return named && entry->paused;
+    }
+    return named || entry->granted == HANDOFF_NOBODY;
+}
+
+bool
+session_of_another(const struct handoff *handoff, const struct handoff_vm *vm,
+                   uint64_t session)
+{
+    for (uint32_t i = 0; i < handoff->opts.n_vms_max; i++) {
+        const struct entry *entry = &handoff->entries[i];
+        if (entry->state != HANDOFF_NONE && entry->state != HANDOFF_WANTING &&
+            entry->session == session && memcmp(&entry->vm, vm, sizeof *vm)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+entry_give_up(struct handoff *handoff, struct entry *entry)
+{
+    assert(entry->state == HANDOFF_WANTING);
+    entry->until = entry->next = NSEC_NEVER;
+    if (entry_fits(entry, entry->key)) {
+        entry->state = HANDOFF_IMPORTING;
+        entry->from = HANDOFF_NOBODY;
+        entry->action = HANDOFF_IMPORT;
+    } else if (entry->foreign) {
+        handoff->stats.n_foreign++;
+        entry->action = HANDOFF_REFUSE;
+    } else {
+        entry->action = HANDOFF_GIVE_UP;
+    }
+}
