@@ -289,7 +289,9 @@ meet(struct mchan *channel, nsec_t now)
         found = on_hello(channel, &record, &why);
     } else if (!found && gone(channel)) {
         end(channel);
-        failed(channel, now);
+        if (!channel->listens) {
+            mgmtfront_failed(&channel->front, now);
+        } /* Else the next may come as soon as accepting's own pace allows. */
         return;
     } else if (!found && now >= channel->deadline) {
         found = -EPROTO;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's end; see mgmtfront.h.  The waits double from the least to the
- * greatest and are each shortened by up to a quarter at random, so that guests
- * that lost the same broker do not all return in the same moment. */
+/* The guest's end; see mgmtfront.h.  After some quick tries the waits double
+ * from the least to the greatest; each is shortened by up to a quarter at
+ * random, so that guests that lost the same broker do not all return in the
+ * same moment. */
 #include "channel/mgmtfront.h"
 
 #include <errno.h>
@@ -20,17 +21,20 @@ mgmtfront_init(struct mgmtfront *front, uint32_t retry_min_ms,
     if (front->retry_max_ns < front->retry_min_ns) {
         front->retry_max_ns = front->retry_min_ns;
     }
+    front->quick = !retry_min_ms;
+    front->n_quick = MGMTFRONT_QUICK_MAX;
+    front->counted = INT64_MIN;
     front->wait_ns = front->retry_min_ns;
     front->next_try = INT64_MIN;
     prng_init(&front->prng, seed);
 }
 
 static void
-wait_from(struct mgmtfront *front, nsec_t now)
+wait_from(struct mgmtfront *front, nsec_t now, nsec_t wait)
 {
-    uint64_t quarter = (uint64_t)front->wait_ns / 4;
+    uint64_t quarter = (uint64_t)wait / 4;
     front->next_try =
-        now + front->wait_ns - (nsec_t)prng_below(&front->prng, quarter + 1);
+        now + wait - (nsec_t)prng_below(&front->prng, quarter + 1);
 }
 
 void
@@ -39,13 +43,35 @@ mgmtfront_failed(struct mgmtfront *front, nsec_t now)
     if (front->next_try == NSEC_NEVER) {
         return;
     }
-    wait_from(front, now);
+    if (front->quick && front->n_quick) {
+        front->n_quick--;
+        wait_from(front, now, MGMTFRONT_QUICK_NS);
+        return;
+    }
+    wait_from(front, now, front->wait_ns);
     front->wait_ns = nsec_min(2 * front->wait_ns, front->retry_max_ns);
+}
+
+/* So many quick tries as there was time since the last loss. */
+static void
+earn_quick_tries(struct mgmtfront *front, nsec_t now)
+{
+    uint64_t earned = MGMTFRONT_QUICK_MAX;
+    if (front->counted != INT64_MIN) {
+        earned = (uint64_t)(now - front->counted) / MGMTFRONT_QUICK_EARNED_NS;
+    }
+    if (earned) {
+        front->counted = now;
+    }
+    front->n_quick = earned < MGMTFRONT_QUICK_MAX - front->n_quick
+                         ? front->n_quick + (uint32_t)earned
+                         : MGMTFRONT_QUICK_MAX;
 }
 
 void
 mgmtfront_lost(struct mgmtfront *front, nsec_t now)
 {
+    earn_quick_tries(front, now);
     front->wait_ns = front->retry_min_ns;
     mgmtfront_failed(front, now);
 }

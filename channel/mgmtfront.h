@@ -6,6 +6,7 @@
 #ifndef CHANNEL_MGMTFRONT_H
 #define CHANNEL_MGMTFRONT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/clock.h"
@@ -14,14 +15,25 @@
 struct hello;
 struct session;
 
+/* Where the user left the waits to us, the first tries come in quick
+ * succession, so that a restarted MVM's end is found within a millisecond of
+ * its being there.  A session that is lost at once earns few of them. */
+#define MGMTFRONT_QUICK_NS (500 * NSEC_PER_USEC)
+#define MGMTFRONT_QUICK_MAX 64
+#define MGMTFRONT_QUICK_EARNED_NS (50 * NSEC_PER_MSEC)
+
 struct mgmtfront {
     nsec_t retry_min_ns, retry_max_ns;
-    nsec_t wait_ns;  /* Before the try after the next failure. */
-    nsec_t next_try; /* NSEC_NEVER: the transport can't be had again. */
+    bool quick;       /* Quick tries are wanted, */
+    uint32_t n_quick; /* and so many are left. */
+    nsec_t counted;   /* When they were last earned. */
+    nsec_t wait_ns;   /* Before the try after the next failure. */
+    nsec_t next_try;  /* NSEC_NEVER: the transport can't be had again. */
     struct prng prng;
 };
 
-/* Zero milliseconds mean 10 and 1000.  The first try is due at once. */
+/* Zero milliseconds mean 10, after some quick tries, and 1000.  The first try
+ * is due at once. */
 void mgmtfront_init(struct mgmtfront *, uint32_t retry_min_ms,
                     uint32_t retry_max_ms, uint64_t seed);
 

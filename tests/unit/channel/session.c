@@ -647,6 +647,32 @@ waits_grow_to_their_limit_and_start_over(void **state)
 }
 
 static void
+the_first_tries_are_quick_and_then_earned(void **state)
+{
+    struct mgmtfront front;
+    nsec_t now = NSEC_PER_SEC;
+    mgmtfront_init(&front, 0, 0, 9);
+    for (int i = 0; i < MGMTFRONT_QUICK_MAX; i++) {
+        mgmtfront_failed(&front, now);
+        assert_true(front.next_try - now <= MGMTFRONT_QUICK_NS);
+        assert_true(front.next_try > now);
+        now = front.next_try;
+    }
+    mgmtfront_failed(&front, now);
+    assert_true(front.next_try - now > 5 * NSEC_PER_MSEC);
+    /* A session that stood for long has them all again, */
+    mgmtfront_lost(&front, now += NSEC_PER_SEC);
+    assert_int_equal(front.n_quick, MGMTFRONT_QUICK_MAX - 1);
+    /* and one that is lost again and again hardly any. */
+    for (int i = 0; i < 1000; i++) {
+        mgmtfront_lost(&front, now += NSEC_PER_MSEC);
+    }
+    assert_in_range(front.n_quick, 0, 1);
+    mgmtfront_lost(&front, now += NSEC_PER_MSEC);
+    assert_true(front.next_try - now > 5 * NSEC_PER_MSEC);
+}
+
+static void
 who_gave_up_never_tries_again(void **state)
 {
     struct mgmtfront front;
@@ -729,6 +755,7 @@ main(void)
         TEST(waits_grow_to_their_limit_and_start_over),
         TEST(peers_are_accepted_no_faster_than_their_rate),
         TEST(a_failure_never_brings_the_next_try_forward),
+        TEST(the_first_tries_are_quick_and_then_earned),
         TEST(who_gave_up_never_tries_again),
     };
     return cmocka_run_group_tests_name("channel/session", tests, NULL, NULL);
