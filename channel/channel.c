@@ -123,6 +123,7 @@ static void
 end(struct mchan *channel)
 {
     channel->stats.n_wakes += channel->link.n_wakes;
+    loans_end(channel);
     link_fini(&channel->link);
     channel->transport->class->drop(channel->transport);
     session_end(&channel->session);
@@ -180,6 +181,7 @@ say_hello(struct mchan *channel)
     struct hello hello;
     uint8_t data[HELLO_SIZE];
     session_hello(&channel->session, &hello);
+    hello.loan_bytes = channel->loans.bytes;
     frame_put_hello(data, &hello);
     return link_put_control(&channel->link, RECORD_HELLO, data, sizeof data);
 }
@@ -270,6 +272,7 @@ on_hello(struct mchan *channel, const struct record *record, const char **why)
     if (!error) {
         link_open(&channel->link, channel->session.message_max_agreed,
                   channel->session.done);
+        loans_begin(channel, hello.loan_bytes);
     }
     return error;
 }
@@ -347,7 +350,7 @@ refresh(struct mchan *channel, const char **why)
         link_release(&channel->link, session->acked);
         channel->stats.n_acked += session->acked - before;
     }
-    return error;
+    return error ? error : loans_collect(channel, why);
 }
 
 /* Takes BYE off the link.  1 when the peer said it. */
@@ -394,6 +397,19 @@ take_skip(struct mchan *channel, const struct record *record, const char **why)
     return error ? error : 1;
 }
 
+/* 0, or -EPROTO if this is no message or not the one that must come next. */
+static int
+check_message(const struct mchan *channel, const struct record *record,
+              const char **why)
+{
+    if (record->kind == RECORD_LOAN &&
+        (!channel->loans.agreed || record->size != LOAN_SIZE)) {
+        *why = "loan that was not agreed upon";
+        return -EPROTO;
+    }
+    return session_check(&channel->session, record, why);
+}
+
 /* Judges what comes next: 1 if it is a message, for the user; 0 if there is
  * nothing; 2 if the peer said goodbye; or -EPROTO. */
 static int
@@ -411,8 +427,8 @@ judge(struct mchan *channel, const char **why)
     if (found != 1) {
         return found;
     }
-    if (record.kind == RECORD_RELIABLE) {
-        int error = session_check(&channel->session, &record, why);
+    if (record_is_numbered(record.kind)) {
+        int error = check_message(channel, &record, why);
         return error ? error : 1;
     }
     int error = take_bye(channel, &record, why);
@@ -511,12 +527,18 @@ channel_peek(struct mchan *channel, struct record *out)
     if (found != 1) {
         return found;
     }
-    if (record.kind != RECORD_RELIABLE ||
-        session_check(&channel->session, &record, &why)) {
+    if (!record_is_numbered(record.kind) ||
+        check_message(channel, &record, &why)) {
         return -1;
     }
     *out = record;
     return 1;
+}
+
+void
+channel_violated(struct mchan *channel, const char *why)
+{
+    violated(channel, channel_now(channel), why);
 }
 
 void

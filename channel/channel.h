@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/prng.h"
 #include "channel/link.h"
+#include "channel/loan.h"
 #include "channel/mgmtback.h"
 #include "channel/mgmtfront.h"
 #include "channel/session.h"
@@ -37,6 +38,7 @@ struct mchan {
     struct transport *transport; /* Owned. */
     struct session session;
     struct link link;
+    struct loans loans;
     struct window window;   /* What is not in the link, of what is kept. */
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
@@ -64,6 +66,8 @@ nsec_t channel_deadline(const struct mchan *);
 /* 1 with the next message, checked; 0 if there is none; -1 if a turn must judge
  * what is there. */
 int channel_peek(struct mchan *, struct record *out);
+/* The peer broke the protocol, as was found out between two turns. */
+void channel_violated(struct mchan *, const char *why);
 /* Says goodbye if somebody is there. */
 void channel_bye(struct mchan *);
 

@@ -436,7 +436,7 @@ peek_ring(struct link *link, struct record *out, const char **why)
         return found;
     }
     if (record.flags ||
-        (record.kind != RECORD_RELIABLE && record.kind != RECORD_HELLO &&
+        (!record_is_numbered(record.kind) && record.kind != RECORD_HELLO &&
          record.kind != RECORD_BYE && record.kind != RECORD_SKIP)) {
         *why = "record of an unknown kind";
         return -EPROTO;
@@ -456,22 +456,32 @@ link_peek(struct link *link, struct record *out, const char **why)
                          : peek_ring(link, out, why);
 }
 
-void
-link_take(struct link *link, const struct record *record, void *to)
+const uint8_t *
+link_payload(const struct link *link, const struct record *record)
 {
-    const uint8_t *from;
+    return link->streams ? link->buffer + link->start + FRAME_HEADER_SIZE
+                         : ring_rx_payload(&link->rx);
+}
+
+void
+link_pass(struct link *link, const struct record *record)
+{
     if (link->streams) {
-        from = link->buffer + link->start + FRAME_HEADER_SIZE;
         link->start += FRAME_HEADER_SIZE + (size_t)record->size;
     } else {
-        from = ring_rx_payload(&link->rx);
         link->said_bye = record->kind == RECORD_BYE;
         ring_rx_consume(&link->rx, record);
     }
-    if (record->size) {
-        memcpy(to, from, record->size);
-    }
     link->done_bytes += ring_record_size(record->size);
+}
+
+void
+link_take(struct link *link, const struct record *record, void *to)
+{
+    if (record->size) {
+        memcpy(to, link_payload(link, record), record->size);
+    }
+    link_pass(link, record);
 }
 
 /* Acknowledging. */

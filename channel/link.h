@@ -80,7 +80,13 @@ size_t link_unfinished(const struct link *);
 /* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
  * constant 'why'. */
 int link_peek(struct link *, struct record *out, const char **why);
-/* Copies the payload of the record that link_peek() returned, and goes on. */
+/* The payload of the record that link_peek() returned, where it lies: in a ring
+ * the peer may change it at any time.  link_pass() goes on behind it; it stays
+ * where it is until link_acknowledge() gives back what was asked for, or more
+ * is read. */
+const uint8_t *link_payload(const struct link *, const struct record *);
+void link_pass(struct link *, const struct record *);
+/* Copies the payload, and goes on. */
 void link_take(struct link *, const struct record *, void *to);
 
 /* We are through with all records taken so far. */

@@ -96,6 +96,7 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     channel->deadline = channel->timer = NSEC_NEVER;
     channel->spins_left = CHANNEL_SPINS_IN_VAIN_MAX;
     session_init(&channel->session);
+    loans_init(&channel->loans, opts->loan_bytes);
     int error = set_chance(channel, opts);
     if (!error && !class->simulated) {
         error = make_descriptors(channel);
@@ -106,6 +107,7 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     struct transport_opts transport_opts = {
         .listen = channel->listens,
         .ring_size = channel->ring_size,
+        .lends = opts->loan_bytes,
         .fd = opts->fd,
         .epoll_fd = channel->epoll_fd,
         .sim = opts->sim,
@@ -162,6 +164,7 @@ mchan_close(struct mchan *channel)
     }
     if (channel->transport) {
         channel_bye(channel);
+        loans_fini(channel);
         link_fini(&channel->link);
         window_fini(&channel->window);
         channel->transport->class->close(channel->transport);
@@ -215,6 +218,7 @@ mchan_stats(const struct mchan *channel, struct mchan_stats *out, size_t size)
     struct mchan_stats stats = channel->stats;
     stats.n_wakes += channel->link.n_wakes;
     stats.n_dropped = channel->session.n_dropped;
+    stats.n_lent = channel->loans.slab ? channel->loans.slab->n_lent : 0;
     memset(out, 0, size);
     memcpy(out, &stats, size < sizeof stats ? size : sizeof stats);
     return 0;

@@ -61,7 +61,7 @@ may_skip_turn(struct mchan *channel)
            ++channel->n_idle % CHANNEL_SPIN_LOOKS;
 }
 
-static int
+static bool
 find_message(struct mchan *channel, struct record *out)
 {
     session_asked(&channel->session);
@@ -80,32 +80,96 @@ find_message(struct mchan *channel, struct record *out)
     return channel_peek(channel, out) == 1;
 }
 
+/* The next message, and where it lies: '*lies_out', of which lent->data is null
+ * if it is in the link.  0, or what mchan_recv() says. */
+static int
+open_message(struct mchan *channel, struct record *out,
+             struct lent_chunk *lies_out)
+{
+    if (!find_message(channel, out)) {
+        return nothing(channel);
+    }
+    lies_out->handle = 0;
+    lies_out->size = out->size;
+    lies_out->data = link_payload(&channel->link, out);
+    if (out->kind != RECORD_LOAN) {
+        return 0;
+    }
+    const char *why;
+    int error = loans_open(channel, out, lies_out, &why);
+    if (error == -EPROTO) {
+        channel_violated(channel, why);
+    }
+    return error;
+}
+
+static void
+tell(const struct session *session, const struct record *record,
+     struct mchan_info *out)
+{
+    memset(out, 0, sizeof *out);
+    out->sequence = session->delivered;
+    out->attachment = session->attachment;
+    out->tag = record->tag;
+    out->delivery = MCHAN_RELIABLE;
+}
+
+/* The message goes to the user. */
+static void
+deliver(struct mchan *channel, const struct record *record, uint64_t size,
+        struct mchan_info *info)
+{
+    link_acknowledge(&channel->link, channel->session.done, false);
+    link_pass(&channel->link, record);
+    session_delivered(&channel->session);
+    channel->n_idle = 0;
+    channel->stats.n_received++;
+    channel->stats.bytes_received += size;
+    if (info) {
+        tell(&channel->session, record, info);
+    }
+}
+
 ssize_t
 mchan_recv(struct mchan *channel, void *data, size_t size,
            struct mchan_info *info)
 {
-    struct session *session = &channel->session;
     struct record record;
-    if (!find_message(channel, &record)) {
-        return nothing(channel);
+    struct lent_chunk message;
+    int error = open_message(channel, &record, &message);
+    if (error) {
+        return error;
     }
-    if (record.size > size) {
+    if (message.size > size) {
         return -ENOBUFS;
     }
-    link_acknowledge(&channel->link, session->done, false);
-    link_take(&channel->link, &record, data);
-    session_delivered(session);
-    channel->n_idle = 0;
-    channel->stats.n_received++;
-    channel->stats.bytes_received += record.size;
-    if (info) {
-        memset(info, 0, sizeof *info);
-        info->sequence = session->delivered;
-        info->attachment = session->attachment;
-        info->tag = record.tag;
-        info->delivery = MCHAN_RELIABLE;
+    if (message.size) {
+        memcpy(data, message.data, message.size);
     }
-    return (ssize_t)record.size;
+    if (message.handle) {
+        loans_give_back(channel, &message);
+    }
+    deliver(channel, &record, message.size, info);
+    return (ssize_t)message.size;
+}
+
+int
+mchan_view(struct mchan *channel, struct mchan_view *out)
+{
+    struct record record;
+    struct lent_chunk message;
+    int error = open_message(channel, &record, &message);
+    if (error) {
+        return error;
+    }
+    if (message.handle) {
+        loans_hold(channel, &message);
+    }
+    deliver(channel, &record, message.size, &out->info);
+    out->data = message.data;
+    out->size = message.size;
+    out->handle = message.handle;
+    return 0;
 }
 
 int

@@ -34,7 +34,8 @@ holds(struct mchan *channel, unsigned what)
         return true;
     }
     if (what & MCHAN_WRITABLE && session->sends &&
-        link_has_room(&channel->link, session->message_max_agreed)) {
+        link_has_room(&channel->link, session->message_max_agreed) &&
+        loans_ready(channel)) {
         return true;
     }
     return session->state != SESSION_APART && link_has_more(&channel->link);
@@ -58,6 +59,7 @@ mchan_arm(struct mchan *channel, unsigned what)
     bool wants_room = session->replays ||
                       (what & MCHAN_WRITABLE && session->state == SESSION_UP);
     link_arm(&channel->link, wants_room ? session->message_max_agreed : 0);
+    loans_arm(channel);
     channel_turn(channel);
     return holds(channel, what);
 }
