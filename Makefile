@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all demo test bench figures fuzz sanitize clean help
+.PHONY: all demo test test-model bench figures fuzz sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -13,6 +13,7 @@ help:
 	@echo 'make            build everything in $(BUILD)/'
 	@echo 'make demo       the main job: an SLA violation sets a p-state, live (DEMO_SECONDS=N)'
 	@echo 'make test       every test whose parts this machine has'
+	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
@@ -32,6 +33,10 @@ test:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all
 	@tools/run-tests $(BUILD)
+
+test-model:
+	@tools/bootstrap --test
+	@python3 tests/model/check.py --deep $(BUILD)/model
 
 bench:
 	@tools/bootstrap --bench
