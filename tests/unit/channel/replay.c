@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two ends that send, receive, are cut off, forget and come back at random,
+ * over each transport, under thousands of seeds.  Whatever happens, a message
+ * is received once and in order, or DROPPED and GAP say exactly which was not.
+ *
+ * usage: replay [SEEDS [FIRST]] */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/prng.h"
+#include "channel/channel.h"
+#include "include/mchan.h"
+#include "transport/sim.h"
+
+#define STEPS 400
+#define RING 4096
+#define MESSAGE_MAX (RING / 8)
+#define SENT_MAX 65536
+#define SESSIONS_MAX 256
+
+enum { BACK, FRONT };
+
+/* A message that was sent, as its sender and its receiver saw it. */
+struct letter {
+    uint64_t session, number;
+    uint32_t size;
+    unsigned n_received, n_dropped;
+    bool gap; /* Its receiver was told that it won't come. */
+};
+
+struct end {
+    struct mchan *channel;
+    /* What it sent. */
+    struct letter *letters;
+    uint32_t n_letters;
+    /* What its events said. */
+    bool up;
+    uint64_t session;
+    /* What it received of that session. */
+    uint64_t taken_session, taken;
+    uint64_t n_events;
+};
+
+struct world {
+    const char *scheme;
+    uint64_t seed;
+    struct prng prng;
+    struct sim_network *network;
+    int64_t now;
+    char dir[64], uri[128];
+    struct mchan_opts opts;
+    struct end end[2];
+    uint64_t n_received, n_resumed, n_gaps, n_dropped;
+};
+
+static unsigned long seeds = 300, first_seed = 1;
+
+static int64_t
+world_time(void *ctx)
+{
+    return ((struct world *)ctx)->now;
+}
+
+static uint64_t
+chance(struct world *world, uint64_t n)
+{
+    return prng_below(&world->prng, n);
+}
+
+#define REQUIRE(world, holds)                                                  \
+    do {                                                                       \
+        if (!(holds)) {                                                        \
+            fail_msg("%s seed %lu: line %d: %s", (world)->scheme,              \
+                     (unsigned long)(world)->seed, __LINE__, #holds);          \
+        }                                                                      \
+    } while (0)
+
+/* Letters. */
+
+static struct letter *
+find_letter(struct end *sender, uint64_t session, uint64_t number)
+{
+    for (uint32_t i = sender->n_letters; i-- > 0;) {
+        struct letter *letter = &sender->letters[i];
+        if (letter->session == session && letter->number == number) {
+            return letter;
+        }
+    }
+    return NULL;
+}
+
+static uint8_t
+byte_of(uint64_t session, uint64_t number, uint32_t at)
+{
+    return (uint8_t)(session + number * 31 + at * 7);
+}
+
+static bool
+post(struct world *world, struct end *end)
+{
+    uint8_t data[MESSAGE_MAX];
+    struct session *session = &end->channel->session;
+    struct mchan_msg message = {.data = data, .tag = 7};
+    message.size =
+        chance(world, 4) ? chance(world, 100) : chance(world, MESSAGE_MAX + 1);
+    if (end->n_letters == SENT_MAX) {
+        return false;
+    }
+    /* Sending may begin a session: then the bytes are wrong, so look first. */
+    struct mchan_event event;
+    (void)event;
+    (void)mchan_arm(end->channel, MCHAN_READABLE);
+    uint64_t id = session->id, number = session->sent + 1;
+    for (uint32_t i = 0; i < message.size; i++) {
+        data[i] = byte_of(id, number, i);
+    }
+    if (mchan_send(end->channel, &message)) {
+        return false;
+    }
+    REQUIRE(world, session->id == id && session->sent == number);
+    end->letters[end->n_letters++] =
+        (struct letter){.session = id, .number = number};
+    end->letters[end->n_letters - 1].size = (uint32_t)message.size;
+    return true;
+}
+
+/* Events. */
+
+static void
+on_dropped(struct world *world, struct end *end,
+           const struct mchan_event *event)
+{
+    for (uint64_t i = event->from; i <= event->to; i++) {
+        struct letter *letter = find_letter(end, event->session, i);
+        REQUIRE(world, letter);
+        REQUIRE(world, !letter->n_dropped);
+        letter->n_dropped++;
+        world->n_dropped++;
+    }
+}
+
+static void
+on_gap(struct world *world, struct end *end, const struct mchan_event *event)
+{
+    struct end *sender = &world->end[end == &world->end[BACK]];
+    REQUIRE(world, event->from >= 1);
+    for (uint32_t i = 0; i < sender->n_letters; i++) {
+        struct letter *letter = &sender->letters[i];
+        if (letter->session == event->session &&
+            letter->number >= event->from && letter->number <= event->to) {
+            REQUIRE(world, !letter->n_received && !letter->gap);
+            letter->gap = true;
+        }
+    }
+    world->n_gaps++;
+}
+
+static void
+collect(struct world *world, struct end *end)
+{
+    struct mchan_event event;
+    while (mchan_next_event(end->channel, &event)) {
+        end->n_events++;
+        switch (event.type) {
+        case MCHAN_UP:
+            REQUIRE(world, !end->up);
+            REQUIRE(world, event.resumed == (event.session == end->session));
+            end->up = true;
+            end->session = event.session;
+            world->n_resumed += event.resumed;
+            break;
+        case MCHAN_PEER_LOST:
+            REQUIRE(world, end->up);
+            end->up = false;
+            break;
+        case MCHAN_DROPPED:
+            REQUIRE(world, !end->up);
+            on_dropped(world, end, &event);
+            break;
+        case MCHAN_GAP:
+            on_gap(world, end, &event);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* Takes one message. */
+static bool
+take(struct world *world, struct end *end)
+{
+    uint8_t data[MESSAGE_MAX];
+    struct mchan_info info;
+    ssize_t got = mchan_recv(end->channel, data, sizeof data, &info);
+    if (got < 0) {
+        return false;
+    }
+    struct end *sender = &world->end[end == &world->end[BACK]];
+    uint64_t id = end->channel->session.id;
+    struct letter *letter = find_letter(sender, id, info.sequence);
+    REQUIRE(world, letter);
+    REQUIRE(world, !letter->n_received && !letter->gap);
+    REQUIRE(world, !info.maybe_repeated);
+    REQUIRE(world, info.tag == 7 && (uint32_t)got == letter->size);
+    for (uint32_t i = 0; i < (uint32_t)got; i++) {
+        REQUIRE(world, data[i] == byte_of(id, info.sequence, i));
+    }
+    if (end->taken_session != id) {
+        end->taken_session = id;
+        end->taken = 0;
+    }
+    REQUIRE(world, info.sequence > end->taken);
+    end->taken = info.sequence;
+    letter->n_received++;
+    world->n_received++;
+    return true;
+}
+
+/* Faults. */
+
+/* Ends all connections of this process that are not listening. */
+static void
+cut_sockets(void)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) &&
+            !listens) {
+            shutdown(fd, SHUT_RDWR);
+        }
+    }
+}
+
+static void
+cut(struct world *world)
+{
+    if (world->network) {
+        sim_network_cut(world->network, world->uri + 4);
+    } else {
+        cut_sockets();
+    }
+}
+
+static void
+open_end(struct world *world, int which)
+{
+    struct end *end = &world->end[which];
+    world->opts.seed = prng_u64(&world->prng); /* Else it mints the same. */
+    int error = which == BACK
+                    ? mchan_listen(&end->channel, world->uri, &world->opts)
+                    : mchan_open(&end->channel, world->uri, &world->opts);
+    REQUIRE(world, !error);
+    end->up = false;
+    end->session = 0;
+}
+
+/* It dies without a word, or says goodbye, and another takes its place. */
+static void
+start_anew(struct world *world, int which, bool dies)
+{
+    struct end *end = &world->end[which];
+    collect(world, end);
+    if (dies) {
+        cut(world);
+    }
+    uint64_t id = end->channel->session.id;
+    mchan_close(end->channel);
+    /* What it sent, nobody reports. */
+    for (uint32_t i = 0; i < end->n_letters; i++) {
+        if (end->letters[i].session == id && !end->letters[i].n_received) {
+            end->letters[i].n_dropped = 1;
+        }
+    }
+    open_end(world, which);
+}
+
+static void
+misbehave(struct world *world)
+{
+    switch (chance(world, 8)) {
+    case 0:
+        start_anew(world, (int)chance(world, 2), true);
+        break;
+    case 1:
+        start_anew(world, (int)chance(world, 2), false);
+        break;
+    case 2:
+        if (world->network) {
+            sim_network_set_stalled(world->network, world->uri + 4,
+                                    chance(world, 2));
+            break;
+        }
+        /* Fall through. */
+    case 3:
+        if (world->network) {
+            sim_network_set_corruption(world->network, world->uri + 4,
+                                       chance(world, 2) ? 0.2 : 0);
+            break;
+        }
+        /* Fall through. */
+    default:
+        cut(world);
+    }
+}
+
+/* Time. */
+
+static void
+let_pass(struct world *world, int64_t ns)
+{
+    world->now += ns;
+    if (world->network) {
+        sim_network_run(world->network, world->now);
+    }
+}
+
+static void
+step(struct world *world)
+{
+    struct end *end = &world->end[chance(world, 2)];
+    uint64_t n = 1 + chance(world, 40);
+    switch (chance(world, 6)) {
+    case 0:
+    case 1:
+        while (n-- && post(world, end)) {
+        }
+        break;
+    case 2:
+    case 3:
+        while (n-- && take(world, end)) {
+        }
+        break;
+    case 4:
+        (void)mchan_arm(end->channel, (unsigned)(1 + chance(world, 3)));
+        break;
+    default:
+        let_pass(world, (int64_t)chance(world, 30) * NSEC_PER_MSEC);
+    }
+    if (chance(world, 2)) {
+        collect(world, end);
+    }
+    if (!chance(world, 20)) {
+        misbehave(world);
+    }
+}
+
+/* Without faults and with both at work, all comes to rest. */
+static void
+come_to_rest(struct world *world)
+{
+    if (world->network) {
+        sim_network_set_stalled(world->network, world->uri + 4, false);
+        sim_network_set_corruption(world->network, world->uri + 4, 0);
+    }
+    for (int i = 0; i < 1500; i++) {
+        bool busy = false;
+        for (int which = 0; which < 2; which++) {
+            struct end *end = &world->end[which];
+            collect(world, end);
+            while (take(world, end)) {
+                busy = true;
+            }
+            busy |= mchan_arm(end->channel, MCHAN_READABLE) == 1;
+        }
+        if (!busy || i % 16 == 0) {
+            let_pass(world, 10 * NSEC_PER_MSEC);
+        }
+    }
+}
+
+static void
+judge(struct world *world)
+{
+    for (int which = 0; which < 2; which++) {
+        struct end *end = &world->end[which];
+        REQUIRE(world, end->up);
+        REQUIRE(world, end->channel->session.id ==
+                           world->end[!which].channel->session.id);
+        REQUIRE(world,
+                end->channel->session.acked == end->channel->session.sent);
+        REQUIRE(world, !end->channel->window.data);
+        for (uint32_t i = 0; i < end->n_letters; i++) {
+            const struct letter *letter = &end->letters[i];
+            REQUIRE(world, letter->n_received || letter->n_dropped);
+            REQUIRE(world, !letter->n_received || !letter->gap);
+        }
+    }
+}
+
+static void
+live(struct world *world, const char *scheme, uint64_t seed)
+{
+    const struct mchan_opts opts = MCHAN_OPTS_INIT;
+    world->scheme = scheme;
+    world->seed = seed;
+    world->now = NSEC_PER_SEC;
+    prng_init(&world->prng, seed);
+    world->opts = opts;
+    world->opts.ring_size = RING;
+    world->opts.now_ns = world_time;
+    world->opts.now_ctx = world;
+    if (!strcmp(scheme, "sim")) {
+        assert_int_equal(sim_network_create(&world->network, seed), 0);
+        sim_network_run(world->network, world->now);
+        world->opts.sim = world->network;
+    }
+    snprintf(world->uri, sizeof world->uri, "%s:%s/s", scheme, world->dir);
+    open_end(world, BACK);
+    open_end(world, FRONT);
+    for (int i = 0; i < STEPS; i++) {
+        step(world);
+    }
+    come_to_rest(world);
+    judge(world);
+    mchan_close(world->end[FRONT].channel);
+    mchan_close(world->end[BACK].channel);
+    sim_network_destroy(world->network);
+}
+
+static void
+run(const char *scheme, unsigned long n)
+{
+    static struct world world;
+    uint64_t n_received = 0, n_resumed = 0, n_gaps = 0, n_dropped = 0;
+    struct letter *letters[2];
+    for (int i = 0; i < 2; i++) {
+        letters[i] = malloc(SENT_MAX * sizeof *letters[i]);
+        assert_non_null(letters[i]);
+    }
+    char dir[] = "/tmp/mchan-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    for (uint64_t seed = first_seed; seed < first_seed + n; seed++) {
+        memset(&world, 0, sizeof world);
+        strcpy(world.dir, dir);
+        world.end[0].letters = letters[0];
+        world.end[1].letters = letters[1];
+        live(&world, scheme, seed);
+        n_received += world.n_received;
+        n_resumed += world.n_resumed;
+        n_gaps += world.n_gaps;
+        n_dropped += world.n_dropped;
+    }
+    assert_int_equal(rmdir(dir), 0);
+    free(letters[0]);
+    free(letters[1]);
+    print_message("%s: %lu seeds, %lu messages, %lu resumptions, %lu gaps, "
+                  "%lu dropped\n",
+                  scheme, n, (unsigned long)n_received,
+                  (unsigned long)n_resumed, (unsigned long)n_gaps,
+                  (unsigned long)n_dropped);
+    /* The test has seen something. */
+    assert_true(n_received && n_resumed && n_gaps && n_dropped);
+}
+
+static void
+nothing_is_lost_or_doubled_in_a_simulation(void **state)
+{
+    run("sim", seeds);
+}
+
+static void
+nothing_is_lost_or_doubled_in_shared_memory(void **state)
+{
+    run("shm", seeds / 4 + 1);
+}
+
+static void
+nothing_is_lost_or_doubled_over_a_socket(void **state)
+{
+    run("unix", seeds / 4 + 1);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_lost_or_doubled_in_a_simulation),
+        cmocka_unit_test(nothing_is_lost_or_doubled_in_shared_memory),
+        cmocka_unit_test(nothing_is_lost_or_doubled_over_a_socket),
+    };
+    seeds = argc > 1 ? strtoul(argv[1], NULL, 0) : seeds;
+    first_seed = argc > 2 ? strtoul(argv[2], NULL, 0) : first_seed;
+    return cmocka_run_group_tests_name("channel/replay", tests, NULL, NULL);
+}
