@@ -270,11 +270,25 @@ on_hello(struct mchan *channel, const struct record *record, const char **why)
         error = mgmtfront_on_hello(&channel->session, &hello, why);
     }
     if (!error) {
-        link_open(&channel->link, channel->session.message_max_agreed,
-                  channel->session.done);
+        link_open(&channel->link, channel->session.message_max_agreed);
         loans_begin(channel, hello.loan_bytes);
     }
     return error;
+}
+
+static void
+attached(struct mchan *channel)
+{
+    const struct session *session = &channel->session;
+    if (session->replays) {
+        window_release(&channel->window, session->acked);
+    } else {
+        window_fini(&channel->window);
+    }
+    if (channel->latest) {
+        latest_attach(channel->latest, session->message_max_agreed);
+    }
+    channel_put_waiting(channel);
 }
 
 static void
@@ -305,12 +319,7 @@ meet(struct mchan *channel, nsec_t now)
     } else if (channel->session.state == SESSION_UP) {
         channel->stats.n_attachments++;
         channel->deadline = NSEC_NEVER;
-        if (channel->session.replays) {
-            window_release(&channel->window, channel->session.acked);
-            channel_replay(channel);
-        } else {
-            window_fini(&channel->window);
-        }
+        attached(channel);
         (void)link_flush(link);
     }
 }
@@ -346,8 +355,7 @@ refresh(struct mchan *channel, const char **why)
     if (!error && acked) { /* 0: it has not said anything yet. */
         error = session_acked(session, acked, why);
     }
-    if (!error && session->acked != before) {
-        link_release(&channel->link, session->acked);
+    if (!error) {
         channel->stats.n_acked += session->acked - before;
     }
     return error ? error : loans_collect(channel, why);
@@ -427,12 +435,12 @@ judge(struct mchan *channel, const char **why)
     if (found != 1) {
         return found;
     }
-    if (record_is_numbered(record.kind)) {
-        int error = check_message(channel, &record, why);
-        return error ? error : 1;
+    if (record.kind == RECORD_BYE || record.kind == RECORD_HELLO) {
+        int error = take_bye(channel, &record, why);
+        return error < 0 ? error : 2;
     }
-    int error = take_bye(channel, &record, why);
-    return error < 0 ? error : 2;
+    int error = check_message(channel, &record, why);
+    return error ? error : 1;
 }
 
 /* Whether the peer began a frame and never ends it.  Looks only when a look is
@@ -480,7 +488,7 @@ serve(struct mchan *channel, nsec_t now)
         violated(channel, now, why);
         return;
     }
-    channel_replay(channel);
+    channel_put_waiting(channel);
     int flushed = link_flush(link);
     if (found == 2) {
         lost(channel, now, "the peer said goodbye");
@@ -527,8 +535,7 @@ channel_peek(struct mchan *channel, struct record *out)
     if (found != 1) {
         return found;
     }
-    if (!record_is_numbered(record.kind) ||
-        check_message(channel, &record, &why)) {
+    if (check_message(channel, &record, &why)) {
         return -1;
     }
     *out = record;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
+#include "channel/latest.h"
 #include "channel/link.h"
 #include "channel/loan.h"
 #include "channel/mgmtback.h"
@@ -40,6 +41,7 @@ struct mchan {
     struct link link;
     struct loans loans;
     struct window window;   /* What is not in the link, of what is kept. */
+    struct latest *latest;  /* Owned; null before the first value. */
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
     struct prng prng;  /* For sync words. */
@@ -76,8 +78,11 @@ void channel_bye(struct mchan *);
 void channel_keep(struct mchan *, nsec_t now);
 /* If nobody can come who could acknowledge what is kept, it is dropped. */
 void channel_forget(struct mchan *);
-/* Puts what is kept into the link, before anything new, as far as it has
- * room. */
-void channel_replay(struct mchan *);
+/* Puts what waits into the link, as far as it has room: what is kept, before
+ * anything new, and latest values. */
+void channel_put_waiting(struct mchan *);
+/* What the peer must have released before more of that can be put; 0 if nothing
+ * waits. */
+uint64_t channel_waits_for(const struct mchan *);
 
 #endif

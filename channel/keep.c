@@ -86,10 +86,41 @@ replay_first(struct mchan *channel)
     return true;
 }
 
-/* Before anything new, as much as there is room for. */
 void
-channel_replay(struct mchan *channel)
+channel_put_waiting(struct mchan *channel)
 {
-    while (channel->session.replays && replay_first(channel)) {
+    struct mchan_stats *stats = &channel->stats;
+    struct session *session = &channel->session;
+    while (session->replays && replay_first(channel)) {
     }
+    if (session->sends && channel->latest) {
+        stats->n_sent += latest_put(channel->latest, &channel->link,
+                                    session->attachment, &stats->bytes_sent);
+    }
+}
+
+/* Of what is kept. */
+static uint64_t
+replay_waits_for(const struct mchan *channel)
+{
+    const struct link *link = &channel->link;
+    struct window_entry entry;
+    uint32_t size = SKIP_SIZE;
+    if (window_first(&channel->window, &entry) &&
+        entry.sequence == channel->session.put + 1 && entry.record.size) {
+        size = entry.record.size;
+    }
+    uint64_t position = link_position_for(link, size);
+    /* If it is not for room, it waits for an acknowledgement. */
+    return link_is_released(link, position) ? link_head(link) : position;
+}
+
+uint64_t
+channel_waits_for(const struct mchan *channel)
+{
+    if (channel->session.replays) {
+        return replay_waits_for(channel);
+    }
+    return channel->latest ? latest_position(channel->latest, &channel->link)
+                           : 0;
 }

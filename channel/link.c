@@ -59,9 +59,8 @@ link_message_max(const struct link *link)
 }
 
 void
-link_open(struct link *link, uint32_t message_max, uint64_t done)
+link_open(struct link *link, uint32_t message_max)
 {
-    link->told = done;
     link->reader.payload_max =
         message_max > FRAME_HELLO_MAX ? message_max : FRAME_HELLO_MAX;
     link->opened = true;
@@ -296,16 +295,42 @@ static int
 check_ack(struct link *link, const struct record *record,
           const uint8_t *payload, const char **why)
 {
-    uint64_t acked;
-    if (frame_get_u64(&acked, payload, record->size)) {
+    if (record->size != ACK_SIZE) {
         *why = "ACK of a wrong size";
         return -EPROTO;
     }
-    if (acked <= link->peer_acked) {
+    uint64_t acked = frame_u64(payload), released = frame_u64(payload + 8);
+    if (released <= link->peer_released || acked < link->peer_acked) {
         *why = "ACK of nothing new";
         return -EPROTO;
     }
     link->peer_acked = acked;
+    link->peer_released = released;
+    return 0;
+}
+
+/* What may come, and with flags only where they mean something. */
+static int
+check_kind(const struct link *link, const struct record *record,
+           const char **why)
+{
+    const unsigned foreign = 1u << RECORD_NONE | 1u << RECORD_PAD |
+                             (link->streams ? 0 : 1u << RECORD_ACK);
+    const unsigned flagged =
+        1u << RECORD_RELIABLE | 1u << RECORD_LATEST | 1u << RECORD_LOAN;
+    if (record->kind >= RECORD_N_KINDS || foreign >> record->kind & 1) {
+        *why = "record of an unknown kind";
+        return -EPROTO;
+    }
+    if (record->flags &&
+        (record->flags != RECORD_REPEATED || !(flagged >> record->kind & 1))) {
+        *why = "record with unknown flags";
+        return -EPROTO;
+    }
+    if (link->said_bye) {
+        *why = "record after BYE";
+        return -EPROTO;
+    }
     return 0;
 }
 
@@ -313,30 +338,13 @@ static int
 check_frame(struct link *link, const struct record *record,
             const uint8_t *payload, const char **why)
 {
-    if (link->said_bye) {
-        *why = "frame after BYE";
-        return -EPROTO;
-    }
-    if (record->flags) {
-        *why = "frame with unknown flags";
-        return -EPROTO;
-    }
-    switch (record->kind) {
-    case RECORD_RELIABLE:
-    case RECORD_SKIP:
-        return 0;
-    case RECORD_HELLO:
-        link->saw_hello = true;
-        return 0;
-    case RECORD_BYE:
-        link->said_bye = true;
-        return 0;
-    case RECORD_ACK:
+    int error = check_kind(link, record, why);
+    if (!error && record->kind == RECORD_ACK) {
         return check_ack(link, record, payload, why);
-    default:
-        *why = "frame of an unknown kind";
-        return -EPROTO;
     }
+    link->saw_hello |= record->kind == RECORD_HELLO;
+    link->said_bye |= record->kind == RECORD_BYE;
+    return error;
 }
 
 /* Checks the frames behind 'parsed'.  Stops behind HELLO, since what may follow
@@ -435,14 +443,8 @@ peek_ring(struct link *link, struct record *out, const char **why)
     if (found != 1) {
         return found;
     }
-    if (record.flags ||
-        (!record_is_numbered(record.kind) && record.kind != RECORD_HELLO &&
-         record.kind != RECORD_BYE && record.kind != RECORD_SKIP)) {
-        *why = "record of an unknown kind";
-        return -EPROTO;
-    }
-    if (link->said_bye) {
-        *why = "record after BYE";
+    if ((record.kind != RECORD_RELIABLE || record.flags || link->said_bye) &&
+        check_kind(link, &record, why)) {
         return -EPROTO;
     }
     *out = record;
@@ -472,6 +474,9 @@ link_pass(struct link *link, const struct record *record)
         link->said_bye = record->kind == RECORD_BYE;
         ring_rx_consume(&link->rx, record);
     }
+    if (record->kind != RECORD_HELLO && record->kind != RECORD_BYE) {
+        link->n_taken++;
+    }
     link->done_bytes += ring_record_size(record->size);
 }
 
@@ -490,6 +495,7 @@ void
 link_asked(struct link *link)
 {
     link->asked = link->rx.position;
+    link->n_asked = link->n_taken;
 }
 
 static void
@@ -507,14 +513,15 @@ acknowledge_ring(struct link *link, uint64_t done, bool now)
 static void
 acknowledge_stream(struct link *link, uint64_t done, bool now)
 {
-    if (done == link->told ||
+    if (link->n_asked == link->n_told ||
         (!now && link->done_bytes - link->told_bytes < link->tx.size / 8)) {
         return;
     }
     uint8_t data[ACK_SIZE];
     frame_put_u64(data, done);
+    frame_put_u64(data + 8, link->n_asked);
     if (!link_put_control(link, RECORD_ACK, data, sizeof data)) {
-        link->told = done;
+        link->n_told = link->n_asked;
         link->told_bytes = link->done_bytes;
         /* What does not go now goes when there is room. */
         (void)link_flush(link);
@@ -531,37 +538,51 @@ link_acknowledge(struct link *link, uint64_t done, bool now)
     }
 }
 
+/* Frees as many records of the window as the peer says. */
+static int
+release_window(struct link *link)
+{
+    uint64_t position = link->tx.tail;
+    while (link->n_released < link->peer_released) {
+        if (position == link->flushed) {
+            return -EPROTO;
+        }
+        struct record record = window_record(link, position);
+        position += ring_record_size(record.size);
+        link->n_released += record.kind != RECORD_PAD;
+    }
+    ring_tx_release(&link->tx, position);
+    return 0;
+}
+
 int
 link_acked(struct link *link, uint64_t *out, const char **why)
 {
-    if (link->streams) {
-        *out = link->peer_acked;
-        return 0;
-    }
-    if (ring_tx_refresh(&link->tx, out)) {
-        *why = "ring released beyond what was written";
+    *out = link->peer_acked;
+    if (link->streams ? release_window(link)
+                      : ring_tx_refresh(&link->tx, out)) {
+        *why = "release of what was never sent";
         return -EPROTO;
     }
     return 0;
 }
 
-void
-link_release(struct link *link, uint64_t acked)
+uint64_t
+link_head(const struct link *link)
 {
-    if (!link->streams) {
-        return;
-    }
-    uint64_t position = link->tx.tail;
-    while (position != link->flushed) {
-        struct record record = window_record(link, position);
-        /* Within the window the low halves compare as the numbers do. */
-        if (record.kind != RECORD_PAD &&
-            (int32_t)(record.sequence - (uint32_t)acked) > 0) {
-            break;
-        }
-        position += ring_record_size(record.size);
-    }
-    ring_tx_release(&link->tx, position);
+    return link->tx.head;
+}
+
+bool
+link_is_released(const struct link *link, uint64_t position)
+{
+    return (int64_t)(link->tx.tail - position) >= 0;
+}
+
+uint64_t
+link_position_for(const struct link *link, uint32_t size)
+{
+    return ring_tx_position_for(&link->tx, size);
 }
 
 /* Salvage. */
@@ -654,13 +675,13 @@ link_salvage(const struct link *link, uint64_t first, uint64_t last, nsec_t now,
 }
 
 void
-link_arm(struct link *link, uint32_t room)
+link_arm(struct link *link, uint64_t position)
 {
     if (link->streams) {
         return;
     }
     ring_rx_arm(&link->rx);
-    if (room) {
-        ring_tx_arm(&link->tx, room);
+    if (!link_is_released(link, position)) {
+        ring_tx_arm(&link->tx, position);
     }
 }

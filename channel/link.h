@@ -36,9 +36,10 @@ struct link {
     uint32_t sync;     /* Of our direction. */
     size_t control_size, control_sent;
     uint8_t control[LINK_CONTROL_SIZE]; /* Frames that pass the window by. */
-    uint64_t told; /* Theirs: what we said that we are through with. */
+    uint64_t n_taken, n_asked, n_told;  /* Theirs: records, as of released. */
     uint64_t done_bytes, told_bytes;
-    uint64_t peer_acked; /* Ours: what they say they are through with. */
+    /* Ours: what they say they are through with, and what we made of that. */
+    uint64_t peer_acked, peer_released, n_released;
     struct frame_reader reader;
     bool opened;     /* Their HELLO was judged: more may be read. */
     bool saw_hello;  /* Reading stops behind it until link_open(). */
@@ -55,9 +56,8 @@ void link_fini(struct link *);
 
 /* The largest message that the link can carry. */
 uint32_t link_message_max(const struct link *);
-/* HELLO was judged: messages up to 'message_max' may come, the first after
- * number 'done'. */
-void link_open(struct link *, uint32_t message_max, uint64_t done);
+/* HELLO was judged: messages up to 'message_max' may come. */
+void link_open(struct link *, uint32_t message_max);
 
 /* Writes a message or, with link_put_control(), HELLO or BYE.  0, or -EAGAIN
  * when there is no room.  link_flush() sends what was put; 0, -EAGAIN if not
@@ -94,10 +94,9 @@ void link_asked(struct link *);
 /* Tells the peer so, and 'done' as the number of the last message among them,
  * when it is worth it, or 'now'. */
 void link_acknowledge(struct link *, uint64_t done, bool now);
-/* What the peer is through with, unchecked: 0 or -EPROTO. */
+/* Takes back the room of what the peer is through with.  0, with the number of
+ * the last message among that in '*out', unchecked; or -EPROTO. */
 int link_acked(struct link *, uint64_t *out, const char **why);
-/* That was believable: its room may be used again. */
-void link_release(struct link *, uint64_t acked);
 
 /* Copies what was put and is numbered from 'first' to 'last' into a window, as
  * kept since 'now'.  In a ring the peer can write where our messages lie, so
@@ -105,8 +104,17 @@ void link_release(struct link *, uint64_t acked);
 int link_salvage(const struct link *, uint64_t first, uint64_t last, nsec_t now,
                  struct window *out);
 
-/* Asks for a wake when there is something to read or, if 'room' is not 0, when
- * a message of that size will fit.  To be followed by a last look at both. */
-void link_arm(struct link *, uint32_t room);
+/* Positions in what we put.  link_head() is where what is put next will lie, or
+ * a little before; link_is_released() says if the peer is through with all
+ * before a position. */
+uint64_t link_head(const struct link *);
+bool link_is_released(const struct link *, uint64_t position);
+/* How far the peer must be, so that 'size' bytes fit. */
+uint64_t link_position_for(const struct link *, uint32_t size);
+
+/* Asks for a wake when there is something to read or when the peer is through
+ * with everything before 'position', if it is not yet.  To be followed by a
+ * last look at both. */
+void link_arm(struct link *, uint64_t position);
 
 #endif

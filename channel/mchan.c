@@ -167,6 +167,7 @@ mchan_close(struct mchan *channel)
         loans_fini(channel);
         link_fini(&channel->link);
         window_fini(&channel->window);
+        latest_destroy(channel->latest);
         channel->transport->class->close(channel->transport);
     }
     if (channel->timer_fd >= 0) {

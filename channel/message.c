@@ -8,6 +8,8 @@
 #include "channel/channel.h"
 #include "include/mchan.h"
 
+/* Reliable ones. */
+
 /* 0 if the message was put, -EAGAIN, or why it can't be. */
 static int
 try_send(struct mchan *channel, const struct mchan_msg *message)
@@ -31,11 +33,87 @@ try_send(struct mchan *channel, const struct mchan_msg *message)
     return 0;
 }
 
+/* The other classes.  They are never refused for want of room, nor while the
+ * peer is away. */
+
+static int
+send_latest(struct mchan *channel, const struct mchan_msg *message)
+{
+    if (message->key >= MCHAN_KEYS) {
+        return -EINVAL;
+    }
+    if (message->size > mchan_message_max(channel)) {
+        return -EMSGSIZE;
+    }
+    if (!channel->latest) {
+        channel->latest = latest_create();
+    }
+    int overtaken =
+        channel->latest ? latest_set(channel->latest, message) : -ENOMEM;
+    if (overtaken < 0) {
+        return overtaken;
+    }
+    channel->stats.n_overtaken += (unsigned)overtaken;
+    channel_put_waiting(channel);
+    if (channel->latest->waiting) {
+        channel_turn(channel);
+    } else {
+        (void)link_flush(&channel->link);
+    }
+    return 0;
+}
+
+static bool
+put_datagram(struct mchan *channel, const struct mchan_msg *message)
+{
+    struct record record = {.size = (uint32_t)message->size,
+                            .kind = RECORD_DATAGRAM,
+                            .tag = message->tag,
+                            .attachment = channel->session.attachment};
+    return channel->session.sends &&
+           !link_put(&channel->link, &record, message->data);
+}
+
+static int
+send_datagram(struct mchan *channel, const struct mchan_msg *message)
+{
+    if (message->size > mchan_message_max(channel)) {
+        return -EMSGSIZE;
+    }
+    bool put = put_datagram(channel, message);
+    if (!put) {
+        channel_turn(channel); /* Room may have come back. */
+        put = message->size <= mchan_message_max(channel) &&
+              put_datagram(channel, message);
+    }
+    if (put) {
+        (void)link_flush(&channel->link);
+        channel->stats.n_sent++;
+        channel->stats.bytes_sent += message->size;
+    } else {
+        channel->stats.n_datagrams_dropped++;
+    }
+    return 0;
+}
+
+static int
+send_unnumbered(struct mchan *channel, const struct mchan_msg *message)
+{
+    switch (message->delivery) {
+    case MCHAN_LATEST:
+        return send_latest(channel, message);
+    case MCHAN_DATAGRAM:
+        return send_datagram(channel, message);
+    default:
+        return -EINVAL;
+    }
+}
+
 int
 mchan_send(struct mchan *channel, const struct mchan_msg *message)
 {
     if (message->delivery != MCHAN_RELIABLE) {
-        return message->delivery <= MCHAN_DATAGRAM ? -ENOTSUP : -EINVAL;
+        return send_unnumbered(channel, message);
     }
     int error = try_send(channel, message);
     if (error && error != -EMSGSIZE) {
@@ -105,13 +183,24 @@ open_message(struct mchan *channel, struct record *out,
 
 static void
 tell(const struct session *session, const struct record *record,
-     struct mchan_info *out)
+     struct mchan_info *info)
 {
-    memset(out, 0, sizeof *out);
-    out->sequence = session->delivered;
-    out->attachment = session->attachment;
-    out->tag = record->tag;
-    out->delivery = MCHAN_RELIABLE;
+    memset(info, 0, sizeof *info);
+    info->attachment = session->attachment;
+    info->tag = record->tag;
+    info->maybe_repeated = record->flags & RECORD_REPEATED;
+    switch (record->kind) {
+    case RECORD_LATEST:
+        info->delivery = MCHAN_LATEST;
+        info->key = (uint8_t)record->sequence;
+        break;
+    case RECORD_DATAGRAM:
+        info->delivery = MCHAN_DATAGRAM;
+        break;
+    default:
+        info->delivery = MCHAN_RELIABLE;
+        info->sequence = session->delivered;
+    }
 }
 
 /* The message goes to the user. */
@@ -121,7 +210,9 @@ deliver(struct mchan *channel, const struct record *record, uint64_t size,
 {
     link_acknowledge(&channel->link, channel->session.done, false);
     link_pass(&channel->link, record);
-    session_delivered(&channel->session);
+    if (record_is_numbered(record->kind)) {
+        session_delivered(&channel->session);
+    }
     channel->n_idle = 0;
     channel->stats.n_received++;
     channel->stats.bytes_received += size;
@@ -175,7 +266,14 @@ mchan_view(struct mchan *channel, struct mchan_view *out)
 int
 mchan_ack(struct mchan *channel)
 {
-    return -ENOTSUP;
+    struct session *session = &channel->session;
+    if (session->state != SESSION_UP && session->state != SESSION_LEAVING) {
+        return session->error;
+    }
+    session_asked(session);
+    link_asked(&channel->link);
+    link_acknowledge(&channel->link, session->done, true);
+    return 0;
 }
 
 int

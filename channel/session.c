@@ -159,6 +159,19 @@ session_attach(struct session *session, uint64_t id, uint32_t attachment,
 
 /* Messages. */
 
+/* What is not numbered for acknowledgement. */
+static const char *
+refuse_unnumbered(const struct record *record)
+{
+    if (record->kind == RECORD_LATEST) {
+        return record->sequence < MCHAN_KEYS ? NULL : "value of an unknown key";
+    }
+    if (record->kind == RECORD_DATAGRAM) {
+        return record->sequence ? "datagram with a number" : NULL;
+    }
+    return "record that is no message";
+}
+
 int
 session_check(const struct session *session, const struct record *record,
               const char **why)
@@ -171,12 +184,20 @@ session_check(const struct session *session, const struct record *record,
         *why = "message of another attachment";
         return -EPROTO;
     }
-    if (record->sequence != (uint32_t)(session->delivered + 1)) {
-        *why = "message out of sequence";
-        return -EPROTO;
-    }
     if (record->size > session->message_max_agreed) {
         *why = "message larger than agreed";
+        return -EPROTO;
+    }
+    if (record_is_numbered(record->kind)) {
+        if (record->sequence != (uint32_t)(session->delivered + 1)) {
+            *why = "message out of sequence";
+            return -EPROTO;
+        }
+        return 0;
+    }
+    const char *refused = refuse_unnumbered(record);
+    if (refused) {
+        *why = refused;
         return -EPROTO;
     }
     return 0;

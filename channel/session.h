@@ -82,10 +82,11 @@ bool session_resumable(const struct session *, const struct hello *peer);
 void session_attach(struct session *, uint64_t id, uint32_t attachment,
                     const struct hello *peer);
 
-/* A message is the next one and of this attachment: 0 or -EPROTO. */
+/* A message of this attachment, if it is numbered the next one: 0 or
+ * -EPROTO. */
 int session_check(const struct session *, const struct record *,
                   const char **why);
-/* The user was given the message that was checked. */
+/* The user was given the numbered message that was checked. */
 void session_delivered(struct session *);
 /* The user asked for the next one. */
 void session_asked(struct session *);

@@ -41,6 +41,23 @@ holds(struct mchan *channel, unsigned what)
     return session->state != SESSION_APART && link_has_more(&channel->link);
 }
 
+/* What the peer must have released before there is something to do. */
+static uint64_t
+wake_position(const struct mchan *channel, unsigned what)
+{
+    const struct session *session = &channel->session;
+    if (session->state != SESSION_UP) {
+        return 0;
+    }
+    uint64_t waits = channel_waits_for(channel);
+    if (!(what & MCHAN_WRITABLE) || !session->sends) {
+        return waits;
+    }
+    uint64_t room =
+        link_position_for(&channel->link, session->message_max_agreed);
+    return waits && (int64_t)(waits - room) < 0 ? waits : room;
+}
+
 int
 mchan_arm(struct mchan *channel, unsigned what)
 {
@@ -56,9 +73,7 @@ mchan_arm(struct mchan *channel, unsigned what)
         return 0;
     }
     /* Rings: what came before the wish was stored is found by looking again. */
-    bool wants_room = session->replays ||
-                      (what & MCHAN_WRITABLE && session->state == SESSION_UP);
-    link_arm(&channel->link, wants_room ? session->message_max_agreed : 0);
+    link_arm(&channel->link, wake_position(channel, what));
     loans_arm(channel);
     channel_turn(channel);
     return holds(channel, what);

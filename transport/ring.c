@@ -146,11 +146,16 @@ ring_tx_must_wake(struct ring_tx *ring)
     return event & 1 && (event - 1) - from < ring->head - from;
 }
 
-void
-ring_tx_arm(struct ring_tx *ring, uint32_t payload)
+uint64_t
+ring_tx_position_for(const struct ring_tx *ring, uint32_t payload)
 {
-    uint64_t wanted = ring->head + room_needed(ring, payload) - ring->size;
-    atomic_store_explicit(&ring->mine->space_event, wanted | 1,
+    return ring->head + room_needed(ring, payload) - ring->size;
+}
+
+void
+ring_tx_arm(struct ring_tx *ring, uint64_t position)
+{
+    atomic_store_explicit(&ring->mine->space_event, position | 1,
                           memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
 }

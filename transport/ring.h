@@ -83,9 +83,11 @@ int ring_tx_refresh(struct ring_tx *, uint64_t *acked);
 /* True if the consumer sleeps and what was committed since the last call is
  * what it waits for. */
 bool ring_tx_must_wake(struct ring_tx *);
-/* Asks to be woken when a record of 'payload' bytes will fit. */
-void ring_tx_arm(struct ring_tx *, uint32_t payload);
 bool ring_tx_has_room(const struct ring_tx *, uint32_t payload);
+/* What must be released, so that a record of 'payload' bytes fits. */
+uint64_t ring_tx_position_for(const struct ring_tx *, uint32_t payload);
+/* Asks to be woken when everything before 'position' is released. */
+void ring_tx_arm(struct ring_tx *, uint64_t position);
 
 /* A ring of our own: frees everything before 'position'. */
 void ring_tx_release(struct ring_tx *, uint64_t position);

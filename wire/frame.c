@@ -173,13 +173,19 @@ frame_read(struct frame_reader *reader, const uint8_t *data, size_t size,
     return FRAME_FOUND_RECORD;
 }
 
-/* What HELLO, BYE and ACK carry. */
+/* What HELLO, BYE, ACK and SKIP carry. */
 
 void
 frame_put_u64(uint8_t out[8], uint64_t value)
 {
     value = htole64(value);
     memcpy(out, &value, 8);
+}
+
+uint64_t
+frame_u64(const uint8_t data[8])
+{
+    return get_u64(data);
 }
 
 int

@@ -35,12 +35,14 @@
 #define HELLO_VERSION 1
 #define HELLO_MESSAGE_MIN 256 /* Least message_max that is accepted. */
 #define BYE_SIZE 8
-#define ACK_SIZE 8
+#define ACK_SIZE 16 /* Number of the last message done with; records so far.   \
+                     */
 #define SKIP_SIZE 8
 
 /* HELLO: 0 version u16, 2 zero u16, 4 message_max u32, 8 session u64,
  * 16 attachment u32, 20 zero u32, 24 sent u64, 32 delivered u64,
- * 40 loan_bytes u64.  Longer ones are accepted and the rest ignored, for later versions. */
+ * 40 loan_bytes u64.  Longer ones are accepted and the rest ignored, for later
+ * versions. */
 struct hello {
     uint32_t message_max; /* Largest message the sender can take and give. */
     uint64_t session;     /* 0: has none. */
@@ -85,7 +87,9 @@ void frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *);
 /* 0 or -EPROTO with a constant 'why'; '*out' is untouched on failure. */
 int frame_get_hello(struct hello *out, const void *data, size_t size,
                     const char **why);
-void frame_put_u64(uint8_t out[8], uint64_t value); /* Others. */
+/* Of the others. */
+void frame_put_u64(uint8_t out[8], uint64_t value);
+uint64_t frame_u64(const uint8_t data[8]);
 int frame_get_u64(uint64_t *out, const void *data, size_t size);
 
 #endif

@@ -65,7 +65,7 @@ produce(struct memory *memory)
             ring_tx_commit(&tx, &record);
         }
         (void)ring_tx_must_wake(&tx);
-        ring_tx_arm(&tx, record.size);
+        ring_tx_arm(&tx, ring_tx_position_for(&tx, record.size));
         if (ring_tx_refresh(&tx, &acked) || tx.head - tx.tail > SIZE) {
             return;
         }

@@ -203,7 +203,7 @@ released_room_that_was_never_written_is_refused(void **state)
     raw_come_up(scene);
     scene->rx.mine->released = 1 << 20;
     send(scene->raw, "", 1, MSG_NOSIGNAL);
-    expect_refused(scene, "ring released beyond what was written");
+    expect_refused(scene, "release of what was never sent");
 }
 
 static void

@@ -109,6 +109,16 @@ raw_number(struct scene *scene, uint8_t kind, uint64_t number)
     raw_frame(scene, &record, data);
 }
 
+static void
+raw_ack(struct scene *scene, uint64_t number, uint64_t n_records)
+{
+    uint8_t data[ACK_SIZE];
+    struct record record = {.size = sizeof data, .kind = RECORD_ACK};
+    frame_put_u64(data, number);
+    frame_put_u64(data + 8, n_records);
+    raw_frame(scene, &record, data);
+}
+
 /* The channel refuses for this reason, lets go, and serves the next. */
 static void
 expect_refused(struct scene *scene, const char *reason)
@@ -311,7 +321,18 @@ an_acknowledgement_of_nothing_is_refused(void **state)
 {
     struct scene *scene = *state;
     raw_come_up(scene);
-    raw_number(scene, RECORD_ACK, 1);
+    raw_ack(scene, 1, 1);
+    expect_refused(scene, "release of what was never sent");
+}
+
+static void
+an_acknowledgement_of_more_than_was_sent_is_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct mchan_msg message = {.data = "x", .size = 1};
+    raw_come_up(scene);
+    assert_int_equal(mchan_send(scene->channel, &message), 0);
+    raw_ack(scene, 2, 1);
     expect_refused(scene, "acknowledgement of what was never sent");
 }
 
@@ -324,12 +345,12 @@ an_acknowledgement_taken_back_is_refused(void **state)
     raw_come_up(scene);
     assert_int_equal(mchan_send(scene->channel, &message), 0);
     assert_int_equal(mchan_send(scene->channel, &message), 0);
-    raw_number(scene, RECORD_ACK, 2);
+    raw_ack(scene, 2, 2);
     do {
         mchan_arm(scene->channel, MCHAN_READABLE);
         mchan_stats(scene->channel, &stats, sizeof stats);
     } while (stats.n_acked < 2);
-    raw_number(scene, RECORD_ACK, 1);
+    raw_ack(scene, 1, 3);
     expect_refused(scene, "ACK of nothing new");
 }
 
@@ -341,8 +362,8 @@ an_acknowledgement_repeated_is_refused(void **state)
     struct mchan_msg message = {.data = "x", .size = 1};
     raw_come_up(scene);
     assert_int_equal(mchan_send(scene->channel, &message), 0);
-    raw_number(scene, RECORD_ACK, 1);
-    raw_number(scene, RECORD_ACK, 1);
+    raw_ack(scene, 1, 1);
+    raw_ack(scene, 1, 1);
     expect_refused(scene, "ACK of nothing new");
 }
 
@@ -350,9 +371,10 @@ static void
 unknown_kinds_and_flags_are_refused(void **state)
 {
     struct scene *scene = *state;
-    for (int kind = 0; kind < 256; kind += kind < 8 ? 1 : 31) {
+    for (int kind = 0; kind < 256; kind += kind < RECORD_N_KINDS ? 1 : 31) {
         struct record record = {.kind = (uint8_t)kind};
-        if (kind >= RECORD_RELIABLE && kind <= RECORD_ACK) {
+        if (kind != RECORD_NONE && kind != RECORD_PAD &&
+            kind < RECORD_N_KINDS) {
             record.flags = 0x80;
         }
         raw_come_up(scene);
@@ -360,8 +382,8 @@ unknown_kinds_and_flags_are_refused(void **state)
         struct mchan_event event =
             scene_expect(scene->channel, MCHAN_PROTO_ERROR);
         assert_string_equal(event.reason, record.flags
-                                              ? "frame with unknown flags"
-                                              : "frame of an unknown kind");
+                                              ? "record with unknown flags"
+                                              : "record of an unknown kind");
         close(scene->raw);
         scene->now += NSEC_PER_SEC;
     }
@@ -395,7 +417,7 @@ words_after_goodbye_are_refused(void **state)
     raw_come_up(scene);
     raw_number(scene, RECORD_BYE, 0);
     raw_message(scene, 1);
-    expect_refused(scene, "frame after BYE");
+    expect_refused(scene, "record after BYE");
 }
 
 static void
@@ -428,18 +450,19 @@ acknowledgements_without_end_do_not_hold_us_up(void **state)
 {
     /* Each costs a frame and gives nothing; more than we sent are refused. */
     struct scene *scene = *state;
-    uint8_t frames[32 * 1024], data[8];
-    struct record record = {.size = 8, .kind = RECORD_ACK};
+    enum { SIZE = FRAME_HEADER_SIZE + ACK_SIZE };
+    uint8_t frames[SIZE * 1024], data[ACK_SIZE] = {0};
+    struct record record = {.size = ACK_SIZE, .kind = RECORD_ACK};
     struct mchan_msg message = {.data = "x", .size = 1};
     raw_come_up(scene);
     assert_int_equal(mchan_send(scene->channel, &message), 0);
-    for (size_t at = 0; at < sizeof frames; at += 32) {
-        frame_put_u64(data, 1 + at);
+    for (size_t at = 0; at < sizeof frames; at += SIZE) {
+        frame_put_u64(data + 8, 1 + at);
         frame_put_header(frames + at, SYNC, &record, data);
-        memcpy(frames + at + FRAME_HEADER_SIZE, data, 8);
+        memcpy(frames + at + FRAME_HEADER_SIZE, data, ACK_SIZE);
     }
     raw_write(scene, frames, sizeof frames);
-    expect_refused(scene, "acknowledgement of what was never sent");
+    expect_refused(scene, "release of what was never sent");
 }
 
 static void
@@ -516,6 +539,7 @@ main(void)
         TEST(a_skipped_message_is_refused),
         TEST(a_message_of_another_attachment_is_refused),
         TEST(an_acknowledgement_of_nothing_is_refused),
+        TEST(an_acknowledgement_of_more_than_was_sent_is_refused),
         TEST(an_acknowledgement_taken_back_is_refused),
         TEST(an_acknowledgement_repeated_is_refused),
         TEST(unknown_kinds_and_flags_are_refused),

@@ -263,7 +263,7 @@ a_waiting_producer_is_woken_when_its_record_fits(void **state)
     while (put(pair, 48, n)) {
         n++;
     }
-    ring_tx_arm(&pair->tx, 500);
+    ring_tx_arm(&pair->tx, ring_tx_position_for(&pair->tx, 500));
     bool woken = false;
     for (uint32_t i = 0; i < n; i++) {
         bool had_room = ring_tx_has_room(&pair->tx, 500);
