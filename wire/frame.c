@@ -202,13 +202,17 @@ void
 frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *hello)
 {
     memset(out, 0, HELLO_SIZE);
-    put_u32(out, HELLO_VERSION);
+    put_u32(out, HELLO_VERSION |
+                     (hello->unsettled ? HELLO_UNSETTLED : 0u) << 16);
     put_u32(out + 4, hello->message_max);
     frame_put_u64(out + 8, hello->session);
     put_u32(out + 16, hello->attachment);
+    put_u32(out + 20, hello->confirmed);
     frame_put_u64(out + 24, hello->sent);
     frame_put_u64(out + 32, hello->delivered);
     frame_put_u64(out + 40, hello->loan_bytes);
+    frame_put_u64(out + 48, hello->acked);
+    put_u32(out + 56, hello->agreed);
 }
 
 int
@@ -216,7 +220,7 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
                 const char **why)
 {
     const uint8_t *bytes = data;
-    if (size < HELLO_SIZE) {
+    if (size < HELLO_SIZE_MIN) {
         *why = "HELLO too short";
         return -EPROTO;
     }
@@ -233,7 +237,9 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
      * up, and would make ours wrap. */
     uint64_t sent = get_u64(bytes + 24);
     uint64_t delivered = get_u64(bytes + 32);
-    if (sent > UINT64_MAX / 2 || delivered > UINT64_MAX / 2) {
+    bool longer = size >= HELLO_SIZE;
+    uint64_t acked = longer ? get_u64(bytes + 48) : 0;
+    if (sent > UINT64_MAX / 2 || delivered > UINT64_MAX / 2 || acked > sent) {
         *why = "HELLO with an impossible sequence number";
         return -EPROTO;
     }
@@ -243,5 +249,9 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
     out->sent = sent;
     out->delivered = delivered;
     out->loan_bytes = get_u64(bytes + 40);
+    out->unsettled = get_u32(bytes) >> 16 & HELLO_UNSETTLED;
+    out->confirmed = get_u32(bytes + 20);
+    out->acked = acked;
+    out->agreed = longer ? get_u32(bytes + 56) : 0;
     return 0;
 }

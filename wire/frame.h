@@ -31,7 +31,9 @@
 #define FRAME_HELLO_MAX 4096    /* Payload of any frame before HELLO. */
 #define FRAME_SEARCH_MAX 131072 /* Bytes passed over to find a preamble. */
 
-#define HELLO_SIZE 48
+#define HELLO_SIZE 64
+#define HELLO_SIZE_MIN 48 /* What is behind that is zero in older ones. */
+#define HELLO_UNSETTLED 1u  /* Flag, see struct hello. */
 #define HELLO_VERSION 1
 #define HELLO_MESSAGE_MIN 256 /* Least message_max that is accepted. */
 #define BYE_SIZE 8
@@ -39,10 +41,10 @@
                      */
 #define SKIP_SIZE 8
 
-/* HELLO: 0 version u16, 2 zero u16, 4 message_max u32, 8 session u64,
- * 16 attachment u32, 20 zero u32, 24 sent u64, 32 delivered u64,
- * 40 loan_bytes u64.  Longer ones are accepted and the rest ignored, for later
- * versions. */
+/* HELLO: 0 version u16, 2 flags u16, 4 message_max u32, 8 session u64,
+ * 16 attachment u32, 20 confirmed u32, 24 sent u64, 32 delivered u64,
+ * 40 loan_bytes u64, 48 acked u64, 56 agreed u32, 60 zero u32.  Longer ones are
+ * accepted and the rest ignored, for later versions. */
 struct hello {
     uint32_t message_max; /* Largest message the sender can take and give. */
     uint64_t session;     /* 0: has none. */
@@ -50,6 +52,13 @@ struct hello {
     uint64_t sent;        /* Number of the last reliable message sent. */
     uint64_t delivered;   /* And of the last one given to the user. */
     uint64_t loan_bytes;  /* It may lend and be lent this much; 0: nothing. */
+    /* The MVM's end does not know the session yet; what it says of numbers
+     * counts only when RECORD_SETTLED comes.  Until then nothing reliable. */
+    bool unsettled;
+    /* The guest: the last attachment that was settled; 0: does not say. */
+    uint32_t confirmed;
+    uint64_t acked;  /* What it sent up to here it does not have any more. */
+    uint32_t agreed; /* The largest message of this session; 0: no session. */
 };
 
 uint32_t frame_crc32c(uint32_t crc, const void *data, size_t size);

@@ -295,6 +295,10 @@ static const struct hello greeting = {
     .sent = 1000,
     .delivered = UINT64_C(1) << 40,
     .loan_bytes = UINT64_C(1) << 33,
+    .unsettled = true,
+    .confirmed = 8,
+    .acked = 999,
+    .agreed = 4096,
 };
 
 static void
@@ -312,6 +316,14 @@ hello_is_read_as_written(void **state)
     assert_int_equal(got.sent, greeting.sent);
     assert_int_equal(got.delivered, greeting.delivered);
     assert_int_equal(got.loan_bytes, greeting.loan_bytes);
+    assert_true(got.unsettled);
+    assert_int_equal(got.confirmed, greeting.confirmed);
+    assert_int_equal(got.acked, greeting.acked);
+    assert_int_equal(got.agreed, greeting.agreed);
+    /* An earlier one said less. */
+    assert_int_equal(frame_get_hello(&got, data, HELLO_SIZE_MIN, &why), 0);
+    assert_int_equal(got.acked, 0);
+    assert_int_equal(got.agreed, 0);
     /* A later version may say more. */
     assert_int_equal(frame_get_hello(&got, data, sizeof data, &why), 0);
 }
@@ -323,7 +335,7 @@ hello_out_of_range_is_refused(void **state)
     const char *why;
     struct hello got, wrong;
     frame_put_hello(data, &greeting);
-    for (size_t size = 0; size < HELLO_SIZE; size++) {
+    for (size_t size = 0; size < HELLO_SIZE_MIN; size++) {
         assert_int_equal(frame_get_hello(&got, data, size, &why), -EPROTO);
     }
     data[0] = 0; /* The version. */
@@ -338,6 +350,10 @@ hello_out_of_range_is_refused(void **state)
     }
     wrong = greeting;
     wrong.sent = UINT64_MAX;
+    frame_put_hello(data, &wrong);
+    assert_int_equal(frame_get_hello(&got, data, HELLO_SIZE, &why), -EPROTO);
+    wrong = greeting;
+    wrong.acked = wrong.sent + 1;
     frame_put_hello(data, &wrong);
     assert_int_equal(frame_get_hello(&got, data, HELLO_SIZE, &why), -EPROTO);
     wrong = greeting;
