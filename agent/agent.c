@@ -45,6 +45,7 @@ struct agent {
     uint64_t n_requests, n_violations; /* Of closed epochs. */
     uint64_t n_epochs, n_epochs_violated;
     uint64_t n_absurd;    /* Requests that took longer than can be. */
+    nsec_t note_told_at;  /* When people may hear of lost notes again. */
     struct dialog dialog; /* Last: its buffer is large. */
 };
 
@@ -69,8 +70,8 @@ agent_create(struct agent **out, const struct agent_config *config,
     agent->env = *env;
     agent->now = now;
     sla_init(&agent->sla, &config->sla, now);
-    dialog_init(&agent->dialog, channel, &agent->env, config,
-                &agent->sla.terms);
+    dialog_init(&agent->dialog, channel, &agent->env, config, &agent->sla.terms,
+                now);
     *out = agent;
     return 0;
 }
@@ -121,6 +122,18 @@ agent_add_probe(struct agent *agent, const struct probe_class *class,
     agent->n_probes++;
     dialog_offer(&agent->dialog, class->name);
     return 0;
+}
+
+int
+agent_add_note(struct agent *agent, const struct probe_note *note, nsec_t now,
+               uint64_t *number_out, char *why, size_t why_size)
+{
+    int error = notebox_take(&agent->dialog.notes, note, now, why, why_size);
+
+    if (!error) {
+        *number_out = agent->dialog.notes.number;
+    }
+    return error;
 }
 
 void
@@ -195,6 +208,8 @@ agent_stats(const struct agent *agent, struct agent_stats *out)
     out->n_reports = d->n_reports;
     out->n_beats = d->n_beats;
     out->n_reports_lost = d->n_reports_lost;
+    out->n_notes = d->notes.n_given;
+    out->n_notes_refused = d->notes.n_refused;
     out->n_proto_errors = d->n_proto_errors;
     beatlog_offset(&d->beats, &out->offset_ns, &out->offset_error_ns);
 }
@@ -225,6 +240,22 @@ on_cpu(void *ctx, uint32_t util_permille)
     agent->util_permille = util_permille < 1000 ? util_permille : 1000;
 }
 
+static int
+on_note(void *ctx, const struct probe_note *note)
+{
+    struct agent *agent = ctx;
+    char why[128];
+    int error =
+        notebox_take(&agent->dialog.notes, note, agent->now, why, sizeof why);
+
+    if (error && agent->now >= agent->note_told_at) {
+        agent->note_told_at = agent->now + REFUSED_TOLD_PERIOD;
+        dialog_say(&agent->dialog, LOG_LEVEL_WARN, "a probe's note is lost: %s",
+                   why);
+    }
+    return error;
+}
+
 /* Tells once that a probe can't look, and once that it can again. */
 static void
 note_result(struct agent *agent, struct agent_probe *p, int result)
@@ -252,7 +283,8 @@ look(struct agent *agent, bool closing)
     struct probe_sink sink = {.ctx = agent,
                               .wall_minus_now = agent->wall_minus_now,
                               .request = on_request,
-                              .cpu = on_cpu};
+                              .cpu = on_cpu,
+                              .note = on_note};
     nsec_t now = agent->now;
 
     for (uint32_t i = 0; i < agent->n_probes; i++) {

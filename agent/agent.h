@@ -7,7 +7,8 @@
  * While no broker listens, the reports of the last AGENT_REPORTS_KEPT epochs
  * are kept and sent when one does, older ones are counted as lost.  A notice is
  * not kept longer than an epoch: it asks for something to be done now, and its
- * numbers are in the report too. */
+ * numbers are in the report too.  Applications' own messages wait too
+ * (notebox.h). */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
 
@@ -23,6 +24,7 @@ struct agent;
 struct mchan;
 struct probe_class;
 struct probe_env;
+struct probe_note;
 
 #define AGENT_PROBES_MAX 8
 #define AGENT_REPORTS_KEPT 16
@@ -59,6 +61,12 @@ int agent_add_probe(struct agent *, const struct probe_class *,
 
 /* The channel's descriptor became ready; looked at in the next turn. */
 void agent_on_channel(struct agent *);
+/* Takes a note from a program in the guest (copied); it is sent when a broker
+ * listens, soon.  Returns 0 and its number, or an error as probe_sink.note's
+ * with 'why'. */
+int agent_add_note(struct agent *, const struct probe_note *, nsec_t now,
+                   uint64_t *number_out, char *why, size_t why_size);
+
 /* The wall clock minus the agent's clock; see probe_sink.wall_minus_now. */
 void agent_set_wall(struct agent *, nsec_t wall_minus_now);
 
@@ -82,6 +90,8 @@ struct agent_stats {
     uint64_t n_epochs_skipped;              /* Nobody was awake for them. */
     uint64_t n_notices, n_reports, n_beats; /* Sent. */
     uint64_t n_reports_lost;  /* No broker listened for too long. */
+    uint64_t n_notes;         /* Of applications, sent. */
+    uint64_t n_notes_refused; /* Too many waited, or they made no sense. */
     uint64_t n_proto_errors;  /* Messages of the broker's that were none. */
     int64_t offset_ns;        /* Agent's clock minus the broker's. */
     uint64_t offset_error_ns; /* UINT64_MAX: unknown. */

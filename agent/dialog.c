@@ -7,7 +7,8 @@
  * again, ever less often; a message that is none is counted.
  *
  * What can't be sent now waits here and not in the channel: the notice of the
- * last epoch, which goes first, and the last few reports. */
+ * last epoch, which goes first, the last few reports, and applications' notes,
+ * which go last. */
 #include "agent/dialog.h"
 
 #include <assert.h>
@@ -21,17 +22,22 @@
 #include "base/text.h"
 #include "include/mchan.h"
 
+/* What NOTE takes besides its bytes, at most. */
+#define NOTE_OVERHEAD 128
+
 static void read_events(struct dialog *, nsec_t now);
 static void read_messages(struct dialog *, nsec_t now);
 static bool send_hello(struct dialog *, nsec_t now);
 static bool send_notice(struct dialog *);
 static bool send_report(struct dialog *);
 static bool send_beat(struct dialog *, nsec_t now);
+static void send_notes(struct dialog *, nsec_t now);
+static bool takes_notes(const struct dialog *);
 
 void
 dialog_init(struct dialog *d, struct mchan *channel,
             const struct agent_env *env, const struct agent_config *config,
-            const struct sla_terms *terms)
+            const struct sla_terms *terms, nsec_t now)
 {
     /* The buffer is left alone, so that no page of it is touched unused. */
     memset(d, 0, offsetof(struct dialog, buffer));
@@ -40,6 +46,7 @@ dialog_init(struct dialog *d, struct mchan *channel,
     d->terms = terms;
     d->ready = true;
     d->retry = DIALOG_RETRY_MIN;
+    notebox_init(&d->notes, now);
     d->hello.version_min = MSG_VERSION_MIN;
     d->hello.version_max = MSG_VERSION_MAX;
     text_copy(d->hello.software, sizeof d->hello.software, config->software);
@@ -52,6 +59,7 @@ dialog_fini(struct dialog *d)
     dialog_stop(d, "the agent ends");
     mchan_close(d->channel);
     d->channel = NULL;
+    notebox_fini(&d->notes);
 }
 
 void
@@ -115,9 +123,10 @@ dialog_write(struct dialog *d, nsec_t now)
             return;
         }
     }
-    if (now >= d->beat_at) {
-        send_beat(d, now);
+    if (now >= d->beat_at && !send_beat(d, now)) {
+        return;
     }
+    send_notes(d, now);
 }
 
 nsec_t
@@ -135,6 +144,9 @@ dialog_deadline(const struct dialog *d, nsec_t now)
         deadline = nsec_min(deadline, d->hello_at);
     } else if (d->state == DIALOG_ESTABLISHED) {
         deadline = nsec_min(deadline, d->beat_at);
+        if (takes_notes(d)) {
+            deadline = nsec_min(deadline, notebox_deadline(&d->notes));
+        }
     }
     return deadline;
 }
@@ -269,6 +281,52 @@ send_beat(struct dialog *d, nsec_t now)
                    DIALOG_SILENT_BEATS);
     }
     return true;
+}
+
+static bool
+takes_notes(const struct dialog *d)
+{
+    return d->version >= msg_since(MSG_NOTE);
+}
+
+static void
+tell_old(struct dialog *d)
+{
+    if (d->notes.n && !d->told_old) {
+        d->told_old = true;
+        dialog_say(d, LOG_LEVEL_WARN,
+                   "the broker speaks version %u of the protocol, which has no "
+                   "notes; keeps up to %d",
+                   d->version, NOTEBOX_MAX);
+    }
+}
+
+static void
+send_notes(struct dialog *d, nsec_t now)
+{
+    size_t max = mchan_message_max(d->channel);
+    struct msg msg;
+
+    if (!takes_notes(d)) {
+        tell_old(d);
+        return;
+    }
+    while (notebox_next(&d->notes, now, &msg.note)) {
+        if (msg.note.n_bytes + NOTE_OVERHEAD > max) {
+            dialog_say(d, LOG_LEVEL_WARN,
+                       "a note of %" PRIu32 " bytes (%s) does not fit this "
+                       "channel, whose messages have at most %zu; it is lost",
+                       msg.note.n_bytes, msg.note.type, max);
+            notebox_drop(&d->notes);
+            continue;
+        }
+        msg.type = MSG_NOTE;
+        msg.note.sent_ns = d->env->now(d->env->ctx);
+        if (!send_msg(d, &msg)) {
+            return;
+        }
+        notebox_given(&d->notes);
+    }
 }
 
 void

@@ -10,6 +10,7 @@
 
 #include "agent/agent.h"
 #include "agent/beatlog.h"
+#include "agent/notebox.h"
 #include "wire/msg.h"
 
 /* After HELLO without an answer, and after a refusal, doubling each time. */
@@ -59,6 +60,8 @@ struct dialog {
     struct sla_result notice;
     struct dialog_epoch kept[AGENT_REPORTS_KEPT]; /* Ring of reports. */
     unsigned first_kept, n_kept;
+    struct notebox notes;
+    bool told_old; /* That this broker takes no notes. */
 
     uint64_t n_notices, n_reports, n_beats, n_reports_lost, n_proto_errors;
     uint8_t buffer[DIALOG_BUFFER_SIZE];
@@ -67,7 +70,7 @@ struct dialog {
 /* Takes 'channel'; borrows 'env' and 'terms' for its life. */
 void dialog_init(struct dialog *, struct mchan *channel,
                  const struct agent_env *env, const struct agent_config *config,
-                 const struct sla_terms *terms);
+                 const struct sla_terms *terms, nsec_t now);
 void dialog_fini(struct dialog *);
 
 /* One more thing that HELLO offers; not after it was said. */

@@ -156,12 +156,33 @@ text_to_cpus(const char *text, uint32_t *out, size_t max)
     return (int)n;
 }
 
-bool
-text_is_name(const char *text)
+/* Bytes at the start of 'text' that are a name; 0 if it begins with none. */
+static size_t
+name_length(const char *text)
 {
     size_t length = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                  "abcdefghijklmnopqrstuvwxyz0123456789._-");
 
-    return length >= 1 && length <= NAME_MAX_LENGTH && !text[length] &&
-           text[0] != '.' && text[0] != '-';
+    return text[0] == '.' || text[0] == '-' ? 0 : length;
+}
+
+bool
+text_is_name(const char *text)
+{
+    size_t length = name_length(text);
+
+    return length >= 1 && length <= NAME_MAX_LENGTH && !text[length];
+}
+
+bool
+text_is_type(const char *text)
+{
+    const char *at = text;
+    size_t length = name_length(at);
+
+    while (length >= 1 && at[length] == '/') {
+        at += length + 1;
+        length = name_length(at);
+    }
+    return length >= 1 && !at[length] && at + length - text <= NAME_MAX_LENGTH;
 }

@@ -20,8 +20,8 @@ void text_copy_printable(char *to, size_t size, const char *from);
 int text_append(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Reads a whole number or a number that fills all of 'text'.  Returns 0, -EINVAL
- * or -ERANGE; '*out' is untouched on failure. */
+/* Reads a whole number or a number that fills all of 'text'.  Returns 0,
+ * -EINVAL or -ERANGE; '*out' is untouched on failure. */
 int text_to_i64(const char *text, int64_t *out);
 int text_to_u64(const char *text, uint64_t *out);
 int text_to_real(const char *text, double *out);
@@ -33,5 +33,10 @@ int text_to_cpus(const char *text, uint32_t *out, size_t max);
 /* True for 1..64 of [A-Za-z0-9._-] not starting with a dot or dash: what a
  * name may be that becomes part of a path or of mgmt:// names. */
 bool text_is_name(const char *text);
+
+/* True for what the type of an application's message may be called: 1..64
+ * bytes, one or more such names with a slash between them, as in
+ * "org.example.sla-percentile/1". */
+bool text_is_type(const char *text);
 
 #endif

@@ -9,20 +9,26 @@
 
 struct msg;
 
+/* What a message of the usual kind takes; a large one counts as several. */
+#define OUTBOX_SLOT 1024
+/* As how many of those the largest counts. */
+#define OUTBOX_LARGEST 5
+
 struct outbox {
-    struct msg *ring; /* Owned. */
-    uint32_t size, first, n;
+    uint8_t *bytes;      /* Owned. */
+    uint32_t capacity;   /* Of them. */
+    uint32_t size;       /* Messages that wait, at most. */
+    uint32_t first, end; /* Where the oldest lies, and the next will. */
+    uint32_t used;       /* Bytes from the one to the other. */
+    uint32_t n;          /* Messages. */
 };
 
-/* 0 or -ENOMEM. */
+/* Makes room for 'size' messages of the usual kind.  0 or -ENOMEM. */
 int outbox_init(struct outbox *, uint32_t size);
 void outbox_fini(struct outbox *);
 
-static inline uint32_t
-outbox_room(const struct outbox *box)
-{
-    return box->size - box->n;
-}
+/* How many more messages of the usual kind fit for certain. */
+uint32_t outbox_room(const struct outbox *);
 
 /* Appends a copy.  0, or -ENOBUFS if there is no room. */
 int outbox_add(struct outbox *, const struct msg *);

@@ -4,10 +4,11 @@
  * which writes, and by policies and the control socket, which read.
  *
  * VMs keep their order when one leaves, so that what people see stays put.
- * Each place in the table keeps a policy_state of its own: the engine hands
- * them out once, host_add_vm() leaves the place's pointer alone, and
- * host_remove_vm() passes the leaving VM's pointer to the place that becomes
- * free. */
+ * Each place in the table keeps a policy_state and notes of its own: the engine
+ * hands the states out once, host_add_vm() leaves the place's pointers alone,
+ * and host_remove_vm() passes the leaving VM's pointers to the place that
+ * becomes free.  The notes' bytes are the largest part of a host by far, and
+ * are not touched until a VM says something. */
 #include "model/host.h"
 
 #include <assert.h>
@@ -30,13 +31,21 @@ host_init(struct host *host, uint32_t max_cpus, uint32_t max_domains,
     host->cpus = table(max_cpus, sizeof *host->cpus);
     host->domains = table(max_domains, sizeof *host->domains);
     host->vms = table(max_vms, sizeof *host->vms);
-    if (!host->cpus || !host->domains || !host->vms) {
+    host->notes = table(max_vms, sizeof *host->notes);
+    host->note_bytes = table(max_vms, (size_t)NOTES_MAX * NOTE_SIZE_MAX);
+    if (!host->cpus || !host->domains || !host->vms || !host->notes ||
+        !host->note_bytes) {
         host_fini(host);
         return -ENOMEM;
     }
     host->max_cpus = max_cpus;
     host->max_domains = max_domains;
     host->max_vms = max_vms;
+    for (uint32_t i = 0; i < max_vms; i++) {
+        host->vms[i].notes = &host->notes[i];
+        notes_init(&host->notes[i],
+                   host->note_bytes + (size_t)i * NOTES_MAX * NOTE_SIZE_MAX);
+    }
     return 0;
 }
 
@@ -46,6 +55,8 @@ host_fini(struct host *host)
     free(host->cpus);
     free(host->domains);
     free(host->vms);
+    free(host->notes);
+    free(host->note_bytes);
     memset(host, 0, sizeof *host);
 }
 
@@ -107,6 +118,12 @@ host_slowest_pstate(const struct host *host, const struct vm *vm)
     return slowest;
 }
 
+const struct note *
+vm_note(const struct vm *vm, const char *type)
+{
+    return notes_find(vm->notes, type);
+}
+
 struct vm *
 host_add_vm(struct host *host, const struct uuid *uuid)
 {
@@ -115,10 +132,13 @@ host_add_vm(struct host *host, const struct uuid *uuid)
     }
     struct vm *vm = &host->vms[host->n_vms++];
     void *policy_state = vm->policy_state;
+    struct notes *notes = vm->notes;
 
     memset(vm, 0, sizeof *vm);
     vm->uuid = *uuid;
     vm->policy_state = policy_state;
+    vm->notes = notes;
+    notes_clear(notes);
     vm->util_permille = UTIL_UNKNOWN;
     return vm;
 }
@@ -130,9 +150,11 @@ host_remove_vm(struct host *host, struct vm *vm)
     assert(vm < host->vms + host->n_vms);
     struct vm *last = &host->vms[host->n_vms - 1];
     void *policy_state = vm->policy_state;
+    struct notes *notes = vm->notes;
 
     memmove(vm, vm + 1, (size_t)(last - vm) * sizeof *vm);
     memset(last, 0, sizeof *last);
     last->policy_state = policy_state;
+    last->notes = notes;
     host->n_vms--;
 }

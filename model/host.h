@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "model/note.h"
 #include "model/power.h"
 #include "model/pstate.h"
 #include "model/uuid.h"
@@ -61,6 +62,7 @@ enum vm_news {
     VM_NEWS_SAMPLE = 1 << 2, /* 'busy_ns' and 'available_ns' moved. */
     VM_NEWS_UP = 1 << 3,     /* Its agent came. */
     VM_NEWS_LOST = 1 << 4,   /* Its agent went. */
+    VM_NEWS_NOTE = 1 << 5,   /* A note that the policy asked for came. */
 };
 
 struct vm {
@@ -69,8 +71,8 @@ struct vm {
     enum vm_state state;
     bool agent_up;
     uint64_t agent_cause; /* Of the event that last changed agent_up. */
-    char software[65]; /* Its agent's program; "" if none ever came. */
-    uint32_t n_offers; /* The agent's probes. */
+    char software[65];    /* Its agent's program; "" if none ever came. */
+    uint32_t n_offers;    /* The agent's probes. */
     char offers[VM_OFFERS_MAX][33];
     uint32_t news; /* enum vm_news, or-ed. */
     uint32_t n_vcpus;
@@ -83,7 +85,8 @@ struct vm {
     struct sla_epoch epochs[VM_EPOCHS_KEPT];
     struct sla_epoch notice;           /* The last violation notice. */
     uint64_t n_requests, n_violations; /* Since the broker started. */
-    void *policy_state; /* vm_state_size bytes, the current policy's. */
+    void *policy_state;  /* vm_state_size bytes, the current policy's. */
+    struct notes *notes; /* What its applications said; see vm_note(). */
 };
 
 struct host {
@@ -94,6 +97,8 @@ struct host {
     struct domain *domains;
     struct vm *vms;
     struct power_reading power;
+    struct notes *notes; /* One for each place in 'vms'; vm->notes is whose. */
+    uint8_t *note_bytes;
 };
 
 /* Makes a host with room for that many; returns 0 or -ENOMEM. */
@@ -111,8 +116,12 @@ struct domain *host_domain_of_cpu(const struct host *, uint32_t cpu);
  * of their CPUs has a frequency that can be set. */
 uint32_t host_slowest_pstate(const struct host *, const struct vm *);
 
-/* Adds a VM; null if the table is full.  The caller fills it in and zeroes what
- * policy_state points to: the place in the table keeps its pointer. */
+/* The newest note of that type from a VM; null if none came. */
+const struct note *vm_note(const struct vm *, const char *type);
+
+/* Adds a VM, without notes; null if the table is full.  The caller fills it in
+ * and zeroes what policy_state points to: the place in the table keeps its
+ * pointer. */
 struct vm *host_add_vm(struct host *, const struct uuid *);
 /* Removes a VM; those behind it move up, so pointers to VMs end here. */
 void host_remove_vm(struct host *, struct vm *);

@@ -23,9 +23,16 @@ struct cbor_out;
 struct platform_view {
     const struct host *host;
     const struct option_values *options; /* The policy's own. */
-    nsec_t epoch_ns; /* How long the MVM's epochs are. */
+    nsec_t epoch_ns;                     /* How long the MVM's epochs are. */
     bool epoch;  /* This turn ends an epoch of the MVM's. */
-    bool urgent; /* An urgent event came (an SLA notice). */
+    bool urgent; /* An urgent event came (an SLA notice, an urgent note). */
+};
+
+/* A type of message that applications define and a policy asks for. */
+struct policy_note {
+    const char *type; /* Its whole name, as of text_is_type(). */
+    bool urgent;      /* When one comes the policy is asked at once, not at the
+                       * epoch's end. */
 };
 
 struct policy_class {
@@ -40,6 +47,12 @@ struct policy_class {
     /* Says whether options that are each in range go together.  Returns 0, or
      * -EINVAL with 'why' naming them.  May be null: any do. */
     int (*check)(const struct option_values *, char *why, size_t why_size);
+    /* The types of notes it reads, ended by a null type, at most NOTES_MAX; may
+     * be null.  Of a VM that sent one, vm_note() finds the newest, VM_NEWS_NOTE
+     * says that some came since the last call and note->news which; note->cause
+     * is the event for a reason.  The bytes are a guest's: check them like any
+     * stranger's.  They are borrowed for the call. */
+    const struct policy_note *notes;
     /* Writes a VM's state for the host it moves to, as CBOR, never as a raw
      * struct, and reads it back, validating: a stranger may have written it.
      * Return 0, -ENOSPC or -EPROTO.  Both null if vm_state_size is 0. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to the probes: one file per way of measuring inside a guest.  A
  * probe looks when it is asked, reads no clock, and says what it saw as
- * requests (each with its response time) and as the guest's CPU use.  It knows
- * neither channel nor broker. */
+ * requests (each with its response time), as the guest's CPU use, and in
+ * messages of its own.  It knows neither channel nor broker. */
 #ifndef PROBE_PROBE_H
 #define PROBE_PROBE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,19 @@ struct probe_env {
     void *world;    /* For sim.c: who makes the requests up. */
 };
 
+/* A message that an application defines: the broker passes it untouched to the
+ * policy or program that asked for its type (policy_class.notes; mctl notes).
+ */
+struct probe_note {
+    const char *type;  /* "org.example.sla-percentile/1"; text_is_type(). */
+    const void *bytes; /* Borrowed; any bytes at all. */
+    size_t size;       /* At most PROBE_NOTE_SIZE_MAX. */
+    bool latest;       /* Only the newest of its type counts (telemetry): it
+                        * takes the place of one that still waits. */
+};
+
+#define PROBE_NOTE_SIZE_MAX 3840
+
 /* Where a probe puts what it saw; the agent's. */
 struct probe_sink {
     void *ctx;
@@ -35,6 +49,10 @@ struct probe_sink {
     /* The guest's own view of its CPU use since the last call, 0..1000 per
      * vCPU. */
     void (*cpu)(void *ctx, uint32_t util_permille);
+    /* A message of the probe's own.  Returns 0, -EINVAL (the type's name),
+     * -EMSGSIZE, -EAGAIN (too many wait; it is lost, and people are told) or
+     * -ENOMEM. */
+    int (*note)(void *ctx, const struct probe_note *);
 };
 
 struct probe_stats {

@@ -105,6 +105,23 @@ sim_open(struct probe **out, const struct probe_env *env, char *why,
     return 0;
 }
 
+/* Whether the agent takes them is its business. */
+static void
+make_notes(struct probe_world *world, const struct probe_sink *sink)
+{
+    static const uint8_t bytes[PROBE_NOTE_SIZE_MAX];
+    char type[32];
+
+    for (uint32_t i = 0; i < world->n_notes_a_look; i++) {
+        const struct probe_note note = {
+            .type = type, .bytes = bytes, .size = sizeof bytes};
+
+        snprintf(type, sizeof type, "org.mbroker.flood/%u",
+                 (unsigned)(world->n_notes++ % PROBE_FLOOD_TYPES));
+        (void)sink->note(sink->ctx, &note);
+    }
+}
+
 static int
 sim_sample(struct probe *probe, nsec_t now, const struct probe_sink *sink)
 {
@@ -131,6 +148,7 @@ sim_sample(struct probe *probe, nsec_t now, const struct probe_sink *sink)
     if (world->util_permille != PROBE_UTIL_UNKNOWN) {
         sink->cpu(sink->ctx, world->util_permille);
     }
+    make_notes(world, sink);
     return world->n && world->request[world->first].ended <= now - probe->late;
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 
 #define PROBE_UTIL_UNKNOWN UINT32_MAX
+#define PROBE_FLOOD_TYPES 40 /* "org.mbroker.flood/0" and so on. */
 
 struct probe_request {
     nsec_t ended;
@@ -23,6 +24,10 @@ struct probe_world {
     size_t max, first, n;
     uint64_t n_dropped;     /* Requests that found the ring full. */
     uint32_t util_permille; /* The guest's CPU use; PROBE_UTIL_UNKNOWN: none. */
+    /* Notes at each look, of PROBE_FLOOD_TYPES types in turn, as large as can
+     * be: an application that talks too much. */
+    uint32_t n_notes_a_look;
+    uint64_t n_notes; /* Made up so far. */
 };
 
 /* 'storage' is borrowed for the world's life. */

@@ -235,6 +235,40 @@ set_policy(struct world *world, const struct scenario_fault *fault, bool on)
     }
 }
 
+/* What programs in guests do. */
+
+/* The text is a type, a blank, and what the note says. */
+static void
+send_note(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    struct world_guest *guest = &world->guests[fault->guest];
+    char type[SCENARIO_TEXT_SIZE], why[160] = "it has no agent";
+    size_t length = strcspn(fault->text, " ");
+    const char *says = fault->text + length + (fault->text[length] != 0);
+    struct probe_note note = {
+        .type = type, .bytes = says, .size = strlen(says)};
+    uint64_t number = 0;
+
+    snprintf(type, sizeof type, "%.*s", (int)length, fault->text);
+    if (!guest->agent ||
+        agent_add_note(guest->agent, &note,
+                       world->now + guest->scenario->clock_ahead_ns, &number,
+                       why, sizeof why)) {
+        trace_add(world->trace, guest->scenario->name, "note not taken: %s",
+                  why);
+    } else {
+        trace_add(world->trace, guest->scenario->name,
+                  "note %" PRIu64 " taken: %s", number, fault->text);
+    }
+}
+
+static void
+flood_notes(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    world->guests[fault->guest].probe_world.n_notes_a_look =
+        on ? (uint32_t)fault->value : 0;
+}
+
 /* clang-format off */
 const struct fault fault_table[] = {
     {"kill_agent", FAULT_GUEST | FAULT_FOR,
@@ -288,6 +322,12 @@ const struct fault fault_table[] = {
     {"set_policy", FAULT_TEXT,
      "an operator puts the policy text in force, with its defaults", 0, 0,
      set_policy},
+    {"send_note", FAULT_GUEST | FAULT_TEXT,
+     "a program gives the agent a note: text is its type, a blank, its bytes",
+     0, 0, send_note},
+    {"flood_notes", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "a probe makes value large notes at each look, of 40 types", 0, 1000,
+     flood_notes},
     {0},
 };
 /* clang-format on */

@@ -56,6 +56,7 @@ COUNT(failed_actions, n_failed_actions)
 COUNT(notices, n_notices)
 COUNT(reports, n_reports)
 COUNT(alarms, n_alarms)
+COUNT(notes, n_notes)
 
 static double
 refused(const struct world *world, uint32_t index)
@@ -310,6 +311,38 @@ reports_lost(const struct world *world, uint32_t guest)
     return (double)stats.n_reports_lost;
 }
 
+static double
+notes_kept(const struct world *world, uint32_t guest)
+{
+    const struct vm *vm = vm_of(world, guest);
+
+    return vm ? vm->notes->n : NAN;
+}
+
+static double
+notes_sent(const struct world *world, uint32_t guest)
+{
+    struct agent_stats stats;
+
+    if (!world->guests[guest].agent) {
+        return NAN;
+    }
+    agent_stats(world->guests[guest].agent, &stats);
+    return (double)stats.n_notes;
+}
+
+static double
+notes_not_taken(const struct world *world, uint32_t guest)
+{
+    struct agent_stats stats;
+
+    if (!world->guests[guest].agent) {
+        return NAN;
+    }
+    agent_stats(world->guests[guest].agent, &stats);
+    return (double)stats.n_notes_refused;
+}
+
 /* clang-format off */
 const struct gauge gauge_table[] = {
     {"policy", GAUGE_OF_HOST, NULL, "the policy in force", NULL, policy},
@@ -323,6 +356,7 @@ const struct gauge gauge_table[] = {
     {"notices", GAUGE_OF_HOST, "", "SLA notices that came", notices, NULL},
     {"reports", GAUGE_OF_HOST, "", "epoch reports that came", reports, NULL},
     {"alarms", GAUGE_OF_HOST, "", "alarms raised", alarms, NULL},
+    {"notes", GAUGE_OF_HOST, "", "applications' notes that came", notes, NULL},
     {"refused", GAUGE_OF_HOST, "", "messages of guests that were refused",
      refused, NULL},
     {"writes", GAUGE_OF_HOST, "", "times a p-state was written", writes, NULL},
@@ -366,6 +400,12 @@ const struct gauge gauge_table[] = {
      "offset of its clock", clock_error_us, NULL},
     {"reports_lost", GAUGE_OF_GUEST, "", "reports its agent gave up",
      reports_lost, NULL},
+    {"notes_kept", GAUGE_OF_GUEST, "", "types of notes the broker keeps of it",
+     notes_kept, NULL},
+    {"notes_sent", GAUGE_OF_GUEST, "", "notes its agent sent", notes_sent,
+     NULL},
+    {"notes_not_taken", GAUGE_OF_GUEST, "", "notes its agent did not take",
+     notes_not_taken, NULL},
     {0},
 };
 /* clang-format on */

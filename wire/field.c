@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/cbor.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "model/uuid.h"
 
@@ -172,6 +173,33 @@ check_text(struct place *place, const char *text)
 }
 
 static int
+check_type(struct place *place, const char *text)
+{
+    if (strnlen(text, (size_t)place->field->max_text + 1) >
+        place->field->max_text) {
+        return refuse(place, "has more than %" PRIu32 " bytes",
+                      place->field->max_text);
+    }
+    if (!text_is_type(text)) {
+        return refuse(place,
+                      "is no type name: 1 to %" PRIu32
+                      " bytes, names of A-Za-z0-9._- with / between",
+                      place->field->max_text);
+    }
+    return 0;
+}
+
+static int
+check_size(struct place *place, uint64_t size)
+{
+    if (size > place->field->max_n) {
+        return refuse(place, "has %" PRIu64 " bytes, at most %" PRIu32, size,
+                      place->field->max_n);
+    }
+    return 0;
+}
+
+static int
 check_count(struct place *place, uint64_t n)
 {
     if (n > place->field->max_n) {
@@ -211,6 +239,10 @@ check_field(struct place *place, const uint8_t *object)
         return check_signed(place, *(const int64_t *)(const void *)at);
     case FIELD_KIND_TEXT:
         return check_text(place, (const char *)at);
+    case FIELD_KIND_TYPE:
+        return check_type(place, (const char *)at);
+    case FIELD_KIND_BYTES:
+        return check_size(place, *list_count(field, object));
     case FIELD_KIND_UUID:
         return 0;
     case FIELD_KIND_NUMBERS:
@@ -246,7 +278,11 @@ put_field(struct cbor_out *out, const struct field *field,
         cbor_put_i64(out, *(const int64_t *)(const void *)at);
         return;
     case FIELD_KIND_TEXT:
+    case FIELD_KIND_TYPE:
         cbor_put_text(out, (const char *)at);
+        return;
+    case FIELD_KIND_BYTES:
+        cbor_put_bytes(out, at, *list_count(field, object));
         return;
     case FIELD_KIND_UUID:
         cbor_put_bytes(out, at, sizeof(struct uuid));
@@ -355,7 +391,23 @@ get_text(struct place *place, struct cbor_in *in, uint8_t *at)
     if (in->error) {
         return refuse(place, "is not printable UTF-8");
     }
-    return check_text(place, (const char *)at);
+    return place->field->kind == FIELD_KIND_TYPE
+               ? check_type(place, (const char *)at)
+               : check_text(place, (const char *)at);
+}
+
+static int
+get_bytes(struct place *place, struct cbor_in *in, uint8_t *object)
+{
+    uint64_t size;
+    int error = expect(place, in, CBOR_KIND_BYTES, &size);
+
+    error = error ? error : check_size(place, size);
+    if (!error) {
+        cbor_get_bytes(in, object + place->field->offset, (size_t)size);
+        *list_count(place->field, object) = (uint32_t)size;
+    }
+    return error;
 }
 
 static int
@@ -410,7 +462,10 @@ get_field(struct place *place, struct cbor_in *in, uint8_t *object)
     case FIELD_KIND_SIGNED:
         return get_signed(place, in, at);
     case FIELD_KIND_TEXT:
+    case FIELD_KIND_TYPE:
         return get_text(place, in, at);
+    case FIELD_KIND_BYTES:
+        return get_bytes(place, in, object);
     case FIELD_KIND_UUID:
         return get_uuid(place, in, at);
     case FIELD_KIND_NUMBERS:

@@ -18,6 +18,8 @@ enum field_kind {
     FIELD_KIND_UNSIGNED, /* uint64_t in [low, high]. */
     FIELD_KIND_SIGNED,   /* int64_t in [low, high]. */
     FIELD_KIND_TEXT,     /* char[max_text + 1], printable UTF-8. */
+    FIELD_KIND_TYPE,     /* char[max_text + 1], text_is_type(). */
+    FIELD_KIND_BYTES,    /* uint8_t[max_n], behind a count like a list's. */
     FIELD_KIND_UUID,     /* struct uuid. */
     FIELD_KIND_NUMBERS,  /* uint64_t[max_n], each in [0, high]. */
     FIELD_KIND_TEXTS,    /* char[max_n][max_text + 1]. */
@@ -29,14 +31,15 @@ struct field {
     uint64_t key;
     unsigned since;     /* The version that brought it. */
     uint64_t low, high; /* For signed ones, converted. */
-    uint32_t max_n;     /* Members of a list. */
+    uint32_t max_n;     /* Members of a list, or bytes. */
     uint32_t max_text;  /* Bytes of a text. */
     size_t offset;
-    size_t n_offset; /* Of a list's uint32_t count. */
+    size_t n_offset; /* Of the uint32_t count of a list or of bytes. */
 };
 
 struct fields {
     const char *name; /* Of the whole, for messages to people. */
+    unsigned since;   /* The version that brought the whole. */
     const struct field *field;
     size_t n;
     size_t size; /* Of the struct. */

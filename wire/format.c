@@ -42,10 +42,27 @@ add_text(struct line *line, const char *text)
     add(line, "\"");
 }
 
+static uint32_t
+field_count(const struct field *field, const uint8_t *object)
+{
+    return *(const uint32_t *)(const void *)(object + field->n_offset);
+}
+
+/* In hexadecimal digits: whatever they are, nobody can read them here. */
+static void
+add_bytes(struct line *line, const uint8_t *bytes, uint32_t n)
+{
+    add(line, "h'");
+    for (uint32_t i = 0; i < n; i++) {
+        add(line, "%02x", bytes[i]);
+    }
+    add(line, "'");
+}
+
 static void
 add_list(struct line *line, const struct field *field, const uint8_t *object)
 {
-    uint32_t n = *(const uint32_t *)(const void *)(object + field->n_offset);
+    uint32_t n = field_count(field, object);
     const uint8_t *at = object + field->offset;
 
     add(line, "[");
@@ -75,7 +92,11 @@ add_field(struct line *line, const struct field *field, const uint8_t *object)
         add(line, "%" PRId64, *(const int64_t *)(const void *)at);
         return;
     case FIELD_KIND_TEXT:
+    case FIELD_KIND_TYPE:
         add_text(line, (const char *)at);
+        return;
+    case FIELD_KIND_BYTES:
+        add_bytes(line, at, field_count(field, object));
         return;
     case FIELD_KIND_UUID:
         uuid_format((const struct uuid *)at, uuid);

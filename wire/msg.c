@@ -9,13 +9,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cbor.h"
 #include "wire/field.h"
 
-#define MSG(type, NAME, name_, way, doc)                                       \
+#define MSG(type, NAME, name_, since_, way, doc)                               \
+    enum { since_of_##NAME = since_ };                                         \
     static const struct fields *describe_##name_(void)                         \
     {                                                                          \
         typedef struct msg_##name_ self;                                       \
@@ -43,6 +45,21 @@
      .since = since_,                                                          \
      .max_text = max_,                                                         \
      .offset = offsetof(self, name_)},
+#define FIELD_W(key_, name_, max_, since_, doc)                                \
+    {.name = #name_,                                                           \
+     .kind = FIELD_KIND_TYPE,                                                  \
+     .key = key_,                                                              \
+     .since = since_,                                                          \
+     .max_text = max_,                                                         \
+     .offset = offsetof(self, name_)},
+#define FIELD_B(key_, name_, max_, since_, doc)                                \
+    {.name = #name_,                                                           \
+     .kind = FIELD_KIND_BYTES,                                                 \
+     .key = key_,                                                              \
+     .since = since_,                                                          \
+     .max_n = max_,                                                            \
+     .offset = offsetof(self, name_),                                          \
+     .n_offset = offsetof(self, n_##name_)},
 #define FIELD_UUID(key_, name_, since_, doc)                                   \
     {.name = #name_,                                                           \
      .kind = FIELD_KIND_UUID,                                                  \
@@ -71,6 +88,7 @@
     }                                                                          \
     ;                                                                          \
     static const struct fields fields = {.name = #NAME,                        \
+                                         .since = since_of_##NAME,             \
                                          .field = field,                       \
                                          .n = sizeof field / sizeof *field,    \
                                          .size = sizeof(self)};                \
@@ -82,13 +100,50 @@ const struct fields *
 msg_fields(unsigned type)
 {
     switch (type) {
-#define MSG(type, NAME, name, way, doc)                                        \
+#define MSG(type, NAME, name, since, way, doc)                                 \
     case type:                                                                 \
         return describe_##name();
 #include "wire/msg.def"
     default:
         return NULL;
     }
+}
+
+unsigned
+msg_since(unsigned type)
+{
+    const struct fields *fields = msg_fields(type);
+
+    return fields ? fields->since : 0;
+}
+
+size_t
+msg_struct_size(unsigned type)
+{
+    const struct fields *fields = msg_fields(type);
+
+    /* Every message is a member of the same union. */
+    return fields ? offsetof(struct msg, hello) + fields->size : 0;
+}
+
+__attribute__((format(printf, 3, 4))) static void
+say(char *why, size_t why_size, const char *format, ...)
+{
+    va_list args;
+
+    if (why && why_size > 0) {
+        va_start(args, format);
+        vsnprintf(why, why_size, format, args);
+        va_end(args);
+    }
+}
+
+static void
+say_too_new(const struct fields *fields, unsigned version, char *why,
+            size_t why_size)
+{
+    say(why, why_size, "%s came with version %u, and %u is spoken",
+        fields->name, fields->since, version);
 }
 
 ssize_t
@@ -100,6 +155,10 @@ msg_encode(const struct msg *msg, unsigned version, void *out, size_t size,
     int error;
 
     assert(fields != NULL);
+    if (fields->since > version) {
+        say_too_new(fields, version, why, why_size);
+        return -ERANGE;
+    }
     cbor_out_init(&cbor, out, size);
     /* Every message is a member of the same union. */
     error = fields_encode(fields, version, &msg->hello, &cbor, why, why_size);
@@ -115,21 +174,25 @@ msg_decode(struct msg *out, unsigned type, unsigned version, const void *data,
     struct msg msg;
     int error;
 
-    if (!fields || size > MSG_SIZE_MAX) {
-        if (why && why_size > 0 && !fields) {
-            snprintf(why, why_size, "message type %u is none", type);
-        } else if (why && why_size > 0) {
-            snprintf(why, why_size, "%s has %zu bytes, at most %d",
-                     fields->name, size, MSG_SIZE_MAX);
-        }
+    if (!fields) {
+        say(why, why_size, "message type %u is none", type);
         return -EPROTO;
     }
-    memset(&msg, 0, sizeof msg);
+    if (fields->since > version) {
+        say_too_new(fields, version, why, why_size);
+        return -EPROTO;
+    }
+    if (size > MSG_SIZE_MAX) {
+        say(why, why_size, "%s has %zu bytes, at most %d", fields->name, size,
+            MSG_SIZE_MAX);
+        return -EPROTO;
+    }
+    memset(&msg, 0, msg_struct_size(type));
     msg.type = type;
     cbor_in_init(&cbor, data, size);
     error = fields_decode(fields, version, &cbor, &msg.hello, why, why_size);
     if (!error) {
-        *out = msg;
+        memcpy(out, &msg, msg_struct_size(type));
     }
     return error;
 }

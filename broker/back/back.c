@@ -336,7 +336,8 @@ take_credit(struct guest *guest, nsec_t now)
 static bool
 has_room(const struct back *back)
 {
-    static_assert(ROOM_MIN >= EVENTS_PER_TURN + GUEST_SESSION_EVENTS_MAX,
+    static_assert(ROOM_MIN >= EVENTS_PER_TURN + GUEST_SESSION_EVENTS_MAX +
+                                  OUTBOX_LARGEST,
                   "a message and the events before it fit");
     return outbox_room(&back->outbox) >= ROOM_MIN;
 }

@@ -51,6 +51,8 @@ static void on_report(struct guest_session *, const struct msg_report *,
                       nsec_t now);
 static void on_notice(struct guest_session *, const struct msg_notice *,
                       nsec_t now);
+static void on_note(struct guest_session *, const struct msg_note *,
+                    nsec_t now);
 static void on_bye(struct guest_session *, const struct msg_bye *, nsec_t now);
 
 static const char *nonsense_in(uint64_t n_requests, uint64_t n_violations,
@@ -58,7 +60,7 @@ static const char *nonsense_in(uint64_t n_requests, uint64_t n_violations,
 static bool may_come(struct guest_session *, nsec_t now);
 static bool revive(struct guest_session *, nsec_t now);
 static void welcome(struct guest_session *);
-static void tell_up(struct guest_session *, nsec_t now);
+static void tell_up(struct guest_session *, bool resumed, nsec_t now);
 static void tell_lost(struct guest_session *, const char *reason, nsec_t now);
 static void refuse(struct guest_session *, const char *reason, nsec_t now);
 static void refuse_speaker(struct guest_session *, const char *reason,
@@ -164,6 +166,8 @@ guest_session_input(struct guest_session *session, unsigned tag,
         on_report(session, &msg.report, now);
     } else if (tag == MSG_NOTICE) {
         on_notice(session, &msg.notice, now);
+    } else if (tag == MSG_NOTE) {
+        on_note(session, &msg.note, now);
     } else {
         on_bye(session, &msg.bye, now);
     }
@@ -223,7 +227,7 @@ static bool
 may_agents_send(unsigned type)
 {
     return type == MSG_HELLO || type == MSG_BYE || type == MSG_BEAT ||
-           type == MSG_REPORT || type == MSG_NOTICE;
+           type == MSG_REPORT || type == MSG_NOTICE || type == MSG_NOTE;
 }
 
 /* It may think that it need not greet, and is told once that it must. */
@@ -267,7 +271,7 @@ on_hello(struct guest_session *session, const struct msg_hello *hello,
     welcome(session);
     if (!established) {
         beats_start(&session->beats, session->beat_ns, now);
-        tell_up(session, now);
+        tell_up(session, false, now);
     }
 }
 
@@ -316,6 +320,23 @@ on_notice(struct guest_session *session, const struct msg_notice *notice,
     COPY_EPOCH(&msg.guest_notice, notice);
     msg.guest_notice.tolerated_permille = notice->tolerated_permille;
     STAMP(&msg.guest_notice, session, time_now(session, now));
+    session->port.event(session->port.ctx, &msg);
+}
+
+/* Whatever its bytes are: only who asked for the type knows. */
+static void
+on_note(struct guest_session *session, const struct msg_note *note, nsec_t now)
+{
+    struct msg msg = {.type = MSG_GUEST_NOTE};
+    struct msg_guest_note *out = &msg.guest_note;
+
+    memcpy(out->type, note->type, sizeof out->type);
+    out->n_bytes = note->n_bytes;
+    memcpy(out->bytes, note->bytes, note->n_bytes);
+    out->number = note->number;
+    out->made_ns = note->made_ns;
+    out->sent_ns = note->sent_ns;
+    STAMP(out, session, time_now(session, now));
     session->port.event(session->port.ctx, &msg);
 }
 
@@ -371,7 +392,7 @@ revive(struct guest_session *session, nsec_t now)
         return false;
     }
     session->phase = GUEST_ESTABLISHED;
-    tell_up(session, now);
+    tell_up(session, true, now);
     return true;
 }
 
@@ -389,7 +410,7 @@ welcome(struct guest_session *session)
 }
 
 static void
-tell_up(struct guest_session *session, nsec_t now)
+tell_up(struct guest_session *session, bool resumed, nsec_t now)
 {
     struct msg msg = {.type = MSG_GUEST_UP};
     const struct msg_hello *hello = &session->agent.hello;
@@ -401,6 +422,7 @@ tell_up(struct guest_session *session, nsec_t now)
                         hello->software);
     msg.guest_up.n_offers = hello->n_offers;
     memcpy(msg.guest_up.offers, hello->offers, sizeof msg.guest_up.offers);
+    msg.guest_up.resumed = resumed;
     session->port.event(session->port.ctx, &msg);
 }
 

@@ -18,7 +18,9 @@ struct broker_config;
 struct engine;
 struct journal;
 struct msg;
+struct note;
 struct policy_class;
+struct vm;
 
 struct engine_port {
     void *ctx;
@@ -29,6 +31,9 @@ struct engine_port {
     void (*watch)(void *ctx, const char *json);
     /* Wall clock in ns, for the journal only; null: 0. */
     int64_t (*wall_ns)(void *ctx);
+    /* A note came, for people and programs who follow them.  Both are borrowed
+     * for the call; may be null. */
+    void (*note)(void *ctx, const struct vm *, const struct note *);
 };
 
 /* 'config', 'port' and 'journal' are borrowed until engine_destroy(). */
@@ -57,6 +62,7 @@ int engine_control_vm(struct engine *, const struct uuid *, enum vm_op,
 struct engine_counts {
     uint64_t n_events, n_notices, n_reports, n_turns, n_decisions;
     uint64_t n_raises, n_lowerings, n_failed_actions, n_alarms;
+    uint64_t n_notes; /* Applications' own messages. */
 };
 
 struct engine_status {

@@ -14,9 +14,8 @@
 
 /* Guests. */
 
-/* A guest's time on the MVM's clock; a lying guest's stays a time. */
-static nsec_t
-mvm_time(int64_t guest_ns, int64_t offset_ns)
+nsec_t
+engine_mvm_time(int64_t guest_ns, int64_t offset_ns)
 {
     nsec_t time;
 
@@ -26,10 +25,8 @@ mvm_time(int64_t guest_ns, int64_t offset_ns)
     return time;
 }
 
-/* A row of this VM's may be written if there are fewer than 'max' in this
- * epoch, and it is counted. */
-static bool
-may_record_below(struct engine *engine, const struct vm *vm, uint32_t max)
+bool
+engine_may_record(struct engine *engine, const struct vm *vm, uint32_t max)
 {
     uint32_t *n_rows = &engine->n_vm_rows[vm - engine->host.vms];
 
@@ -43,13 +40,12 @@ may_record_below(struct engine *engine, const struct vm *vm, uint32_t max)
 static bool
 may_record(struct engine *engine, const struct vm *vm)
 {
-    return may_record_below(engine, vm, ENGINE_VM_ROWS_MAX);
+    return engine_may_record(engine, vm, ENGINE_VM_ROWS_MAX);
 }
 
-/* The VM of a stamped event; null, and said, if there is none. */
-static struct vm *
-speaker(struct engine *engine, const struct uuid *uuid, uint64_t cause,
-        unsigned type, nsec_t now)
+struct vm *
+engine_speaker(struct engine *engine, const struct uuid *uuid, uint64_t cause,
+               unsigned type, nsec_t now)
 {
     struct vm *vm = host_vm(&engine->host, uuid);
     char words[160], text[UUID_TEXT_SIZE];
@@ -63,9 +59,9 @@ speaker(struct engine *engine, const struct uuid *uuid, uint64_t cause,
     return vm;
 }
 
-static void
-put_clock(struct jsonline *line, int64_t received_ns, int64_t offset_ns,
-          uint64_t offset_error_ns)
+void
+engine_put_clock(struct jsonline *line, int64_t received_ns, int64_t offset_ns,
+                 uint64_t offset_error_ns)
 {
     jsonline_int(line, "received_ns", received_ns);
     jsonline_int(line, "offset_ns", offset_ns);
@@ -79,7 +75,8 @@ put_clock(struct jsonline *line, int64_t received_ns, int64_t offset_ns,
 static void
 note_up(struct engine *engine, const struct msg_guest_up *up, nsec_t now)
 {
-    struct vm *vm = speaker(engine, &up->vm, up->cause, MSG_GUEST_UP, now);
+    struct vm *vm =
+        engine_speaker(engine, &up->vm, up->cause, MSG_GUEST_UP, now);
     char subject[NAME_TEXT_SIZE];
     struct jsonline line;
 
@@ -89,6 +86,7 @@ note_up(struct engine *engine, const struct msg_guest_up *up, nsec_t now)
     vm->agent_up = true;
     vm->agent_cause = up->cause;
     vm->news |= VM_NEWS_UP;
+    engine_renew_notes(vm, up->resumed);
     text_copy(vm->software, sizeof vm->software, up->software);
     vm->n_offers = up->n_offers;
     for (uint32_t i = 0; i < up->n_offers; i++) {
@@ -104,7 +102,8 @@ note_up(struct engine *engine, const struct msg_guest_up *up, nsec_t now)
     engine_detail(engine, &line);
     jsonline_text(&line, "name", up->name);
     jsonline_text(&line, "software", up->software);
-    put_clock(&line, up->received_ns, up->offset_ns, up->offset_error_ns);
+    engine_put_clock(&line, up->received_ns, up->offset_ns,
+                     up->offset_error_ns);
     engine_record(engine, JOURNAL_EVENT, up->cause, 0, subject, "GUEST_UP",
                   &line, now);
 }
@@ -113,7 +112,7 @@ static void
 note_lost(struct engine *engine, const struct msg_guest_lost *lost, nsec_t now)
 {
     struct vm *vm =
-        speaker(engine, &lost->vm, lost->cause, MSG_GUEST_LOST, now);
+        engine_speaker(engine, &lost->vm, lost->cause, MSG_GUEST_LOST, now);
     char subject[NAME_TEXT_SIZE];
     struct jsonline line;
 
@@ -123,6 +122,7 @@ note_lost(struct engine *engine, const struct msg_guest_lost *lost, nsec_t now)
     vm->agent_up = false;
     vm->agent_cause = lost->cause;
     vm->news |= VM_NEWS_LOST;
+    engine_age_notes(vm);
     engine->urgent = true; /* Its wishes go now, not at the epoch's end. */
     if (!may_record(engine, vm)) {
         return;
@@ -139,8 +139,8 @@ static void
 note_report(struct engine *engine, const struct msg_guest_report *report,
             nsec_t now)
 {
-    struct vm *vm =
-        speaker(engine, &report->vm, report->cause, MSG_GUEST_REPORT, now);
+    struct vm *vm = engine_speaker(engine, &report->vm, report->cause,
+                                   MSG_GUEST_REPORT, now);
 
     engine->counts.n_reports++;
     if (!vm) {
@@ -153,8 +153,8 @@ note_report(struct engine *engine, const struct msg_guest_report *report,
     }
     struct sla_epoch *epoch = &vm->epochs[vm->n_epochs++];
     epoch->number = report->epoch;
-    epoch->start = mvm_time(report->start_ns, report->offset_ns);
-    epoch->end = mvm_time(report->end_ns, report->offset_ns);
+    epoch->start = engine_mvm_time(report->start_ns, report->offset_ns);
+    epoch->end = engine_mvm_time(report->end_ns, report->offset_ns);
     epoch->n_requests = report->n_requests;
     /* Back refuses more; the engine does not rely on another process. */
     epoch->n_violations = report->n_violations < report->n_requests
@@ -190,8 +190,8 @@ record_notice(struct engine *engine, const struct msg_guest_notice *notice,
     jsonline_int(&line, "worst_end_ns", notice->worst_end_ns);
     jsonline_int(&line, "seen_ns", notice->seen_ns);
     jsonline_int(&line, "sent_ns", notice->sent_ns);
-    put_clock(&line, notice->received_ns, notice->offset_ns,
-              notice->offset_error_ns);
+    engine_put_clock(&line, notice->received_ns, notice->offset_ns,
+                     notice->offset_error_ns);
     engine_record(engine, JOURNAL_EVENT, notice->cause, 0, subject,
                   "GUEST_NOTICE", &line, now);
 }
@@ -200,8 +200,8 @@ static void
 note_notice(struct engine *engine, const struct msg_guest_notice *notice,
             nsec_t now)
 {
-    struct vm *vm =
-        speaker(engine, &notice->vm, notice->cause, MSG_GUEST_NOTICE, now);
+    struct vm *vm = engine_speaker(engine, &notice->vm, notice->cause,
+                                   MSG_GUEST_NOTICE, now);
 
     engine->counts.n_notices++;
     /* An agent sends one an epoch.  Whoever sends more than a few is not heard:
@@ -210,8 +210,8 @@ note_notice(struct engine *engine, const struct msg_guest_notice *notice,
         return;
     }
     vm->notice.number = notice->epoch;
-    vm->notice.start = mvm_time(notice->start_ns, notice->offset_ns);
-    vm->notice.end = mvm_time(notice->end_ns, notice->offset_ns);
+    vm->notice.start = engine_mvm_time(notice->start_ns, notice->offset_ns);
+    vm->notice.end = engine_mvm_time(notice->end_ns, notice->offset_ns);
     vm->notice.n_requests = notice->n_requests;
     vm->notice.n_violations = notice->n_violations;
     vm->notice.threshold_us = notice->threshold_us;
@@ -227,14 +227,14 @@ note_alarm(struct engine *engine, const struct msg_guest_alarm *alarm,
            nsec_t now)
 {
     struct vm *vm =
-        speaker(engine, &alarm->vm, alarm->cause, MSG_GUEST_ALARM, now);
+        engine_speaker(engine, &alarm->vm, alarm->cause, MSG_GUEST_ALARM, now);
     char subject[NAME_TEXT_SIZE];
     struct jsonline line;
 
     engine->counts.n_alarms++;
     /* What else it says can't keep it from being alarmed. */
-    if (!vm || !may_record_below(engine, vm,
-                                 ENGINE_VM_ROWS_MAX + ENGINE_VM_ALARMS_MAX)) {
+    if (!vm || !engine_may_record(engine, vm,
+                                  ENGINE_VM_ROWS_MAX + ENGINE_VM_ALARMS_MAX)) {
         return;
     }
     engine_trouble(engine, vm->name, alarm->reason);
@@ -437,6 +437,9 @@ note_vm_found(struct engine *engine, const struct msg_vm_found *found,
         vm->vcpu_cpu[i] = (uint32_t)found->vcpu_cpus[i];
     }
     engine->urgent |= vm->state != VM_RUNNING;
+    if (vm->state == VM_ENDED) {
+        notes_clear(vm->notes);
+    }
     if (may_record(engine, vm)) {
         record_vm(engine, vm, "VM_FOUND", NULL, cause_next(&engine->causes),
                   now);
@@ -454,6 +457,7 @@ note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
     }
     uint64_t cause = cause_next(&engine->causes);
     vm->state = VM_ENDED;
+    notes_clear(vm->notes);
     record_vm(engine, vm, "VM_GONE", gone->reason, cause, now);
     arbiter_forget_vm(engine->arbiter, &gone->vm, cause);
     if (engine->policy->vm_state_size) {
@@ -507,6 +511,9 @@ engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
         break;
     case MSG_GUEST_ALARM:
         note_alarm(engine, &msg->guest_alarm, now);
+        break;
+    case MSG_GUEST_NOTE:
+        engine_on_guest_note(engine, &msg->guest_note, now);
         break;
     case MSG_DOMAIN:
         note_domain(engine, &msg->domain, now);

@@ -3,6 +3,7 @@
  *   engine.c         the turn, status
  *   engine_policy.c  the policy in force, asked
  *   engine_note.c    events into the model
+ *   engine_guestnote.c  applications' own messages, among these
  *   engine_act.c     verdicts into actions, outcomes, retries
  *   engine_record.c  rows of the journal, lines for those who watch */
 #ifndef BROKER_ENGINE_ENGINE_PARTS_H
@@ -19,12 +20,13 @@
 #include "policy/policy.h"
 #include "wire/msg.h"
 
-#define ENGINE_VMS_SPARE 8      /* VMs beyond those of the configuration. */
-#define ENGINE_VM_ROWS_MAX 8    /* Rows a VM may cause in an epoch. */
-#define ENGINE_VM_ALARMS_MAX 2  /* And, of alarms, so many more. */
-#define ENGINE_OWN_ROWS_MAX 32  /* Rows of nobody's in an epoch. */
-#define ENGINE_WATCH_SIZE 32768 /* Bytes of the longest line for watchers. */
-#define ENGINE_VM_COMMANDS 16   /* Operations on VMs under way. */
+#define ENGINE_VMS_SPARE 8        /* VMs beyond those of the configuration. */
+#define ENGINE_VM_ROWS_MAX 8      /* Rows a VM may cause in an epoch. */
+#define ENGINE_VM_ALARMS_MAX 2    /* And, of alarms, so many more. */
+#define ENGINE_VM_NOTE_ROWS_MAX 4 /* Of these, so many for notes at once. */
+#define ENGINE_OWN_ROWS_MAX 32    /* Rows of nobody's in an epoch. */
+#define ENGINE_WATCH_SIZE 32768   /* Bytes of the longest line for watchers. */
+#define ENGINE_VM_COMMANDS 16     /* Operations on VMs under way. */
 
 #define ACTION_TIMEOUT_NS (2 * NSEC_PER_SEC)
 #define ACTION_RETRIES 3 /* After the first try; then an alarm. */
@@ -110,8 +112,31 @@ void engine_zero_policy_states(struct engine *);
 void engine_clear_news(struct engine *);
 
 /* engine_note.c */
+/* The VM of a stamped event; null, and said, if there is none. */
+struct vm *engine_speaker(struct engine *, const struct uuid *, uint64_t cause,
+                          unsigned type, nsec_t now);
+/* A guest's time on the MVM's clock; a lying guest's stays a time. */
+nsec_t engine_mvm_time(int64_t guest_ns, int64_t offset_ns);
+/* A row of this VM's may be written if there are fewer than 'max' in this
+ * epoch, and it is counted. */
+bool engine_may_record(struct engine *, const struct vm *, uint32_t max);
+void engine_put_clock(struct jsonline *, int64_t received_ns, int64_t offset_ns,
+                      uint64_t offset_error_ns);
 /* A VM's own place in the tables is zeroed and it is put into the model. */
 struct vm *engine_new_vm(struct engine *, const struct uuid *);
+
+/* engine_guestnote.c */
+void engine_on_guest_note(struct engine *, const struct msg_guest_note *,
+                          nsec_t now);
+/* Before the policy is asked at an epoch's end: what came too often in it is
+ * journalled now, the newest of each type. */
+void engine_record_notes(struct engine *, nsec_t now);
+/* Another policy is in force: to it, all that it asks for is new. */
+void engine_ask_for_notes(struct engine *);
+void engine_clear_note_news(struct vm *);
+/* The agent that sent them is gone; or one came, perhaps the same. */
+void engine_age_notes(struct vm *);
+void engine_renew_notes(struct vm *, bool same_agent);
 
 /* engine_act.c */
 /* Moves one domain towards the arbiter's verdict. */

@@ -85,6 +85,7 @@ engine_clear_news(struct engine *engine)
 {
     engine->urgent = false;
     for (uint32_t i = 0; i < engine->host.n_vms; i++) {
+        engine_clear_note_news(&engine->host.vms[i]);
         engine->host.vms[i].news = 0;
     }
 }
@@ -113,6 +114,7 @@ put_in_force(struct engine *engine, const struct policy_class *policy,
     engine->accounted = now;
     engine->n_fresh = 0;
     engine_clear_news(engine);
+    engine_ask_for_notes(engine);
     engine->next_epoch = now; /* So that it is asked in this very turn. */
 }
 
@@ -195,6 +197,9 @@ engine_ask_policy(struct engine *engine, bool epoch, nsec_t now)
     };
     char why[ARBITER_WHY_SIZE];
 
+    if (epoch) {
+        engine_record_notes(engine, now);
+    }
     engine->wishes.n = 0;
     int error =
         engine->policy->decide(engine->host_state, &view, now, &engine->wishes);

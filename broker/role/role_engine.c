@@ -236,7 +236,7 @@ may_back_say(unsigned type)
 {
     return type == MSG_GUEST_UP || type == MSG_GUEST_LOST ||
            type == MSG_GUEST_REPORT || type == MSG_GUEST_NOTICE ||
-           type == MSG_GUEST_ALARM;
+           type == MSG_GUEST_ALARM || type == MSG_GUEST_NOTE;
 }
 
 static bool

@@ -46,7 +46,7 @@ check_accepted(const struct msg *msg)
                                (size_t)size, why, sizeof why)) {
         abort();
     }
-    if (memcmp(msg, &again, sizeof again)) {
+    if (memcmp(msg, &again, msg_struct_size(msg->type))) {
         abort();
     }
 }

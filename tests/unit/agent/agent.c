@@ -36,8 +36,16 @@ struct mchan {
     unsigned n_events;
     int send_error; /* What mchan_send() returns; 0: it works. */
     unsigned armed;
+    size_t message_max; /* 0: as large as any. */
+    unsigned version;   /* Of the protocol, as the broker chose. */
     bool closed;
 };
+
+size_t
+mchan_message_max(const struct mchan *c)
+{
+    return c->message_max ? c->message_max : 65536;
+}
 
 int
 mchan_send(struct mchan *c, const struct mchan_msg *msg)
@@ -49,8 +57,9 @@ mchan_send(struct mchan *c, const struct mchan_msg *msg)
         return c->send_error;
     }
     assert_true(c->n_sent < SENT_MAX);
-    if (msg_decode(&c->sent[c->n_sent++], msg->tag, 1, msg->data, msg->size,
-                   why, sizeof why)) {
+    if (msg_decode(&c->sent[c->n_sent++], msg->tag,
+                   c->version ? c->version : 1, msg->data, msg->size, why,
+                   sizeof why)) {
         fail_msg("the agent sent what is no message: %s", why);
     }
     return 0;

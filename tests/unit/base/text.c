@@ -75,6 +75,41 @@ names_that_could_leave_a_directory_are_refused(void **state)
 }
 
 static void
+types_of_notes_are_names_with_slashes_between(void **state)
+{
+    static const char *const good[] = {
+        "a", "org.example.sla-percentile/1", "_x/A.b/9", "a/b/c/d/e",
+        "0123456789012345678901234567890/01234567890123456789012345678901"};
+    static const char *const bad[] = {
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        "a/../b",
+        "a/./b",
+        ".a",
+        "a/.b",
+        "-a",
+        "a/-b",
+        "a b",
+        "a\n",
+        "a:b",
+        "caf\xc3\xa9",
+        "a\\b",
+        "a%2fb",
+        "01234567890123456789012345678901/01234567890123456789012345678901"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(text_is_type(good[i]));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(text_is_type(bad[i]));
+    }
+}
+
+static void
 a_cut_copy_is_said_and_terminated(void **state)
 {
     char to[4];
@@ -191,6 +226,7 @@ main(void)
         cmocka_unit_test(cpu_lists_are_read_as_the_kernel_writes_them),
         cmocka_unit_test(broken_cpu_lists_are_refused),
         cmocka_unit_test(names_that_could_leave_a_directory_are_refused),
+        cmocka_unit_test(types_of_notes_are_names_with_slashes_between),
         cmocka_unit_test(a_cut_copy_is_said_and_terminated),
         cmocka_unit_test(what_is_added_is_cut_at_the_end_and_said),
         cmocka_unit_test(one_value_files_are_read_and_written_below_their_root),

@@ -41,6 +41,7 @@ struct bench {
     struct msg last; /* and the last one. */
     int busy;        /* What the platform's channel answers. */
     uint64_t n_lines, n_bad_lines, n_epoch_lines;
+    void *follower;     /* Of notes; a test's own. */
     char line[40000];   /* The last for watchers. */
     uint32_t pstate[2]; /* Where the made-up hardware stands. */
 };

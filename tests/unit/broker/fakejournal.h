@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A journal that keeps its last rows in memory and fails when told to.  It
- * takes the place of broker/journal/journal.c in the program that includes it. */
+ * takes the place of broker/journal/journal.c in the program that includes it.
+ */
 #ifndef TESTS_UNIT_BROKER_FAKEJOURNAL_H
 #define TESTS_UNIT_BROKER_FAKEJOURNAL_H
 

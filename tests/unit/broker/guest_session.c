@@ -19,11 +19,12 @@ static struct cause_counter causes;
 static struct msg sent[KEPT_MAX], events[KEPT_MAX];
 static int n_sent, n_events, send_error;
 static nsec_t now;
+static unsigned spoken; /* The version that answers have to be in. */
 
 static int
 on_send(void *ctx, const struct msg *msg, unsigned version)
 {
-    assert_int_equal(version, 1);
+    assert_int_equal(version, spoken);
     if (!send_error && n_sent < KEPT_MAX) {
         sent[n_sent++] = *msg;
     }
@@ -57,6 +58,7 @@ setup(void **state)
     guest_session_init(&session, &identity, "local", BEAT, &port);
     now = 100 * NSEC_PER_SEC;
     n_sent = n_events = send_error = 0;
+    spoken = 1;
     return 0;
 }
 
@@ -273,12 +275,15 @@ static void
 an_unknown_protocol_version_is_refused_in_words(void **state)
 {
     struct msg msg = hello("");
+    char words[40];
 
     msg.hello.version_min = msg.hello.version_max = MSG_VERSION_MAX + 1;
     guest_session_attached(&session, now);
     say(&msg);
     assert_int_equal(session.phase, GUEST_REFUSED);
-    assert_non_null(strstr(sent[0].refused.reason, "versions 2 to 2"));
+    snprintf(words, sizeof words, "versions %d to %d", MSG_VERSION_MAX + 1,
+             MSG_VERSION_MAX + 1);
+    assert_non_null(strstr(sent[0].refused.reason, words));
 }
 
 static void
@@ -287,6 +292,7 @@ a_newer_agent_that_also_speaks_ours_is_welcomed(void **state)
     struct msg msg = hello("");
 
     msg.hello.version_max = 65535;
+    spoken = MSG_VERSION_MAX;
     guest_session_attached(&session, now);
     say(&msg);
     assert_int_equal(sent[0].type, MSG_WELCOME);
@@ -347,6 +353,80 @@ a_notice_is_passed_on_and_stamped(void **state)
     assert_int_equal(events[0].guest_notice.n_violations, 3);
     assert_int_equal(events[0].guest_notice.tolerated_permille, 10);
     assert_true(uuid_equal(&events[0].guest_notice.vm, &session.identity.uuid));
+}
+
+static struct msg
+note(void)
+{
+    struct msg msg = {.type = MSG_NOTE,
+                      .note = {.type = "org.example/1",
+                               .n_bytes = 5,
+                               .bytes = {0, 255, 27, 'x', 0},
+                               .number = 9,
+                               .made_ns = 11,
+                               .sent_ns = 12}};
+
+    return msg;
+}
+
+static void
+establish_version_2(void)
+{
+    struct msg msg = hello("");
+
+    msg.hello.version_max = spoken = 2;
+    guest_session_attached(&session, now);
+    say(&msg);
+    n_sent = n_events = 0;
+}
+
+static void
+a_note_is_passed_on_untouched_and_stamped(void **state)
+{
+    struct msg msg = note();
+
+    establish_version_2();
+    say(&msg);
+    assert_int_equal(n_events, 1);
+    assert_int_equal(events[0].type, MSG_GUEST_NOTE);
+    assert_string_equal(events[0].guest_note.type, "org.example/1");
+    assert_int_equal(events[0].guest_note.n_bytes, 5);
+    assert_memory_equal(events[0].guest_note.bytes, msg.note.bytes, 5);
+    assert_int_equal(events[0].guest_note.number, 9);
+    assert_int_equal(events[0].guest_note.made_ns, 11);
+    assert_int_equal(events[0].guest_note.sent_ns, 12);
+    assert_int_equal(events[0].guest_note.received_ns, now);
+    assert_true(events[0].guest_note.cause > 0);
+    assert_true(uuid_equal(&events[0].guest_note.vm, &session.identity.uuid));
+}
+
+static void
+a_note_of_the_largest_size_is_passed_on(void **state)
+{
+    struct msg msg = note();
+
+    msg.note.n_bytes = MSG_NOTE_SIZE_MAX;
+    memset(msg.note.bytes, 0xee, MSG_NOTE_SIZE_MAX);
+    memset(msg.note.type, 'x', 64);
+    establish_version_2();
+    say(&msg);
+    assert_int_equal(events[0].guest_note.n_bytes, MSG_NOTE_SIZE_MAX);
+    assert_memory_equal(events[0].guest_note.bytes, msg.note.bytes,
+                        MSG_NOTE_SIZE_MAX);
+}
+
+static void
+who_speaks_an_older_version_has_no_notes(void **state)
+{
+    struct msg msg = note();
+
+    establish();
+    n_events = 0;
+    say(&msg);
+    assert_int_equal(n_events, 1);
+    assert_int_equal(events[0].type, MSG_GUEST_ALARM);
+    assert_string_equal(events[0].guest_alarm.reason,
+                        "NOTE came with version 2, and 1 is spoken");
 }
 
 static void
@@ -738,6 +818,9 @@ main(void)
         TEST(a_repeated_hello_is_answered_again_but_is_no_event),
         TEST(a_report_is_passed_on_whole_and_stamped),
         TEST(a_notice_is_passed_on_and_stamped),
+        TEST(a_note_is_passed_on_untouched_and_stamped),
+        TEST(a_note_of_the_largest_size_is_passed_on),
+        TEST(who_speaks_an_older_version_has_no_notes),
         TEST(every_event_has_its_own_cause),
         TEST(a_beat_is_answered_with_four_timestamps),
         TEST(an_agent_that_reads_nothing_loses_its_answers_only),

@@ -9,7 +9,7 @@
 #include "model/uuid.h"
 
 const unsigned fill_types[] = {
-#define MSG(type, NAME, name, way, doc) type,
+#define MSG(type, NAME, name, since, way, doc) type,
 #include "wire/msg.def"
     0,
 };
@@ -59,6 +59,26 @@ text(struct prng *prng, char *out, uint32_t max)
     out[used] = '\0';
 }
 
+static void
+type_name(struct prng *prng, char *out, uint32_t max)
+{
+    static const char first[] = "aZ0_", rest[] = "bY1._-";
+    size_t size = prng ? 1 + prng_below(prng, max) : max;
+
+    for (size_t i = 0; i < size; i++) {
+        bool begins = i == 0 || out[i - 1] == '/';
+
+        if (begins || !prng) {
+            out[i] = first[prng ? prng_below(prng, sizeof first - 1) : 0];
+        } else if (i + 1 < size && prng_below(prng, 8) == 0) {
+            out[i] = '/';
+        } else {
+            out[i] = rest[prng_below(prng, sizeof rest - 1)];
+        }
+    }
+    out[size] = '\0';
+}
+
 /* Fills one field; without 'prng' with what takes most bytes. */
 static void
 fill_field(const struct field *field, uint8_t *object, struct prng *prng)
@@ -75,6 +95,17 @@ fill_field(const struct field *field, uint8_t *object, struct prng *prng)
         return;
     case FIELD_KIND_TEXT:
         text(prng, (char *)at, field->max_text);
+        return;
+    case FIELD_KIND_TYPE:
+        type_name(prng, (char *)at, field->max_text);
+        return;
+    case FIELD_KIND_BYTES:
+        n = prng ? (uint32_t)prng_below(prng, (uint64_t)field->max_n + 1)
+                 : field->max_n;
+        memcpy(object + field->n_offset, &n, sizeof n);
+        for (uint32_t i = 0; i < n; i++) {
+            at[i] = prng ? (uint8_t)prng_u64(prng) : 0xff;
+        }
         return;
     case FIELD_KIND_UUID:
         for (size_t i = 0; i < sizeof(struct uuid); i++) {

@@ -570,6 +570,136 @@ the_newest_common_version_is_spoken(void **state)
     assert_int_equal(msg_version_common(2, 1), 0);
 }
 
+/* Writes a NOTE whose field 'key' is what 'put' writes; null: all are good. */
+static size_t
+note_but(uint64_t key, void (*put)(struct cbor_out *))
+{
+    struct cbor_out out;
+
+    cbor_out_init(&out, data, sizeof data);
+    cbor_put_map(&out, 5);
+    for (uint64_t i = 1; i <= 5; i++) {
+        cbor_put_u64(&out, i);
+        if (i == key) {
+            put(&out);
+        } else if (i == 1) {
+            cbor_put_text(&out, "org.example/1");
+        } else if (i == 2) {
+            cbor_put_bytes(&out, "\0\xff\033[2J\0", 7);
+        } else {
+            cbor_put_u64(&out, 7);
+        }
+    }
+    assert_int_equal(out.error, 0);
+    return out.used;
+}
+
+static void
+put_slash_at_end(struct cbor_out *out)
+{
+    cbor_put_text(out, "org.example/");
+}
+
+static void
+put_a_null_within(struct cbor_out *out)
+{
+    memcpy(out->data + out->used, "\x63\x61\x00\x62", 4);
+    out->used += 4;
+}
+
+static void
+put_nothing(struct cbor_out *out)
+{
+    cbor_put_text(out, "");
+}
+
+static void
+put_too_many_bytes(struct cbor_out *out)
+{
+    static const uint8_t zero[MSG_NOTE_SIZE_MAX + 1];
+
+    cbor_put_bytes(out, zero, sizeof zero);
+}
+
+static void
+put_bytes_that_are_cut(struct cbor_out *out)
+{
+    memcpy(out->data + out->used, "\x59\x0f\x00", 3);
+    out->used += 3;
+}
+
+static void
+the_bytes_of_a_note_are_any_bytes(void **state)
+{
+    struct msg out;
+
+    assert_int_equal(decode(&out, MSG_NOTE, note_but(0, NULL)), 0);
+    assert_string_equal(out.note.type, "org.example/1");
+    assert_int_equal(out.note.n_bytes, 7);
+    assert_memory_equal(out.note.bytes, "\0\xff\033[2J\0", 7);
+    assert_int_equal(out.note.number, 7);
+}
+
+static void
+a_note_that_breaks_a_rule_is_refused_in_words(void **state)
+{
+    static const char no_type[] = "NOTE type is no type name: 1 to 64 bytes, "
+                                  "names of A-Za-z0-9._- with / between";
+
+    refused(MSG_NOTE, note_but(1, put_slash_at_end), no_type);
+    refused(MSG_NOTE, note_but(1, put_nothing), no_type);
+    refused(MSG_NOTE, note_but(1, put_a_null_within),
+            "NOTE type is not printable UTF-8");
+    refused(MSG_NOTE, note_but(1, put_escape),
+            "NOTE type is no type name: 1 to 64 bytes, names of A-Za-z0-9._- "
+            "with / between");
+    refused(MSG_NOTE, note_but(1, put_65_characters),
+            "NOTE type has 65 bytes, at most 64");
+    refused(MSG_NOTE, note_but(1, put_bytes),
+            "NOTE type is bytes, wanted text");
+    refused(MSG_NOTE, note_but(2, put_text),
+            "NOTE bytes is text, wanted bytes");
+    refused(MSG_NOTE, note_but(2, put_too_many_bytes),
+            "NOTE bytes has 3841 bytes, at most 3840");
+    refused(MSG_NOTE, note_but(2, put_bytes_that_are_cut),
+            "NOTE bytes is cut off or broken, wanted bytes");
+    refused(MSG_NOTE, note_but(3, put_zero),
+            "NOTE number is 0, allowed 1..18446744073709551615");
+}
+
+static void
+an_older_version_has_no_notes(void **state)
+{
+    struct msg in, out;
+    size_t size = note_but(0, NULL);
+
+    assert_int_equal(msg_since(MSG_NOTE), 2);
+    assert_int_equal(msg_since(MSG_HELLO), 1);
+    assert_int_equal(msg_since(999), 0);
+    assert_int_equal(msg_decode(&out, MSG_NOTE, 1, data, size, why, sizeof why),
+                     -EPROTO);
+    assert_string_equal(why, "NOTE came with version 2, and 1 is spoken");
+    assert_int_equal(msg_decode(&in, MSG_NOTE, 2, data, size, why, sizeof why),
+                     0);
+    assert_int_equal(msg_encode(&in, 1, again, sizeof again, why, sizeof why),
+                     -ERANGE);
+}
+
+static void
+what_lies_behind_a_message_s_members_is_left_alone(void **state)
+{
+    struct msg in = {.type = MSG_BYE, .bye.reason = "done"}, out;
+    ssize_t size = encode(&in);
+    const uint8_t *at = (const uint8_t *)&out;
+
+    memset(&out, 0xa5, sizeof out);
+    assert_int_equal(decode(&out, MSG_BYE, (size_t)size), 0);
+    for (size_t i = msg_struct_size(MSG_BYE); i < sizeof out; i++) {
+        assert_int_equal(at[i], 0xa5);
+    }
+    assert_int_equal(msg_struct_size(999), 0);
+}
+
 static void
 keys_rise_and_are_unique_in_every_message(void **state)
 {
@@ -608,6 +738,10 @@ main(void)
         cmocka_unit_test(our_own_text_is_checked_before_it_leaves),
         cmocka_unit_test(random_bytes_are_never_accepted_wrongly),
         cmocka_unit_test(the_newest_common_version_is_spoken),
+        cmocka_unit_test(the_bytes_of_a_note_are_any_bytes),
+        cmocka_unit_test(a_note_that_breaks_a_rule_is_refused_in_words),
+        cmocka_unit_test(an_older_version_has_no_notes),
+        cmocka_unit_test(what_lies_behind_a_message_s_members_is_left_alone),
         cmocka_unit_test(keys_rise_and_are_unique_in_every_message),
     };
 
