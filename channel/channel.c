@@ -99,6 +99,9 @@ channel_turn(struct mchan *channel)
     } else if (transport->ready & TRANSPORT_PEER && transport->class->refuse) {
         channel->stats.n_refused_peers += transport->class->refuse(transport);
     }
+    if (channel->loans.old_slabs) {
+        loans_settle(channel);
+    }
     set_timer(channel, now);
 }
 

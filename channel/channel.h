@@ -8,7 +8,7 @@
 #include "base/prng.h"
 #include "channel/latest.h"
 #include "channel/link.h"
-#include "channel/loan.h"
+#include "channel/loans.h"
 #include "channel/mgmtback.h"
 #include "channel/mgmtfront.h"
 #include "channel/session.h"

@@ -4,6 +4,7 @@
  * written; when it is lost, that is copied into the window, and when the
  * session goes on, put into the next link before anything new.  Numbers are
  * session.c's.  Called by channel.c. */
+#include <errno.h>
 #include <stddef.h>
 
 #include "channel/channel.h"
@@ -56,6 +57,18 @@ skip(struct mchan *channel, uint64_t to)
     return true;
 }
 
+/* 0, -EAGAIN, or -ENOENT if it can't be sent again. */
+static int
+put_again(struct mchan *channel, struct window_entry *entry,
+          const uint8_t *data)
+{
+    entry->record.attachment = channel->session.attachment;
+    if (entry->record.kind == RECORD_LOAN) {
+        return loans_put_again(channel, &entry->record, data);
+    }
+    return link_put(&channel->link, &entry->record, data);
+}
+
 /* Puts the first message of the window, or says what is missing before it or
  * instead of it.  False if there is no room for that. */
 static bool
@@ -70,15 +83,16 @@ replay_first(struct mchan *channel)
     if (entry.sequence > session->put + 1) {
         return skip(channel, entry.sequence - 1);
     }
-    if (entry.record.kind == RECORD_SKIP) {
+    int error = entry.record.kind == RECORD_SKIP
+                    ? -ENOENT
+                    : put_again(channel, &entry, data);
+    if (error == -ENOENT) {
         if (!skip(channel, entry.to)) {
             return false;
         }
+    } else if (error) {
+        return false;
     } else {
-        entry.record.attachment = session->attachment;
-        if (link_put(&channel->link, &entry.record, data)) {
-            return false;
-        }
         session_replayed(session, entry.sequence);
         channel->stats.n_replayed++;
     }

@@ -25,6 +25,16 @@ loan_put(uint8_t out[LOAN_SIZE], uint64_t handle, uint64_t size)
     memcpy(out, words, sizeof words);
 }
 
+void
+loan_get(uint64_t *handle_out, uint64_t *size_out,
+         const uint8_t loan[LOAN_SIZE])
+{
+    uint64_t words[2];
+    memcpy(words, loan, sizeof words);
+    *handle_out = le64toh(words[0]);
+    *size_out = le64toh(words[1]);
+}
+
 static int
 map(struct lent *lent, int fd)
 {
@@ -79,9 +89,8 @@ int
 lent_open(const struct lent *lent, const uint8_t loan[LOAN_SIZE],
           struct lent_chunk *out, const char **why)
 {
-    uint64_t words[2];
-    memcpy(words, loan, sizeof words);
-    uint64_t handle = le64toh(words[0]), size = le64toh(words[1]);
+    uint64_t handle, size;
+    loan_get(&handle, &size, loan);
     uint32_t unit = (uint32_t)handle;
     uint64_t offset = (uint64_t)unit * SLAB_UNIT;
     uint32_t generation = (uint32_t)(handle >> 32);

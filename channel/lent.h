@@ -13,6 +13,8 @@
 #define LOAN_SIZE 16
 
 void loan_put(uint8_t out[LOAN_SIZE], uint64_t handle, uint64_t size);
+void loan_get(uint64_t *handle_out, uint64_t *size_out,
+              const uint8_t loan[LOAN_SIZE]);
 
 struct lent {
     const uint8_t *memory;

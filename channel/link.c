@@ -663,10 +663,7 @@ link_salvage(const struct link *link, uint64_t first, uint64_t last, nsec_t now,
         if (entry.sequence != first) {
             error = add_skip(out, &missing, entry.sequence - 1);
         }
-        if (!error && entry.record.kind == RECORD_LOAN) {
-            /* What was lent went with the link. */
-            error = add_skip(out, &entry, entry.sequence);
-        } else if (!error) {
+        if (!error) {
             error = window_add(out, &entry, payload);
         }
         first = entry.sequence + 1;

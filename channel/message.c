@@ -117,6 +117,7 @@ mchan_send(struct mchan *channel, const struct mchan_msg *message)
     }
     int error = try_send(channel, message);
     if (error && error != -EMSGSIZE) {
+        channel->loans.wanted = 0; /* It is this that the user waits for. */
         channel_turn(channel);
         error = try_send(channel, message);
     }

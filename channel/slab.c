@@ -247,23 +247,44 @@ slab_handle(const struct slab *slab, uint32_t unit)
     return unit | (uint64_t)slab->units[unit].generation << 32;
 }
 
-int64_t
-slab_find(const struct slab *slab, const void *data, uint64_t handle)
+/* The chunk with this handle, in this state. */
+static int64_t
+find(const struct slab *slab, uint64_t handle, enum unit_state state)
 {
     uint32_t unit = (uint32_t)handle;
-    if (unit >= slab->n_units || slab_data(slab, unit) != data ||
-        slab->units[unit].state != UNIT_TAKEN ||
+    if (unit >= slab->n_units || slab->units[unit].state != state ||
         slab_handle(slab, unit) != handle) {
         return -ENOENT;
     }
     return unit;
 }
 
+int64_t
+slab_find(const struct slab *slab, const void *data, uint64_t handle)
+{
+    int64_t unit = find(slab, handle, UNIT_TAKEN);
+    if (unit >= 0 && slab_data(slab, (uint32_t)unit) != data) {
+        return -ENOENT;
+    }
+    return unit;
+}
+
+int64_t
+slab_find_lent(const struct slab *slab, uint64_t handle, uint32_t sequence)
+{
+    int64_t unit = find(slab, handle, UNIT_LENT);
+    if (unit >= 0 && slab->units[unit].sequence != sequence) {
+        return -ENOENT;
+    }
+    return unit;
+}
+
 void
-slab_lend(struct slab *slab, uint32_t unit)
+slab_lend(struct slab *slab, uint32_t unit, uint32_t sequence)
 {
     assert(slab->units[unit].state == UNIT_TAKEN);
     slab->units[unit].state = UNIT_LENT;
+    slab->units[unit].sequence = sequence;
     slab->n_taken--;
     slab->n_lent++;
 }
@@ -271,12 +292,11 @@ slab_lend(struct slab *slab, uint32_t unit)
 int
 slab_give_back(struct slab *slab, uint64_t handle)
 {
-    uint32_t unit = (uint32_t)handle;
-    if (unit >= slab->n_units || slab->units[unit].state != UNIT_LENT ||
-        slab_handle(slab, unit) != handle) {
+    int64_t unit = find(slab, handle, UNIT_LENT);
+    if (unit < 0) {
         return -EPROTO;
     }
     slab->n_lent--;
-    set_free(slab, unit);
+    set_free(slab, (uint32_t)unit);
     return 0;
 }

@@ -24,6 +24,7 @@
 struct slab_unit {
     uint32_t generation; /* From 1. */
     uint32_t next;       /* Free: in its list. */
+    uint32_t sequence;   /* Lent: with the message of this number. */
     uint8_t state;       /* Of the chunk that begins here, if one does. */
     uint8_t order;
 };
@@ -60,8 +61,12 @@ uint64_t slab_handle(const struct slab *, uint32_t unit);
  * is 'handle'; else -ENOENT. */
 int64_t slab_find(const struct slab *, const void *data, uint64_t handle);
 
+/* The chunk with this handle that was lent with the message 'sequence', if it
+ * did not come back; else -ENOENT. */
+int64_t slab_find_lent(const struct slab *, uint64_t handle, uint32_t sequence);
+
 /* A taken chunk is given to the peer, or is free again. */
-void slab_lend(struct slab *, uint32_t unit);
+void slab_lend(struct slab *, uint32_t unit, uint32_t sequence);
 void slab_untake(struct slab *, uint32_t unit);
 /* The peer says that it gives back the chunk with this handle: 0, or -EPROTO
  * if it does not have it. */

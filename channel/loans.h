@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a channel lends and is lent.  A slab and what the peer's is mapped as
- * belong to one attachment and are made when the first loan is; when it ends
- * they stay only as long as a user still has a part of them in his hands. */
-#ifndef CHANNEL_LOAN_H
-#define CHANNEL_LOAN_H
+/* What a channel lends and is lent.  A slab, and the mapping of the peer's,
+ * belong to one attachment and are made for its first loan.  When it ends they
+ * stay only as long as a user has a part of them in his hands or it holds what
+ * is to be sent again; for that it is copied to the next slab. */
+#ifndef CHANNEL_LOANS_H
+#define CHANNEL_LOANS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,17 +22,18 @@ struct loans {
     uint64_t agreed;        /* With the peer, of this link; 0: no loans. */
     struct slab *slab;      /* Ours; null: not yet. */
     struct lent *lent;      /* The peer's. */
-    struct slab *old_slabs; /* Of former links, with chunks still taken, */
-    struct lent *old_lent;  /* or held. */
+    struct slab *old_slabs; /* Of former links, with chunks that are taken or
+                               to be sent again. */
+    struct lent *old_lent;  /* Likewise, with chunks that are held. */
     struct returns_rx rx;   /* What the peer gives back, */
     struct returns_tx tx;   /* and we. */
     uint32_t n_collect;     /* Chunks out at which to look at it again. */
     size_t wanted;          /* What the user could not have; else 0. */
+    bool waits;             /* So does what is to be sent again. */
     int lent_fd;            /* What the peer shared, not yet mapped; or -1. */
 };
 
 void loans_init(struct loans *, uint64_t bytes);
-
 /* A link stands, at whose other end these bytes were offered. */
 void loans_begin(struct mchan *, uint64_t offered);
 /* It is over. */
@@ -39,12 +41,27 @@ void loans_end(struct mchan *);
 /* Everything goes, also what a user has in his hands. */
 void loans_fini(struct mchan *);
 
+/* The slab, made if it was not yet: 0, -ENOTSUP or why not. */
+int loans_make_slab(struct mchan *);
+/* A chunk of it, of at least 'size' bytes: its first unit, -EAGAIN or
+ * -EMSGSIZE. */
+int64_t loans_take(struct loans *, size_t size);
+/* Puts a record that names a chunk that is taken; there is room for it. */
+void loans_put(struct mchan *, const struct record *, uint32_t unit,
+               uint64_t size);
+
 /* Takes in what the peer gave back: 0, or -EPROTO. */
 int loans_collect(struct mchan *, const char **why);
 /* False if the user waits for a chunk and there is none. */
 bool loans_ready(struct mchan *);
 /* Asks to be woken when one may be; to be followed by a last look. */
 void loans_arm(struct mchan *);
+
+/* Puts a loan that a former link carried, 'loan' being what lay there: 0,
+ * -EAGAIN, or -ENOENT if it can't be sent again. */
+int loans_put_again(struct mchan *, const struct record *, const uint8_t *loan);
+/* Nothing more is to be sent again. */
+void loans_settle(struct mchan *);
 
 /* The chunk of the RECORD_LOAN that comes next: 0, or -ENOMEM, or -EPROTO with
  * a constant 'why'. */
