@@ -20,7 +20,7 @@ struct session;
  * its being there.  A session that is lost at once earns few of them. */
 #define MGMTFRONT_QUICK_NS (500 * NSEC_PER_USEC)
 #define MGMTFRONT_QUICK_MAX 64
-#define MGMTFRONT_QUICK_EARNED_NS (50 * NSEC_PER_MSEC)
+#define MGMTFRONT_QUICK_EARNED_NS (5 * NSEC_PER_MSEC)
 
 struct mgmtfront {
     nsec_t retry_min_ns, retry_max_ns;

@@ -37,6 +37,9 @@
 #define PATIENCE_NS (60 * NSEC_PER_SEC)
 #define WARM_UP 20 /* Kills before what is held is first counted. */
 #define MESSAGE_MAX 4096
+/* How long a victim is left alone at least, so that a survivor is not one that
+ * is lost at once (channel/mgmtfront.h). */
+#define LIFE_NS (15 * NSEC_PER_MSEC)
 /* What a survivor may grow by: the allocator's moods. */
 #define RSS_GROWTH_KIB 256
 
@@ -311,11 +314,12 @@ static void
 survive_a_turn(struct talker *talker)
 {
     struct board *board = talker->board;
+    take_events(talker);
     enum activity activity = board->activity;
     bool begun = board->go == board->heard;
-    bool reads = activity != BLOCKED || !begun || !talker->heard;
+    bool waits = begun && talker->up && talker->heard;
+    bool reads = activity != BLOCKED || !waits;
     bool talks = begun && (activity == RECEIVING || activity == EXCHANGING);
-    take_events(talker);
     if (reads) {
         take_messages(talker);
     }
@@ -407,7 +411,7 @@ kill_once(struct trial *trial)
     board->sleeps = prng_below(&trial->prng, 2);
     board->activity = (uint32_t)prng_below(&trial->prng, N_ACTIVITIES);
     board->go = trial->incarnation;
-    nap((int64_t)prng_below(&trial->prng, 2 * NSEC_PER_MSEC));
+    nap(LIFE_NS + (int64_t)prng_below(&trial->prng, LIFE_NS));
 
     uint32_t lost_before = board->n_lost;
     int64_t killed_at = now_ns();
