@@ -71,10 +71,18 @@ struct mchan_opts {
 
 #define MCHAN_NO_SPIN UINT32_MAX
 
+#ifdef __cplusplus /* Has no designators before C++20. */
+#define MCHAN_OPTS_INIT                                                        \
+    {                                                                          \
+        sizeof(struct mchan_opts), 0, -1, nullptr, nullptr, 0, 0, 0, nullptr,  \
+            0, 0, 0, 0                                                         \
+    }
+#else
 #define MCHAN_OPTS_INIT                                                        \
     {                                                                          \
         .size = sizeof(struct mchan_opts), .fd = -1                            \
     }
+#endif
 
 struct mchan_msg {
     const void *data; /* Borrowed for the call. */
