@@ -12,10 +12,10 @@
 
 /* True if it is time to look at what came back. */
 static bool
-may_collect(struct loans *loans, size_t size)
+must_collect(const struct loans *loans, size_t size)
 {
     return loans->slab->n_taken + loans->slab->n_lent >= loans->n_collect ||
-           !slab_may_take(loans->slab, size);
+           !loans_may_take(loans, size);
 }
 
 /* A chunk of at least 'size' bytes: its first unit, or -Exxx. */
@@ -31,7 +31,7 @@ take_chunk(struct mchan *channel, size_t size)
         return error;
     }
     const char *why;
-    if (may_collect(&channel->loans, size) && loans_collect(channel, &why)) {
+    if (must_collect(&channel->loans, size) && loans_collect(channel, &why)) {
         channel_violated(channel, why);
         return -EPROTO;
     }

@@ -148,11 +148,17 @@ may_lend(const struct slab *slab)
 }
 
 bool
-loans_ready(struct mchan *channel)
+loans_may_take(const struct loans *loans, size_t size)
 {
-    struct loans *loans = &channel->loans;
+    return may_lend(loans->slab) && slab_may_take(loans->slab, size);
+}
+
+bool
+loans_ready(const struct mchan *channel)
+{
+    const struct loans *loans = &channel->loans;
     return !loans->wanted || !loans->slab ||
-           (may_lend(loans->slab) && slab_may_take(loans->slab, loans->wanted));
+           loans_may_take(loans, loans->wanted);
 }
 
 void

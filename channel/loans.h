@@ -46,6 +46,8 @@ int loans_make_slab(struct mchan *);
 /* A chunk of it, of at least 'size' bytes: its first unit, -EAGAIN or
  * -EMSGSIZE. */
 int64_t loans_take(struct loans *, size_t size);
+/* True if it would not be -EAGAIN. */
+bool loans_may_take(const struct loans *, size_t size);
 /* Puts a record that names a chunk that is taken; there is room for it. */
 void loans_put(struct mchan *, const struct record *, uint32_t unit,
                uint64_t size);
@@ -53,7 +55,7 @@ void loans_put(struct mchan *, const struct record *, uint32_t unit,
 /* Takes in what the peer gave back: 0, or -EPROTO. */
 int loans_collect(struct mchan *, const char **why);
 /* False if the user waits for a chunk and there is none. */
-bool loans_ready(struct mchan *);
+bool loans_ready(const struct mchan *);
 /* Asks to be woken when one may be; to be followed by a last look. */
 void loans_arm(struct mchan *);
 
