@@ -77,15 +77,7 @@ link_has_room(const struct link *link, uint32_t size)
 int
 link_put(struct link *link, const struct record *record, const void *data)
 {
-    uint8_t *to = ring_tx_reserve(&link->tx, record->size);
-    if (!to) {
-        return -EAGAIN;
-    }
-    if (record->size) {
-        memcpy(to, data, record->size);
-    }
-    ring_tx_commit(&link->tx, record);
-    return 0;
+    return ring_tx_put(&link->tx, record, data) ? 0 : -EAGAIN;
 }
 
 int
@@ -671,14 +663,16 @@ link_salvage(const struct link *link, uint64_t first, uint64_t last, nsec_t now,
     return error;
 }
 
-void
+int
 link_arm(struct link *link, uint64_t position)
 {
     if (link->streams) {
-        return;
+        return 0;
     }
-    ring_rx_arm(&link->rx);
+    int error = ring_rx_arm(&link->rx);
     if (!link_is_released(link, position)) {
-        ring_tx_arm(&link->tx, position);
+        int other = ring_tx_arm(&link->tx, position);
+        error = error ? error : other;
     }
+    return error;
 }

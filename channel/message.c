@@ -235,9 +235,7 @@ mchan_recv(struct mchan *channel, void *data, size_t size,
     if (message.size > size) {
         return -ENOBUFS;
     }
-    if (message.size) {
-        memcpy(data, message.data, message.size);
-    }
+    ring_copy(data, message.data, message.size);
     if (message.handle) {
         loans_give_back(channel, &message);
     }

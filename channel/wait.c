@@ -73,7 +73,9 @@ mchan_arm(struct mchan *channel, unsigned what)
         return 0;
     }
     /* Rings: what came before the wish was stored is found by looking again. */
-    link_arm(&channel->link, wake_position(channel, what));
+    if (link_arm(&channel->link, wake_position(channel, what))) {
+        return 1; /* It will do the next time. */
+    }
     loans_arm(channel);
     channel_turn(channel);
     return holds(channel, what);

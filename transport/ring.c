@@ -3,10 +3,25 @@
  * (sealed against shrinking, see shm.c) and on nothing else about the other
  * side.  Called by channel/link.c.
  *
- * Waking: the sleeper stores the position it waits for, then fences, then
- * looks once more; the other side stores its work, then fences, then looks
- * whether somebody waits.  One of the two sees the other, whatever the order.
- */
+ * Waking.  The sleeper stores its wish (W1), then has a full barrier, then
+ * looks at the ring once more (L1).  The other side stores its work (W2), then
+ * has a full barrier, then looks for a wish (L2).  Whatever the order, L1 sees
+ * W2 or L2 sees W1: nobody sleeps on work unless its wish was seen.
+ *
+ * A fence is cheap only when nothing waits to be stored, and behind a record
+ * something does.  So a consumer (or producer) that has not slept for long says
+ * RING_AWAKE in the place of its wish, and the other side, if the sleeper's
+ * barriers reach it, looks without a fence.  Who is awake and wants to sleep
+ * replaces RING_AWAKE by the wish (W1) and then issues the barrier for both:
+ * each thread of the other side has one somewhere in its program order, between
+ * W1 and L1.  If that is after L2, it is also after W2, and L1 sees W2.  If it
+ * is before L2, L2 sees W1, not RING_AWAKE; then that side fences and looks
+ * again, which is the first case.  Only the first sleep after a busy time costs
+ * a barrier; those that follow are ordered by the fences again.
+ *
+ * Nothing here is believed: who says RING_AWAKE and then sleeps without a
+ * barrier, or says that it is registered and is not, fails to wake or be woken,
+ * which it could do by other means; nothing else depends on it. */
 #include "transport/ring.h"
 
 #include <assert.h>
@@ -27,17 +42,31 @@ ring_message_max(uint64_t size)
     return eighth < RING_MESSAGE_MAX ? (uint32_t)eighth : RING_MESSAGE_MAX;
 }
 
-uint64_t
-ring_record_size(uint32_t payload)
+/* Wishes. */
+
+/* Stores a wish where RING_AWAKE may stand, with a barrier behind it. */
+static int
+arm(_Atomic uint64_t *word, uint64_t wanted, bool *awake,
+    const struct ring_fencing *fencing)
 {
-    uint64_t size = (uint64_t)payload + RECORD_HEADER_SIZE;
-    return (size + RING_ALIGN - 1) & ~(uint64_t)(RING_ALIGN - 1);
+    atomic_store_explicit(word, wanted | RING_ARMED, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!*awake) {
+        return 0;
+    }
+    *awake = false;
+    return fencing->barrier();
 }
 
-static _Atomic uint64_t *
-word_at(uint8_t *data, uint64_t size, uint64_t position, unsigned n)
+/* After a long time without a sleep the other side need not fence. */
+static void
+stay_awake(_Atomic uint64_t *word, uint64_t bytes, bool *awake,
+           const struct ring_fencing *fencing)
 {
-    return (_Atomic uint64_t *)(void *)(data + (position & (size - 1)) + 8 * n);
+    if (fencing->barrier && !*awake && bytes >= RING_AWAKE_AFTER) {
+        *awake = true;
+        atomic_store_explicit(word, RING_AWAKE, memory_order_relaxed);
+    }
 }
 
 /* The producer. */
@@ -51,69 +80,9 @@ ring_tx_init(struct ring_tx *ring, uint8_t *data, uint64_t size,
     memset(ring, 0, sizeof *ring);
     ring->data = data;
     ring->size = size;
+    ring->zeroed = 1; /* Nowhere. */
     ring->mine = mine;
     ring->peers = peers;
-}
-
-/* Bytes up to the ring's end that a record of 'size' would have to leave. */
-static uint64_t
-pad_before(const struct ring_tx *ring, uint64_t size)
-{
-    uint64_t to_end = ring->size - (ring->head & (ring->size - 1));
-    return size > to_end ? to_end : 0;
-}
-
-/* One slot more than the record stays free, for the zeroed header behind it. */
-static uint64_t
-room_needed(const struct ring_tx *ring, uint32_t payload)
-{
-    uint64_t size = ring_record_size(payload);
-    return pad_before(ring, size) + size + RING_ALIGN;
-}
-
-bool
-ring_tx_has_room(const struct ring_tx *ring, uint32_t payload)
-{
-    return ring->head + room_needed(ring, payload) - ring->tail <= ring->size;
-}
-
-uint8_t *
-ring_tx_reserve(struct ring_tx *ring, uint32_t payload)
-{
-    assert(payload <= ring_message_max(ring->size));
-    if (!ring_tx_has_room(ring, payload)) {
-        return NULL;
-    }
-    uint64_t start = ring->head + pad_before(ring, ring_record_size(payload));
-    return ring->data + (start & (ring->size - 1)) + RECORD_HEADER_SIZE;
-}
-
-static void
-store_header(struct ring_tx *ring, uint64_t position,
-             const struct record *record)
-{
-    atomic_store_explicit(word_at(ring->data, ring->size, position, 1),
-                          record_second_word(record), memory_order_relaxed);
-    atomic_store_explicit(word_at(ring->data, ring->size, position, 0),
-                          record_first_word(record), memory_order_release);
-}
-
-void
-ring_tx_commit(struct ring_tx *ring, const struct record *record)
-{
-    uint64_t size = ring_record_size(record->size);
-    uint64_t pad = pad_before(ring, size);
-    uint64_t start = ring->head + pad;
-    atomic_store_explicit(word_at(ring->data, ring->size, start + size, 0), 0,
-                          memory_order_relaxed);
-    store_header(ring, start, record);
-    if (pad) {
-        /* Last, since the consumer waits here. */
-        struct record filler = {.kind = RECORD_PAD};
-        filler.size = (uint32_t)(pad - RECORD_HEADER_SIZE);
-        store_header(ring, ring->head, &filler);
-    }
-    ring->head = start + size;
 }
 
 int
@@ -128,36 +97,24 @@ ring_tx_refresh(struct ring_tx *ring, uint64_t *acked)
         return -EPROTO;
     }
     ring->tail = released;
+    stay_awake(&ring->mine->space_event, ring->head - ring->slept, &ring->awake,
+               &ring->fencing);
     *acked = atomic_load_explicit(&ring->peers->acked, memory_order_relaxed);
     return 0;
-}
-
-bool
-ring_tx_must_wake(struct ring_tx *ring)
-{
-    uint64_t from = ring->woken;
-    ring->woken = ring->head;
-    if (!ring->peers || from == ring->head) {
-        return false;
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-    uint64_t event =
-        atomic_load_explicit(&ring->peers->data_event, memory_order_relaxed);
-    return event & 1 && (event - 1) - from < ring->head - from;
 }
 
 uint64_t
 ring_tx_position_for(const struct ring_tx *ring, uint32_t payload)
 {
-    return ring->head + room_needed(ring, payload) - ring->size;
+    return ring->head + ring_tx_needed(ring, payload) - ring->size;
 }
 
-void
+int
 ring_tx_arm(struct ring_tx *ring, uint64_t position)
 {
-    atomic_store_explicit(&ring->mine->space_event, position | 1,
-                          memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
+    ring->slept = ring->head;
+    return arm(&ring->mine->space_event, position, &ring->awake,
+               &ring->fencing);
 }
 
 void
@@ -178,66 +135,24 @@ ring_rx_init(struct ring_rx *ring, uint8_t *data, uint64_t size,
     memset(ring, 0, sizeof *ring);
     ring->data = data;
     ring->size = size;
+    ring->message_max = ring_message_max(size);
     ring->mine = mine;
     ring->peers = peers;
 }
 
-/* 1 with a header that fits where it stands, 0, or -EPROTO. */
-static int
-load_header(struct ring_rx *ring, struct record *out, const char **why)
+/* Goes past a pad, which must reach the ring's end, and looks at what stands
+ * behind it: the ring's start, where no other pad can be. */
+int
+ring_rx_pass(struct ring_rx *ring, uint32_t pad, struct record *out,
+             const char **why)
 {
-    uint64_t first =
-        atomic_load_explicit(word_at(ring->data, ring->size, ring->position, 0),
-                             memory_order_acquire);
-    if (!first) {
-        return 0;
-    }
-    uint64_t second =
-        atomic_load_explicit(word_at(ring->data, ring->size, ring->position, 1),
-                             memory_order_relaxed);
-    struct record record = record_from_words(first, second);
-    uint64_t to_end = ring->size - (ring->position & (ring->size - 1));
-    if (record.size > to_end - RECORD_HEADER_SIZE) {
-        *why = "record runs over the ring's end";
-        return -EPROTO;
-    }
-    if (record.kind == RECORD_PAD
-            ? record.size != to_end - RECORD_HEADER_SIZE || to_end == ring->size
-            : record.size > ring_message_max(ring->size)) {
+    uint64_t offset = ring->position & (ring->size - 1);
+    if (!offset || pad != ring->size - offset - RECORD_HEADER_SIZE) {
         *why = "record of an impossible size";
         return -EPROTO;
     }
-    *out = record;
-    return 1;
-}
-
-int
-ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
-{
-    struct record record;
-    int found = load_header(ring, &record, why);
-    if (found == 1 && record.kind == RECORD_PAD) {
-        /* Behind a pad stands the ring's start, where no other can be. */
-        ring->position += ring_record_size(record.size);
-        found = load_header(ring, &record, why);
-    }
-    if (found == 1) {
-        *out = record;
-    }
-    return found;
-}
-
-const uint8_t *
-ring_rx_payload(const struct ring_rx *ring)
-{
-    return ring->data + (ring->position & (ring->size - 1)) +
-           RECORD_HEADER_SIZE;
-}
-
-void
-ring_rx_consume(struct ring_rx *ring, const struct record *record)
-{
-    ring->position += ring_record_size(record->size);
+    ring->position += ring->size - offset;
+    return ring_rx_peek(ring, out, why);
 }
 
 bool
@@ -251,17 +166,28 @@ ring_rx_release(struct ring_rx *ring, uint64_t position, uint64_t acked)
     ring->released = position;
     atomic_store_explicit(&ring->mine->released, position,
                           memory_order_release);
+    stay_awake(&ring->mine->data_event, position - ring->slept, &ring->awake,
+               &ring->fencing);
+    uint64_t event;
+    if (ring->fencing.registered) {
+        atomic_signal_fence(memory_order_seq_cst);
+        event = atomic_load_explicit(&ring->peers->space_event,
+                                     memory_order_relaxed);
+        if (event & RING_AWAKE) {
+            return false;
+        }
+    }
     atomic_thread_fence(memory_order_seq_cst);
-    uint64_t event =
+    event =
         atomic_load_explicit(&ring->peers->space_event, memory_order_relaxed);
-    uint64_t wanted = event - 1;
-    return event & 1 && wanted - from - 1 < position - from;
+    uint64_t wanted = event & ~(uint64_t)(RING_ALIGN - 1);
+    return event & RING_ARMED && wanted - from - 1 < position - from;
 }
 
-void
+int
 ring_rx_arm(struct ring_rx *ring)
 {
-    atomic_store_explicit(&ring->mine->data_event, ring->position | 1,
-                          memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
+    ring->slept = ring->position;
+    return arm(&ring->mine->data_event, ring->position, &ring->awake,
+               &ring->fencing);
 }

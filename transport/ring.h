@@ -30,12 +30,36 @@
 #define RING_SIZE_MAX (64u << 20)
 #define RING_MESSAGE_MAX 65536u
 
-/* What one side tells the other.  Sole writer: that side. */
+/* What one side tells the other.  Sole writer: that side.  The first line
+ * changes with the traffic and is looked at when a ring is full; the second
+ * changes only when somebody goes to sleep or stays awake for long, so that the
+ * look at it behind each message costs nothing. */
 struct ring_words {
     alignas(128) _Atomic uint64_t released; /* Consumer: free up to here. */
     _Atomic uint64_t acked;                 /* Consumer: done up to here. */
-    _Atomic uint64_t data_event;  /* Consumer: wake me for this, | 1. */
-    _Atomic uint64_t space_event; /* Producer: wake me for this, | 1. */
+    /* Wishes: a position with RING_ARMED, or RING_AWAKE. */
+    alignas(128) _Atomic uint64_t data_event; /* Consumer: wake me for this. */
+    _Atomic uint64_t space_event;             /* Producer: wake me for this. */
+};
+
+#define RING_ARMED 1u /* Wake me when this position is passed. */
+#define RING_AWAKE                                                             \
+    2u /* I don't sleep, and will issue a barrier for both of                  \
+          us before I do: no need to fence. */
+
+/* Bytes of records without a sleep, after which one that can issue barriers
+ * says that it is awake.  A barrier costs the sleeper some 10 us, a fence the
+ * other side some 20 ns per record. */
+#define RING_AWAKE_AFTER (256u << 10)
+
+/* How the sides' looks at each other are ordered; the transport says.  All zero
+ * is always right. */
+struct ring_fencing {
+    /* Makes everything stored by all threads of all processes that called the
+     * transport's registration visible, as if each had fenced; 0 or -Exxx.
+     * Null: there is no such thing between these two. */
+    int (*barrier)(void);
+    bool registered; /* Such a barrier of the other side reaches us. */
 };
 
 struct ring_tx {
@@ -43,9 +67,13 @@ struct ring_tx {
     uint64_t size;           /* Our own copy. */
     uint64_t head;           /* Where the next record goes. */
     uint64_t tail;           /* All before it may be written over. */
+    uint64_t zeroed;         /* Where a header was zeroed ahead. */
     uint64_t woken;          /* Head at the last look at data_event. */
     struct ring_words *mine; /* Null if the ring is not shared. */
     struct ring_words *peers;
+    struct ring_fencing fencing;
+    uint64_t slept; /* Head when it was last armed. */
+    bool awake;     /* What our space_event says. */
 };
 
 struct ring_rx {
@@ -53,15 +81,18 @@ struct ring_rx {
     uint64_t size;
     uint64_t position; /* The next record to look at. */
     uint64_t released; /* What the producer was told. */
+    uint32_t message_max;
+    bool long_ones; /* The last record had a second line. */
     struct ring_words *mine;
     struct ring_words *peers;
+    struct ring_fencing fencing;
+    uint64_t slept; /* Position when it was last armed. */
+    bool awake;     /* What our data_event says. */
 };
 
 bool ring_size_valid(uint64_t size);
 /* The largest payload that is ever accepted in a ring of this size. */
 uint32_t ring_message_max(uint64_t size);
-/* Bytes that a record takes. */
-uint64_t ring_record_size(uint32_t payload);
 
 /* The memory is zeroed and aligned to RING_ALIGN; 'mine' and 'peers' are null
  * for a ring that is not shared. */
@@ -70,24 +101,38 @@ void ring_tx_init(struct ring_tx *, uint8_t *data, uint64_t size,
 void ring_rx_init(struct ring_rx *, uint8_t *data, uint64_t size,
                   struct ring_words *mine, struct ring_words *peers);
 
+/* Bytes that a record takes. */
+static inline uint64_t
+ring_record_size(uint32_t payload)
+{
+    uint64_t size = (uint64_t)payload + RECORD_HEADER_SIZE;
+    return (size + RING_ALIGN - 1) & ~(uint64_t)(RING_ALIGN - 1);
+}
+
 /* The producer. */
+
+/* Writes a whole record.  False when the ring is full. */
+static inline bool ring_tx_put(struct ring_tx *, const struct record *,
+                               const void *payload);
 
 /* Where 'payload' bytes may be written, at most ring_message_max(), or null
  * when the ring is full.  Nothing is visible before ring_tx_commit() with the
  * same size. */
-uint8_t *ring_tx_reserve(struct ring_tx *, uint32_t payload);
-void ring_tx_commit(struct ring_tx *, const struct record *);
+static inline uint8_t *ring_tx_reserve(struct ring_tx *, uint32_t payload);
+static inline void ring_tx_commit(struct ring_tx *, const struct record *);
 /* Takes back what the consumer released; '*acked' becomes what it says it is
  * done with.  0, or -EPROTO if it released what was never written. */
 int ring_tx_refresh(struct ring_tx *, uint64_t *acked);
 /* True if the consumer sleeps and what was committed since the last call is
  * what it waits for. */
-bool ring_tx_must_wake(struct ring_tx *);
-bool ring_tx_has_room(const struct ring_tx *, uint32_t payload);
+static inline bool ring_tx_must_wake(struct ring_tx *);
+static inline bool ring_tx_has_room(const struct ring_tx *, uint32_t payload);
 /* What must be released, so that a record of 'payload' bytes fits. */
 uint64_t ring_tx_position_for(const struct ring_tx *, uint32_t payload);
-/* Asks to be woken when everything before 'position' is released. */
-void ring_tx_arm(struct ring_tx *, uint64_t position);
+/* Asks to be woken when everything before 'position' is released; to be
+ * followed by a last look.  0, or -Exxx if the wish may be overlooked this
+ * once, so that sleeping for long is not safe. */
+int ring_tx_arm(struct ring_tx *, uint64_t position);
 
 /* A ring of our own: frees everything before 'position'. */
 void ring_tx_release(struct ring_tx *, uint64_t position);
@@ -96,16 +141,20 @@ void ring_tx_release(struct ring_tx *, uint64_t position);
 
 /* 1 with the header of the next record, copied and in bounds; 0 if there is
  * none; -EPROTO with a constant 'why'.  Pads are passed over. */
-int ring_rx_peek(struct ring_rx *, struct record *out, const char **why);
+static inline int ring_rx_peek(struct ring_rx *, struct record *out,
+                               const char **why);
 /* The payload of the record that ring_rx_peek() returned.  The other side may
  * change it at any time: copy first, look later. */
-const uint8_t *ring_rx_payload(const struct ring_rx *);
-void ring_rx_consume(struct ring_rx *, const struct record *);
+static inline const uint8_t *ring_rx_payload(const struct ring_rx *);
+static inline void ring_rx_consume(struct ring_rx *, const struct record *);
 /* Gives back everything before 'position' and says 'acked'.  True if the
  * producer waits for that and must be woken. */
 bool ring_rx_release(struct ring_rx *, uint64_t position, uint64_t acked);
 /* Asks to be woken for the next record; to be followed by a last peek.  Never
- * taken back: positions only rise, so an old wish matches nothing. */
-void ring_rx_arm(struct ring_rx *);
+ * taken back: positions only rise, so an old wish matches nothing.  Returns as
+ * ring_tx_arm(). */
+int ring_rx_arm(struct ring_rx *);
+
+#include "transport/ringfast.h"
 
 #endif

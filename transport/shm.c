@@ -3,12 +3,12 @@
  * unix socket PATH; the listening end makes fresh memory for each peer, seals
  * it against changing size, and hands it over with one message:
  *
- *   0  "mchanm" 0 1   8 bytes, the last is the version
+ *   0  "mchanm" 0 2   8 bytes, the last is the version
  *   8  ring size      u32, little-endian, bytes per direction
  *  12  lends          u32, 1: the memory has room for returns; else 0
  *   +  one descriptor, of a memfd of 4096 + 2 * ring size bytes:
  *      0     words of the listening end (transport/ring.h)
- *      128   words of the other
+ *      256   words of the other
  *      4096  ring towards the other
  *      4096 + ring size   ring towards the listening end
  *      and, if it lends, two blocks more (transport/returns.h):
@@ -25,10 +25,12 @@
  * for itself.  See docs/decisions/0007-waking-over-the-socket.md. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "transport/meeting.h"
@@ -45,7 +47,7 @@
 /* Reads of a socket that must bring a descriptor; it holds less. */
 #define SHARED_READS_MAX 1024
 
-static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 1};
+static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 2};
 
 struct shm {
     struct transport transport;
@@ -54,6 +56,7 @@ struct shm {
     uint32_t ring_size; /* Of the link that stands. */
     uint8_t *memory;    /* Null: no link stands. */
     uint32_t wakes_left;
+    bool registered;   /* Barriers of other processes reach us. */
     bool lends_wanted; /* This end can do with loans, */
     bool lends;        /* and the memory of the link has room for returns. */
     unsigned n_shared; /* Descriptors that the peer sent. */
@@ -66,6 +69,21 @@ static struct shm *
 shm_cast(struct transport *transport)
 {
     return (struct shm *)(void *)transport;
+}
+
+static int
+membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) ? -errno : 0;
+}
+
+/* Who was handed memory over a unix socket runs on the same kernel.  A barrier
+ * reaches the other end if that registered, which it alone needs to know: it
+ * fences if not. */
+static int
+barrier(void)
+{
+    return membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
 }
 
 static size_t
@@ -91,6 +109,7 @@ shm_open_end(struct transport **out, const char *address,
     self->ring_size_wanted = opts->ring_size;
     self->lends_wanted = opts->lends;
     self->shared_fd = -1;
+    self->registered = !membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
     self->transport.class = &transport_shm;
     self->transport.once = self->meeting.once;
     *out = &self->transport;
@@ -265,6 +284,10 @@ shm_rings(struct transport *transport, struct ring_tx *tx, struct ring_rx *rx)
                  &words[we], &words[!we]);
     ring_rx_init(rx, rings + !we * (size_t)self->ring_size, self->ring_size,
                  &words[we], &words[!we]);
+    if (self->registered) {
+        tx->fencing.barrier = rx->fencing.barrier = barrier;
+        tx->fencing.registered = rx->fencing.registered = true;
+    }
 }
 
 static void

@@ -65,7 +65,7 @@ produce(struct memory *memory)
             ring_tx_commit(&tx, &record);
         }
         (void)ring_tx_must_wake(&tx);
-        ring_tx_arm(&tx, ring_tx_position_for(&tx, record.size));
+        (void)ring_tx_arm(&tx, ring_tx_position_for(&tx, record.size));
         if (ring_tx_refresh(&tx, &acked) || tx.head - tx.tail > SIZE) {
             return;
         }
@@ -80,7 +80,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     memset(&memory, 0, sizeof memory);
-    memcpy(&memory.words[1], data, 32);
+    memcpy(&memory.words[1].released, data, 16);
+    memcpy(&memory.words[1].data_event, data + 16, 16);
     for (size_t at = 0; at < SIZE; at++) {
         memory.theirs[at] = data[32 + at % (size - 32)];
     }

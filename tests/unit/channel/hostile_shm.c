@@ -497,7 +497,7 @@ offer_file(const struct offer *offer)
 static void
 make_offer(int socket, const struct offer *offer)
 {
-    uint8_t data[16] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 1};
+    uint8_t data[16] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 2};
     struct iovec iov = {.iov_base = data, .iov_len = offer->message_size};
     union {
         struct cmsghdr header;

@@ -277,6 +277,88 @@ a_waiting_producer_is_woken_when_its_record_fits(void **state)
     assert_true(woken);
 }
 
+/* Staying awake. */
+
+static unsigned n_barriers;
+static int barrier_error;
+
+static int
+count_barrier(void)
+{
+    n_barriers++;
+    return barrier_error;
+}
+
+static void
+let_issue_barriers(struct pair *pair)
+{
+    pair->tx.fencing.barrier = pair->rx.fencing.barrier = count_barrier;
+    pair->tx.fencing.registered = pair->rx.fencing.registered = true;
+    n_barriers = 0;
+    barrier_error = 0;
+}
+
+/* Until the reader has been awake for long. */
+static void
+be_busy(struct pair *pair)
+{
+    for (uint64_t done = 0; done <= RING_AWAKE_AFTER; done += 128) {
+        assert_true(put(pair, 100, 1));
+        take(pair, 100, 1);
+        (void)ring_rx_release(&pair->rx, pair->rx.position, 1);
+        refresh(pair);
+    }
+}
+
+static void
+who_stays_awake_issues_a_barrier_before_its_first_sleep(void **state)
+{
+    struct pair *pair = *state;
+    let_issue_barriers(pair);
+    assert_int_equal(ring_rx_arm(&pair->rx), 0);
+    assert_int_equal(n_barriers, 0); /* The other side fences still. */
+    be_busy(pair);
+    assert_int_equal(pair->words[1].data_event, RING_AWAKE);
+    assert_int_equal(pair->words[0].space_event, RING_AWAKE);
+    assert_true(put(pair, 10, 2));
+    assert_false(ring_tx_must_wake(&pair->tx));
+    take(pair, 10, 2);
+    assert_int_equal(ring_rx_arm(&pair->rx), 0);
+    assert_int_equal(n_barriers, 1);
+    assert_int_equal(ring_rx_arm(&pair->rx), 0);
+    assert_int_equal(n_barriers, 1);
+    assert_int_equal(ring_tx_arm(&pair->tx, 10), 0);
+    assert_int_equal(n_barriers, 2);
+    assert_true(put(pair, 10, 3));
+    assert_true(ring_tx_must_wake(&pair->tx));
+}
+
+static void
+a_barrier_that_fails_is_told_and_not_needed_again(void **state)
+{
+    struct pair *pair = *state;
+    let_issue_barriers(pair);
+    be_busy(pair);
+    barrier_error = -EPERM;
+    assert_int_equal(ring_rx_arm(&pair->rx), -EPERM);
+    assert_int_equal(ring_rx_arm(&pair->rx), 0);
+    assert_int_equal(n_barriers, 1);
+}
+
+static void
+without_barriers_nobody_says_that_it_is_awake(void **state)
+{
+    struct pair *pair = *state;
+    be_busy(pair);
+    assert_int_equal(pair->words[1].data_event, 0);
+    assert_int_equal(pair->words[0].space_event, 0);
+    /* And one whom the peer's barriers would not reach looks with a fence. */
+    assert_int_equal(ring_rx_arm(&pair->rx), 0);
+    pair->words[1].data_event |= RING_AWAKE;
+    assert_true(put(pair, 10, 1));
+    assert_true(ring_tx_must_wake(&pair->tx));
+}
+
 /* Two threads. */
 
 #define N_RACED 100000u
@@ -482,6 +564,9 @@ main(void)
         TEST(only_a_sleeper_is_woken_and_only_once),
         TEST(a_batch_wakes_whoever_waits_for_its_first),
         TEST(a_waiting_producer_is_woken_when_its_record_fits),
+        TEST(who_stays_awake_issues_a_barrier_before_its_first_sleep),
+        TEST(a_barrier_that_fails_is_told_and_not_needed_again),
+        TEST(without_barriers_nobody_says_that_it_is_awake),
         TEST(records_are_whole_when_another_thread_sees_them),
         TEST(no_wake_is_lost_between_two_threads),
         TEST(impossible_headers_are_refused),

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done for every message on a ring (ring.h), inline: a call costs as
+ * much as what is called.  Included by ring.h alone.
+ *
+ * The order in which lines are touched is what a round trip costs, since each
+ * line is fetched from the other CPU:
+ * - The line with the header is written last and all at once.  The consumer
+ *   looks at it all the time, and would take it back in between.
+ * - The header behind the next record is zeroed after this one is sent, where
+ *   that will be if the next is as long; so it is out of the way of a send.
+ * - A consumer that finds nothing asks for the second line with the first.
+ * docs/decisions/0009-the-ring.md has the figures. */
+#ifndef TRANSPORT_RINGFAST_H
+#define TRANSPORT_RINGFAST_H
+
+#include <errno.h>
+#include <string.h>
+
+#define RING_FIRST (RING_ALIGN - RECORD_HEADER_SIZE) /* Payload beside it. */
+
+/* For ring.c. */
+int ring_rx_pass(struct ring_rx *, uint32_t pad, struct record *out,
+                 const char **why);
+
+static inline _Atomic uint64_t *
+ring_word(uint8_t *data, uint64_t size, uint64_t position, unsigned n)
+{
+    return (_Atomic uint64_t *)(void *)(data + (position & (size - 1)) + 8 * n);
+}
+
+/* A call of memcpy() is worth it for the long. */
+static inline void
+ring_copy(void *to_, const void *from_, size_t size)
+{
+    uint8_t *to = to_;
+    const uint8_t *from = from_;
+    if (size < 16 || size > 128) {
+        if (size) {
+            memcpy(to, from, size);
+        }
+        return;
+    }
+    for (size_t at = 0; at + 16 < size; at += 16) {
+        memcpy(to + at, from + at, 16);
+    }
+    memcpy(to + size - 16, from + size - 16, 16);
+}
+
+/* The producer. */
+
+/* Bytes up to the ring's end that a record of 'size' would have to leave. */
+static inline uint64_t
+ring_tx_pad(const struct ring_tx *ring, uint64_t size)
+{
+    uint64_t to_end = ring->size - (ring->head & (ring->size - 1));
+    return size > to_end ? to_end : 0;
+}
+
+/* One slot more than the record stays free, for the zeroed header behind it. */
+static inline uint64_t
+ring_tx_needed(const struct ring_tx *ring, uint32_t payload)
+{
+    uint64_t size = ring_record_size(payload);
+    return ring_tx_pad(ring, size) + size + RING_ALIGN;
+}
+
+static inline bool
+ring_tx_has_room(const struct ring_tx *ring, uint32_t payload)
+{
+    return ring->head + ring_tx_needed(ring, payload) - ring->tail <=
+           ring->size;
+}
+
+static inline uint8_t *
+ring_tx_reserve(struct ring_tx *ring, uint32_t payload)
+{
+    if (!ring_tx_has_room(ring, payload)) {
+        return NULL;
+    }
+    uint64_t start = ring->head + ring_tx_pad(ring, ring_record_size(payload));
+    return ring->data + (start & (ring->size - 1)) + RECORD_HEADER_SIZE;
+}
+
+static inline void
+ring_tx_store_header(struct ring_tx *ring, uint64_t position,
+                     const struct record *record)
+{
+    atomic_store_explicit(ring_word(ring->data, ring->size, position, 1),
+                          record_second_word(record), memory_order_relaxed);
+    atomic_store_explicit(ring_word(ring->data, ring->size, position, 0),
+                          record_first_word(record), memory_order_release);
+}
+
+static inline void
+ring_tx_zero(struct ring_tx *ring, uint64_t position)
+{
+    atomic_store_explicit(ring_word(ring->data, ring->size, position, 0), 0,
+                          memory_order_relaxed);
+    ring->zeroed = position;
+}
+
+/* The header behind this record was zeroed before the header of this one is
+ * stored, whether just now or after the one before; the release in that store
+ * keeps it so.  In between nothing was written there: a record that reaches
+ * further than was foreseen zeroes anew. */
+static inline void
+ring_tx_commit(struct ring_tx *ring, const struct record *record)
+{
+    uint64_t size = ring_record_size(record->size);
+    uint64_t pad = ring_tx_pad(ring, size);
+    uint64_t start = ring->head + pad;
+    uint64_t next = start + size;
+    if (ring->zeroed != next) {
+        ring_tx_zero(ring, next);
+    }
+    ring_tx_store_header(ring, start, record);
+    if (__builtin_expect(pad != 0, 0)) {
+        /* Last, since the consumer waits here. */
+        struct record filler = {.kind = RECORD_PAD};
+        filler.size = (uint32_t)(pad - RECORD_HEADER_SIZE);
+        ring_tx_store_header(ring, ring->head, &filler);
+    }
+    ring->head = next;
+    if (next + size + RING_ALIGN - ring->tail <= ring->size &&
+        !ring_tx_pad(ring, size)) {
+        ring_tx_zero(ring, next + size);
+    }
+}
+
+static inline bool
+ring_tx_put(struct ring_tx *ring, const struct record *record,
+            const void *payload)
+{
+    const uint8_t *from = payload;
+    uint32_t size = record->size;
+    uint8_t *to = ring_tx_reserve(ring, size);
+    if (!to) {
+        return false;
+    }
+    if (size > RING_FIRST) {
+        ring_copy(to + RING_FIRST, from + RING_FIRST, size - RING_FIRST);
+        atomic_signal_fence(memory_order_seq_cst); /* The compiler's order. */
+        memcpy(to, from, RING_FIRST);
+    } else {
+        ring_copy(to, from, size);
+    }
+    ring_tx_commit(ring, record);
+    return true;
+}
+
+static inline bool
+ring_tx_must_wake(struct ring_tx *ring)
+{
+    uint64_t from = ring->woken;
+    ring->woken = ring->head;
+    if (!ring->peers || from == ring->head) {
+        return false;
+    }
+    /* See ring.c about these looks. */
+    uint64_t event;
+    if (ring->fencing.registered) {
+        atomic_signal_fence(memory_order_seq_cst);
+        event = atomic_load_explicit(&ring->peers->data_event,
+                                     memory_order_relaxed);
+        if (event & RING_AWAKE) {
+            return false;
+        }
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    event =
+        atomic_load_explicit(&ring->peers->data_event, memory_order_relaxed);
+    return event & RING_ARMED &&
+           (event & ~(uint64_t)(RING_ALIGN - 1)) - from < ring->head - from;
+}
+
+/* The consumer. */
+
+static inline int
+ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
+{
+    uint64_t offset = ring->position & (ring->size - 1);
+    uint64_t first = atomic_load_explicit(
+        ring_word(ring->data, ring->size, offset, 0), memory_order_acquire);
+    if (!first) {
+        if (ring->long_ones) {
+            __builtin_prefetch(ring->data + offset + RING_ALIGN);
+        }
+        return 0;
+    }
+    uint64_t second = atomic_load_explicit(
+        ring_word(ring->data, ring->size, offset, 1), memory_order_relaxed);
+    struct record record = record_from_words(first, second);
+    if (__builtin_expect(record.kind == RECORD_PAD, 0)) {
+        return ring_rx_pass(ring, record.size, out, why);
+    }
+    if (record.size > ring->size - offset - RECORD_HEADER_SIZE) {
+        *why = "record runs over the ring's end";
+        return -EPROTO;
+    }
+    if (record.size > ring->message_max) {
+        *why = "record of an impossible size";
+        return -EPROTO;
+    }
+    *out = record;
+    return 1;
+}
+
+static inline const uint8_t *
+ring_rx_payload(const struct ring_rx *ring)
+{
+    return ring->data + (ring->position & (ring->size - 1)) +
+           RECORD_HEADER_SIZE;
+}
+
+static inline void
+ring_rx_consume(struct ring_rx *ring, const struct record *record)
+{
+    ring->long_ones = record->size > RING_FIRST;
+    ring->position += ring_record_size(record->size);
+}
+
+#endif
