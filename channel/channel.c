@@ -413,10 +413,15 @@ static int
 check_message(const struct mchan *channel, const struct record *record,
               const char **why)
 {
-    if (record->kind == RECORD_LOAN &&
-        (!channel->loans.agreed || record->size != LOAN_SIZE)) {
-        *why = "loan that was not agreed upon";
-        return -EPROTO;
+    if (record->kind == RECORD_LOAN) {
+        if (!channel->loans.agreed) {
+            *why = "loan that was not agreed upon";
+            return -EPROTO;
+        }
+        if (record->size != LOAN_SIZE) {
+            *why = "loan of a wrong size";
+            return -EPROTO;
+        }
     }
     return session_check(&channel->session, record, why);
 }
