@@ -86,12 +86,28 @@ advance(struct mchan *channel, nsec_t now)
     }
 }
 
+/* Waits no longer than was said, for what is kept and for whom. */
+static void
+expire(struct mchan *channel, nsec_t now)
+{
+    if (channel->session.state == SESSION_UP) {
+        return;
+    }
+    channel_expire(channel, now);
+    if (channel_is_due(&channel->away_until, &channel->away_again, now)) {
+        channel->away_until = NSEC_NEVER;
+        session_lose(&channel->session, "the suspended peer did not return");
+        channel_forget(channel);
+    }
+}
+
 void
 channel_turn(struct mchan *channel)
 {
     nsec_t now = channel_now(channel);
     struct transport *transport = channel->transport;
     collect(channel);
+    expire(channel, now);
     advance(channel, now);
     if (channel->session.state == SESSION_APART) {
         /* The next peer may have come while the last one left. */
@@ -105,18 +121,45 @@ channel_turn(struct mchan *channel)
     set_timer(channel, now);
 }
 
-nsec_t
-channel_deadline(const struct mchan *channel)
+/* When the next attempt is due to have a link. */
+static nsec_t
+connect_deadline(const struct mchan *channel)
 {
-    if (channel->session.state != SESSION_APART ||
-        channel->deadline != NSEC_NEVER) {
-        return channel->deadline;
-    }
     if (!session_may_begin(&channel->session)) {
         return NSEC_NEVER; /* The user's next look at events goes on. */
     }
-    return channel->listens ? mgmtback_deadline(&channel->back)
-                            : channel->front.next_try;
+    if (channel->listens) {
+        return mgmtback_deadline(&channel->back);
+    }
+    return channel->session.suspended ? NSEC_NEVER : channel->front.next_try;
+}
+
+nsec_t
+channel_deadline(const struct mchan *channel)
+{
+    nsec_t deadline = channel->deadline;
+    if (channel->session.state == SESSION_UP) {
+        return deadline;
+    }
+    if (channel->session.state == SESSION_APART && deadline == NSEC_NEVER) {
+        deadline = connect_deadline(channel);
+    }
+    deadline = nsec_min(deadline, channel->away_until);
+    return nsec_min(deadline, channel_expires(channel));
+}
+
+bool
+channel_is_due(nsec_t *deadline, bool *again, nsec_t now)
+{
+    if (now < *deadline) {
+        return false;
+    }
+    bool late = now - *deadline >= CHANNEL_LATE_NS && !*again;
+    *again = late;
+    if (late) {
+        *deadline = now + CHANNEL_AGAIN_NS;
+    }
+    return !late;
 }
 
 /* Ends. */
@@ -172,6 +215,9 @@ lost(struct mchan *channel, nsec_t now, const char *reason)
     keep(channel, now);
     session_leave(&channel->session, reason);
     channel_forget(channel);
+    if (channel->session.away) {
+        channel->away_until = now + CHANNEL_AWAY_NS;
+    }
     channel->deadline =
         channel->transport->once ? NSEC_NEVER : now + CHANNEL_DRAIN_NS;
 }
@@ -212,7 +258,8 @@ try_connect(struct mchan *channel, nsec_t now)
 {
     nsec_t due =
         channel->listens ? channel->back.next_try : channel->front.next_try;
-    if (now < due || !session_may_begin(&channel->session)) {
+    if (now < due || !session_may_begin(&channel->session) ||
+        (channel->session.suspended && !channel->listens)) {
         return;
     }
     int result = channel->transport->class->connect(channel->transport);
@@ -234,7 +281,7 @@ try_connect(struct mchan *channel, nsec_t now)
         mgmtback_wait(&channel->back);
     } else if (channel->deadline == NSEC_NEVER) {
         channel->deadline = now + CHANNEL_HELLO_NS;
-    } else if (now >= channel->deadline) {
+    } else if (channel_is_due(&channel->deadline, &channel->again, now)) {
         channel->transport->class->drop(channel->transport);
         channel->deadline = NSEC_NEVER;
         failed(channel, now);
@@ -283,7 +330,11 @@ static void
 attached(struct mchan *channel)
 {
     const struct session *session = &channel->session;
-    if (session->replays) {
+    channel->away_until = NSEC_NEVER;
+    channel->hold_until = 0;
+    channel->hold_again = channel->away_again = false;
+    channel->tell_resumed = false; /* HELLO did. */
+    if (session->acked < session->sent) {
         window_release(&channel->window, session->acked);
     } else {
         window_fini(&channel->window);
@@ -313,7 +364,8 @@ meet(struct mchan *channel, nsec_t now)
             mgmtfront_failed(&channel->front, now);
         } /* Else the next may come as soon as accepting's own pace allows. */
         return;
-    } else if (!found && now >= channel->deadline) {
+    } else if (!found &&
+               channel_is_due(&channel->deadline, &channel->again, now)) {
         found = -EPROTO;
         why = "no HELLO in time";
     }
@@ -386,8 +438,7 @@ take_bye(struct mchan *channel, const struct record *record, const char **why)
     return error ? error : 1;
 }
 
-/* The peer's messages that won't come.  1 when that was told, 0 if it must
- * wait until the user has collected events. */
+/* The peer's messages that won't come. */
 static int
 take_skip(struct mchan *channel, const struct record *record, const char **why)
 {
@@ -397,15 +448,37 @@ take_skip(struct mchan *channel, const struct record *record, const char **why)
         *why = "SKIP of a wrong size";
         return -EPROTO;
     }
-    if (!session_may_report(&channel->session)) {
-        return 0;
-    }
     link_take(&channel->link, record, data);
     int error = frame_get_u64(&to, data, sizeof data);
     if (!error) {
         error = session_skipped(&channel->session, record, to, why);
     }
     return error ? error : 1;
+}
+
+/* What the user is told of by an event.  1 when he was, 0 if it must wait until
+ * he has collected others. */
+static int
+take_news(struct mchan *channel, const struct record *record, const char **why)
+{
+    if (!session_may_report(&channel->session)) {
+        return 0;
+    }
+    if (record->kind == RECORD_SKIP) {
+        return take_skip(channel, record, why);
+    }
+    int error = session_notice(&channel->session, record, why);
+    if (!error) {
+        link_pass(&channel->link, record);
+    }
+    return error ? error : 1;
+}
+
+static bool
+is_news(const struct record *record)
+{
+    return record->kind == RECORD_SKIP || record->kind == RECORD_SUSPEND ||
+           record->kind == RECORD_RESUME;
 }
 
 /* 0, or -EPROTO if this is no message or not the one that must come next. */
@@ -434,8 +507,8 @@ judge(struct mchan *channel, const char **why)
     struct record record;
     int found;
     while ((found = link_peek(&channel->link, &record, why)) == 1 &&
-           record.kind == RECORD_SKIP) {
-        found = take_skip(channel, &record, why);
+           is_news(&record)) {
+        found = take_news(channel, &record, why);
         if (found != 1) {
             return found;
         }
@@ -519,7 +592,7 @@ drain(struct mchan *channel, nsec_t now)
     }
     bool more =
         found == 1 || (!found && !channel->link.said_bye && !gone(channel));
-    if (more && now < channel->deadline) {
+    if (more && !channel_is_due(&channel->deadline, &channel->again, now)) {
         return;
     }
     end(channel);
@@ -548,6 +621,17 @@ channel_peek(struct mchan *channel, struct record *out)
     }
     *out = record;
     return 1;
+}
+
+void
+channel_part(struct mchan *channel, const char *reason)
+{
+    if (channel->session.state == SESSION_UP) {
+        lost(channel, channel_now(channel), reason);
+    }
+    if (channel->session.state != SESSION_APART) {
+        end(channel);
+    }
 }
 
 void

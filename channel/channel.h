@@ -21,6 +21,12 @@
 /* How long the last words of a lost peer wait for the user, before a new
  * attachment may take the place of the old. */
 #define CHANNEL_DRAIN_NS NSEC_PER_SEC
+/* How long a peer that told us that it is suspended may stay away. */
+#define CHANNEL_AWAY_NS (60 * NSEC_PER_SEC)
+/* Who comes so much later than a deadline was not running, and perhaps neither
+ * was the peer: then it is given so long again, once. */
+#define CHANNEL_LATE_NS NSEC_PER_SEC
+#define CHANNEL_AGAIN_NS (NSEC_PER_SEC / 2)
 /* How long a frame may stay unfinished while nothing more comes.  Without this
  * a wrong bit in a frame's size would make us wait for up to a whole buffer of
  * what the peer says next. */
@@ -32,6 +38,13 @@
 /* Looks at a ring between two at the clock or the kernel. */
 #define CHANNEL_SPIN_LOOKS 64
 
+/* Room that mchan_reserve() lent, in a link as it was then. */
+struct reserved {
+    bool held;
+    uint32_t size, attachment;
+    uint64_t head;
+};
+
 struct mchan {
     bool listens;           /* The MVM's end. */
     int epoll_fd, timer_fd; /* -1: a simulated transport, which has none. */
@@ -40,8 +53,10 @@ struct mchan {
     struct session session;
     struct link link;
     struct loans loans;
-    struct window window;   /* What is not in the link, of what is kept. */
-    struct latest *latest;  /* Owned; null before the first value. */
+    struct window window;  /* What is not in the link, of what is kept. */
+    struct latest *latest; /* Owned; null before the first value. */
+    bool tell_resumed;     /* The peer is still to be told by a record. */
+    struct reserved reserved;
     struct mgmtfront front; /* One of the two is used. */
     struct mgmtback back;
     struct prng prng;  /* For sync words. */
@@ -49,9 +64,16 @@ struct mchan {
                           NSEC_NEVER. */
     size_t unfinished; /* What that frame had when the deadline was set, */
     uint64_t n_frames; /* and how many were before it. */
-    nsec_t timer;      /* What timer_fd is set to. */
+    bool again;        /* The deadline was put off for coming too late. */
+    nsec_t hold_ns;    /* opts.hold_ms; 0: without limit. */
+    nsec_t hold_until; /* Nothing kept is dropped before. */
+    bool hold_again;   /* That was put off. */
+    nsec_t away_until; /* A suspended peer is waited for; else NSEC_NEVER. */
+    bool away_again;
+    nsec_t timer; /* What timer_fd is set to. */
     int64_t (*now_ns)(void *ctx);
     void *now_ctx;
+    void *sim;
     struct mchan_stats stats;
     uint8_t spins_left; /* See mchan_wait(). */
     uint32_t n_waits;
@@ -73,11 +95,29 @@ void channel_violated(struct mchan *, const char *why);
 /* Says goodbye if somebody is there. */
 void channel_bye(struct mchan *);
 
+/* mchan.c.  Makes this channel's end at 'uri'; takes 'fd', if it is not -1, on
+ * success.  0, or -Exxx as of mchan_open(). */
+int channel_open(struct mchan *, const char *uri, int fd,
+                 struct transport **out);
+/* True if a deadline has passed; false, and it is put off, if it passed so long
+ * ago that we can't have been running, unless that was so already. */
+bool channel_is_due(nsec_t *deadline, bool *again, nsec_t now);
+/* Ends a link that stands or is about to, as if it were lost. */
+void channel_part(struct mchan *, const char *reason);
+
 /* keep.c.  The link that stands is lost: moves what it still had to carry to
  * the window, in front of what is there. */
 void channel_keep(struct mchan *, nsec_t now);
 /* If nobody can come who could acknowledge what is kept, it is dropped. */
 void channel_forget(struct mchan *);
+/* True if a message of this size can be kept until there is a link again. */
+bool channel_has_room_later(const struct mchan *, uint32_t size);
+/* While the peer is away: drops what was kept too long. */
+void channel_expire(struct mchan *, nsec_t now);
+/* When that is due. */
+nsec_t channel_expires(const struct mchan *);
+/* Puts RECORD_SUSPEND or RECORD_RESUME: 0 or -EAGAIN. */
+int channel_put_notice(struct mchan *, uint8_t kind);
 /* Puts what waits into the link, as far as it has room: what is kept, before
  * anything new, and latest values. */
 void channel_put_waiting(struct mchan *);

@@ -30,11 +30,62 @@ channel_keep(struct mchan *channel, nsec_t now)
 void
 channel_forget(struct mchan *channel)
 {
-    if (channel->session.settled || channel->transport->once) {
+    const struct session *session = &channel->session;
+    if (session->settled || (channel->transport->once && !session->told_up)) {
         session_drop_all(&channel->session);
         window_fini(&channel->window);
     }
 }
+
+bool
+channel_has_room_later(const struct mchan *channel, uint32_t size)
+{
+    return session_keeps(&channel->session) &&
+           channel->window.ring_bytes + ring_record_size(size) <=
+               channel->ring_size;
+}
+
+/* Holding. */
+
+nsec_t
+channel_expires(const struct mchan *channel)
+{
+    const struct session *session = &channel->session;
+    struct window_entry entry;
+    if (!channel->hold_ns || session->state == SESSION_UP ||
+        !session_may_report(session) ||
+        !window_first(&channel->window, &entry)) {
+        return NSEC_NEVER;
+    }
+    nsec_t due = entry.since + channel->hold_ns;
+    return due > channel->hold_until ? due : channel->hold_until;
+}
+
+void
+channel_expire(struct mchan *channel, nsec_t now)
+{
+    nsec_t due = channel_expires(channel);
+    struct window_entry entry;
+    if (due == NSEC_NEVER) {
+        return;
+    }
+    if (!channel_is_due(&due, &channel->hold_again, now)) {
+        if (due > now && channel->hold_again) {
+            channel->hold_until = due;
+        }
+        return;
+    }
+    window_first(&channel->window, &entry);
+    uint64_t from = entry.sequence, to;
+    do {
+        to = entry.to;
+        window_remove_first(&channel->window);
+    } while (window_first(&channel->window, &entry) &&
+             entry.since + channel->hold_ns <= now);
+    session_drop(&channel->session, from, to);
+}
+
+/* Sending again. */
 
 /* Says that messages up to 'to' won't come.  False if that has to wait. */
 static bool
@@ -100,11 +151,25 @@ replay_first(struct mchan *channel)
     return true;
 }
 
+int
+channel_put_notice(struct mchan *channel, uint8_t kind)
+{
+    struct record record = {.kind = kind,
+                            .attachment = channel->session.attachment};
+    return link_put(&channel->link, &record, NULL);
+}
+
 void
 channel_put_waiting(struct mchan *channel)
 {
     struct mchan_stats *stats = &channel->stats;
     struct session *session = &channel->session;
+    if (session->state != SESSION_UP || session->suspended) {
+        return;
+    }
+    if (channel->tell_resumed && !channel_put_notice(channel, RECORD_RESUME)) {
+        channel->tell_resumed = false;
+    }
     while (session->replays && replay_first(channel)) {
     }
     if (session->sends && channel->latest) {
@@ -132,8 +197,14 @@ replay_waits_for(const struct mchan *channel)
 uint64_t
 channel_waits_for(const struct mchan *channel)
 {
+    if (channel->session.suspended) {
+        return 0;
+    }
     if (channel->session.replays) {
         return replay_waits_for(channel);
+    }
+    if (channel->tell_resumed) {
+        return link_position_for(&channel->link, 0);
     }
     return channel->latest ? latest_position(channel->latest, &channel->link)
                            : 0;

@@ -80,6 +80,26 @@ link_put(struct link *link, const struct record *record, const void *data)
     return ring_tx_put(&link->tx, record, data) ? 0 : -EAGAIN;
 }
 
+uint8_t *
+link_reserve(struct link *link, uint32_t size)
+{
+    /* What is lent may be written on, zeroed headers included. */
+    link->tx.zeroed = UINT64_MAX;
+    return ring_tx_reserve(&link->tx, size);
+}
+
+void
+link_commit(struct link *link, const struct record *record, uint32_t reserved)
+{
+    const uint8_t *from = ring_tx_reserve(&link->tx, reserved);
+    uint8_t *to = ring_tx_reserve(&link->tx, record->size);
+    if (to != from) {
+        /* Less fits before the ring's end. */
+        memmove(to, from, record->size);
+    }
+    ring_tx_commit(&link->tx, record);
+}
+
 int
 link_put_control(struct link *link, uint8_t kind, const void *data,
                  uint32_t size)

@@ -67,6 +67,10 @@ int link_put_control(struct link *, uint8_t kind, const void *data,
                      uint32_t size);
 int link_flush(struct link *);
 bool link_has_room(const struct link *, uint32_t size);
+/* The same in two steps: where 'size' bytes may be written, or null when there
+ * is no room; then that, with as many of them as the record says. */
+uint8_t *link_reserve(struct link *, uint32_t size);
+void link_commit(struct link *, const struct record *, uint32_t reserved);
 
 /* Takes in what a stream has brought, at most LINK_READ_MAX bytes at a time, as
  * far as there is room.  0, or -EPROTO with a constant 'why'. */

@@ -37,6 +37,26 @@ find_transport(const char *uri, const char **address)
     return transport_find(scheme);
 }
 
+int
+channel_open(struct mchan *channel, const char *uri, int fd,
+             struct transport **out)
+{
+    const char *address = NULL;
+    const struct transport_class *class = find_transport(uri, &address);
+    if (!class || class->simulated != (channel->epoll_fd < 0)) {
+        return -EPROTONOSUPPORT;
+    }
+    struct transport_opts opts = {
+        .listen = channel->listens,
+        .ring_size = channel->ring_size,
+        .lends = channel->loans.bytes,
+        .fd = fd,
+        .epoll_fd = channel->epoll_fd,
+        .sim = channel->sim,
+    };
+    return class->open(out, address, &opts);
+}
+
 static int64_t
 boot_time(void *ctx)
 {
@@ -82,8 +102,8 @@ set_chance(struct mchan *channel, const struct mchan_opts *opts)
 static int
 set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
 {
-    const char *address = NULL;
-    const struct transport_class *class = find_transport(uri, &address);
+    const char *unused;
+    const struct transport_class *class = find_transport(uri, &unused);
     if (!class) {
         return -EPROTONOSUPPORT;
     }
@@ -93,7 +113,10 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     }
     channel->now_ns = opts->now_ns ? opts->now_ns : boot_time;
     channel->now_ctx = opts->now_ctx;
+    channel->sim = opts->sim;
+    channel->hold_ns = opts->hold_ms * NSEC_PER_MSEC;
     channel->deadline = channel->timer = NSEC_NEVER;
+    channel->away_until = NSEC_NEVER;
     channel->spins_left = CHANNEL_SPINS_IN_VAIN_MAX;
     session_init(&channel->session);
     loans_init(&channel->loans, opts->loan_bytes);
@@ -104,15 +127,7 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     if (error) {
         return error;
     }
-    struct transport_opts transport_opts = {
-        .listen = channel->listens,
-        .ring_size = channel->ring_size,
-        .lends = opts->loan_bytes,
-        .fd = opts->fd,
-        .epoll_fd = channel->epoll_fd,
-        .sim = opts->sim,
-    };
-    return class->open(&channel->transport, address, &transport_opts);
+    return channel_open(channel, uri, opts->fd, &channel->transport);
 }
 
 static int

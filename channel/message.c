@@ -10,13 +10,52 @@
 
 /* Reliable ones. */
 
+/* While a session stands, things only have to wait. */
+static int
+why_not(const struct session *session)
+{
+    return session->told_up ? -EAGAIN : session->error;
+}
+
+/* Keeps a message that can't be put before the session goes on. */
+static int
+send_later(struct mchan *channel, const struct mchan_msg *message)
+{
+    struct session *session = &channel->session;
+    if (!session_keeps(session)) {
+        return why_not(session);
+    }
+    if (message->size > session->message_max_agreed) {
+        return -EMSGSIZE;
+    }
+    if (!channel_has_room_later(channel, (uint32_t)message->size)) {
+        return -EAGAIN;
+    }
+    struct window_entry entry = {
+        .sequence = session->sent + 1,
+        .to = session->sent + 1,
+        .since = channel_now(channel),
+        .record = {.size = (uint32_t)message->size,
+                   .kind = RECORD_RELIABLE,
+                   .tag = message->tag,
+                   .sequence = (uint32_t)(session->sent + 1)},
+    };
+    int error = window_add(&channel->window, &entry, message->data);
+    if (!error) {
+        session_sent_later(session);
+        channel->stats.n_sent++;
+        channel->stats.bytes_sent += message->size;
+    }
+    return error;
+}
+
 /* 0 if the message was put, -EAGAIN, or why it can't be. */
 static int
 try_send(struct mchan *channel, const struct mchan_msg *message)
 {
     struct session *session = &channel->session;
     if (!session->sends) {
-        return session->state == SESSION_UP ? -EAGAIN : session->error;
+        return send_later(channel, message);
     }
     if (message->size > session->message_max_agreed) {
         return -EMSGSIZE;
@@ -128,8 +167,7 @@ mchan_send(struct mchan *channel, const struct mchan_msg *message)
 static int
 nothing(const struct mchan *channel)
 {
-    const struct session *session = &channel->session;
-    return session->state == SESSION_UP ? -EAGAIN : session->error;
+    return why_not(&channel->session);
 }
 
 /* A user who spins over an empty ring need not ask the kernel each time. */
@@ -275,19 +313,81 @@ mchan_ack(struct mchan *channel)
     return 0;
 }
 
+/* Written where it is sent from. */
+
+static int
+try_reserve(struct mchan *channel, size_t size, void **data_out)
+{
+    const struct session *session = &channel->session;
+    if (!session->sends) {
+        return why_not(session);
+    }
+    if (size > session->message_max_agreed) {
+        return -EMSGSIZE;
+    }
+    void *data = link_reserve(&channel->link, (uint32_t)size);
+    if (!data) {
+        return -EAGAIN;
+    }
+    channel->reserved.held = true;
+    channel->reserved.size = (uint32_t)size;
+    channel->reserved.attachment = session->attachment;
+    channel->reserved.head = link_head(&channel->link);
+    *data_out = data;
+    return 0;
+}
+
 int
 mchan_reserve(struct mchan *channel, size_t size, void **data_out)
 {
-    return -ENOTSUP;
+    channel->reserved.held = false;
+    int error = try_reserve(channel, size, data_out);
+    if (error && error != -EMSGSIZE) {
+        channel_turn(channel);
+        error = try_reserve(channel, size, data_out);
+    }
+    return error;
+}
+
+/* Whether the room is still where it was. */
+static bool
+still_reserved(const struct mchan *channel)
+{
+    const struct reserved *reserved = &channel->reserved;
+    return reserved->held && channel->session.sends &&
+           reserved->attachment == channel->session.attachment &&
+           reserved->head == link_head(&channel->link);
 }
 
 int
 mchan_commit(struct mchan *channel, const struct mchan_msg *message)
 {
-    return -ENOTSUP;
+    struct session *session = &channel->session;
+    bool numbered = message->delivery == MCHAN_RELIABLE;
+    bool valid = still_reserved(channel) &&
+                 message->size <= channel->reserved.size &&
+                 (numbered || message->delivery == MCHAN_DATAGRAM);
+    channel->reserved.held = false;
+    if (!valid) {
+        return -EINVAL;
+    }
+    uint32_t size = (uint32_t)message->size;
+    struct record record = {.size = size,
+                            .kind = RECORD_DATAGRAM,
+                            .tag = message->tag,
+                            .attachment = session->attachment};
+    if (numbered) {
+        record = session_send(session, message->tag, size);
+    }
+    link_commit(&channel->link, &record, channel->reserved.size);
+    (void)link_flush(&channel->link);
+    channel->stats.n_sent++;
+    channel->stats.bytes_sent += size;
+    return 0;
 }
 
 void
 mchan_abort(struct mchan *channel)
 {
+    channel->reserved.held = false;
 }

@@ -82,6 +82,13 @@ mgmtfront_give_up(struct mgmtfront *front)
     front->next_try = NSEC_NEVER;
 }
 
+void
+mgmtfront_begin(struct mgmtfront *front)
+{
+    front->next_try = INT64_MIN;
+    front->wait_ns = front->retry_min_ns;
+}
+
 int
 mgmtfront_on_hello(struct session *session, const struct hello *mvm,
                    const char **why)

@@ -42,6 +42,8 @@ void mgmtfront_failed(struct mgmtfront *, nsec_t now);
 /* A session that stood was lost: the first try comes soon. */
 void mgmtfront_lost(struct mgmtfront *, nsec_t now);
 void mgmtfront_give_up(struct mgmtfront *);
+/* It is worth a try at once. */
+void mgmtfront_begin(struct mgmtfront *);
 
 /* Judges the MVM's HELLO and attaches the session.  0, or -EPROTO with a
  * constant 'why'. */

@@ -110,36 +110,74 @@ session_resumable(const struct session *session, const struct hello *peer)
            session->message_max >= session->message_max_agreed;
 }
 
+static void
+report_lost(struct session *session, const char *reason)
+{
+    if (session->told_up) {
+        report_reason(session, MCHAN_PEER_LOST, reason);
+    }
+    session->told_up = session->away = session->resuming = false;
+}
+
+static void
+update_sends(struct session *session)
+{
+    session->sends = session->state == SESSION_UP && !session->replays &&
+                     !session->suspended;
+}
+
 /* The same session goes on.  What its user was given, the peer will not take
  * again; so it is as good as acknowledged, also to us. */
 static void
 attach_again(struct session *session, const struct hello *peer)
 {
-    report(session, MCHAN_UP)->resumed = true;
+    if (!session->told_up) {
+        report(session, MCHAN_UP)->resumed = true;
+    }
+    if (session->resuming || (session->told_up && session->away)) {
+        report(session, MCHAN_RESUMED);
+    }
+    session->resuming = session->away = false;
     session->acked = session->put = peer->delivered;
     session->replays = session->put < session->sent;
     session->done = session->delivered;
 }
 
-/* Another session: what the former one still had to bring is not known, unless
- * it was the first or its end was announced. */
+/* What the former session still had to bring is not known, unless it was the
+ * first or its end was announced. */
 static void
-attach_anew(struct session *session, uint64_t id, const struct hello *peer)
+report_unknown_gap(struct session *session, uint64_t former)
 {
-    uint64_t former = session->id, missing = session->delivered + 1;
-    session_drop_all(session);
-    session->id = id;
-    report(session, MCHAN_UP);
     if (former && !session->settled) {
-        report_range(session, MCHAN_GAP, missing, UINT64_MAX)->session = former;
+        report_range(session, MCHAN_GAP, session->delivered + 1, UINT64_MAX)
+            ->session = former;
     }
-    session->message_max_agreed = peer->message_max < session->message_max
-                                      ? peer->message_max
-                                      : session->message_max;
+}
+
+/* No number of the former session means anything any more. */
+static void
+start_over(struct session *session)
+{
     session->sent = session->acked = session->put = 0;
     session->dropped = session->dropped_from = session->dropped_to = 0;
     session->delivered = session->done = 0;
+    session->suspended = session->away = session->resuming = false;
     session->replays = session->settled = false;
+}
+
+static void
+attach_anew(struct session *session, uint64_t id, const struct hello *peer)
+{
+    uint64_t former = session->id;
+    report_lost(session, "the peer has forgotten the session");
+    session_drop_all(session);
+    session->id = id;
+    report(session, MCHAN_UP);
+    report_unknown_gap(session, former);
+    session->message_max_agreed = peer->message_max < session->message_max
+                                      ? peer->message_max
+                                      : session->message_max;
+    start_over(session);
 }
 
 void
@@ -154,7 +192,8 @@ session_attach(struct session *session, uint64_t id, uint32_t attachment,
     } else {
         attach_anew(session, id, peer);
     }
-    session->sends = !session->replays;
+    session->told_up = true;
+    update_sends(session);
 }
 
 /* Messages. */
@@ -230,13 +269,28 @@ session_send(struct session *session, uint16_t tag, uint32_t size)
     return record;
 }
 
+bool
+session_keeps(const struct session *session)
+{
+    return session->told_up && !session->settled &&
+           (session->suspended || session->state != SESSION_UP);
+}
+
+void
+session_sent_later(struct session *session)
+{
+    assert(session_keeps(session));
+    session->sent++;
+    session->replays = session->state == SESSION_UP;
+}
+
 void
 session_replayed(struct session *session, uint64_t to)
 {
     assert(session->replays && to > session->put && to <= session->sent);
     session->put = to;
     session->replays = to < session->sent;
-    session->sends = !session->replays;
+    update_sends(session);
 }
 
 int
@@ -362,22 +416,79 @@ session_drop_all(struct session *session)
     session_drop(session, 1, session->sent);
 }
 
+/* Moving. */
+
+void
+session_suspend(struct session *session)
+{
+    assert(session->id && !session->suspended && session_may_report(session));
+    if (!session->replays) {
+        session->put = session->sent;
+    }
+    session->suspended = true;
+    session->resuming = false;
+    update_sends(session);
+    report(session, MCHAN_SUSPENDING);
+}
+
+void
+session_resume(struct session *session)
+{
+    assert(session->suspended && session_may_report(session));
+    session->suspended = false;
+    if (session->state == SESSION_UP) {
+        report(session, MCHAN_RESUMED);
+    } else {
+        session->resuming = true;
+    }
+    update_sends(session);
+}
+
+int
+session_notice(struct session *session, const struct record *record,
+               const char **why)
+{
+    bool away = record->kind == RECORD_SUSPEND;
+    if (record->attachment != session->attachment || record->size ||
+        record->sequence) {
+        *why = "a notice that says too much";
+        return -EPROTO;
+    }
+    if (session->told_up && away != session->away) {
+        report(session, away ? MCHAN_SUSPENDING : MCHAN_RESUMED);
+        session->away = away;
+    }
+    return 0;
+}
+
+/* Parting. */
+
+static void
+leave(struct session *session, const char *reason, bool lost)
+{
+    if (session->state == SESSION_UP) {
+        session->state = SESSION_LEAVING;
+        session->replays = false;
+    }
+    if (lost) {
+        report_lost(session, reason);
+    }
+    update_sends(session);
+    session->error = -ENOTCONN;
+}
+
 void
 session_leave(struct session *session, const char *reason)
 {
-    if (session->state == SESSION_UP) {
-        report_reason(session, MCHAN_PEER_LOST, reason);
-        session->sends = session->replays = false;
-        session->state = SESSION_LEAVING;
-    }
-    session->error = -ENOTCONN;
+    leave(session, reason,
+          session->settled || !(session->suspended || session->away));
 }
 
 void
 session_violated(struct session *session, const char *reason)
 {
     report_reason(session, MCHAN_PROTO_ERROR, reason);
-    session_leave(session, reason);
+    leave(session, reason, true);
     session->error = -EPROTO;
 }
 
@@ -386,4 +497,22 @@ session_end(struct session *session)
 {
     assert(session->state != SESSION_UP);
     session->state = SESSION_APART;
+}
+
+void
+session_lose(struct session *session, const char *reason)
+{
+    report_lost(session, reason);
+}
+
+void
+session_forget(struct session *session, const char *reason)
+{
+    assert(session->state == SESSION_APART);
+    uint64_t former = session->id;
+    report_lost(session, reason);
+    session_drop_all(session);
+    report_unknown_gap(session, former);
+    session->id = 0;
+    start_over(session);
 }

@@ -18,7 +18,11 @@
  * given, and the rest is put before anything new.  Messages that can't be sent
  * any more are passed over with a RECORD_SKIP; the sender's user is told of
  * them by DROPPED and the receiver's by GAP.  If the peer has forgotten the
- * session, all that was kept is DROPPED and a new one begins. */
+ * session, all that was kept is DROPPED and a new one begins.
+ *
+ * While an end is suspended, or has told the other that it is, losing the
+ * transport is no loss of the peer: the user still has his session
+ * ('told_up'), what he sends is kept, and RESUMED tells when it goes on. */
 #ifndef CHANNEL_SESSION_H
 #define CHANNEL_SESSION_H
 
@@ -38,8 +42,8 @@ enum session_state {
 
 /* No attachment begins unless all the events it can bring have room, so a user
  * who does not collect them waits, and none is lost. */
-#define SESSION_EVENTS 24
-#define SESSION_EVENTS_PER_ATTACHMENT 10
+#define SESSION_EVENTS 28
+#define SESSION_EVENTS_PER_ATTACHMENT 14
 
 struct session {
     enum session_state state;
@@ -55,11 +59,15 @@ struct session {
     uint64_t dropped_from, dropped_to;
     uint64_t n_dropped;
     uint64_t delivered, done; /* The peer's. */
-    bool sends;   /* Up, and what is sent now may be put into the link. */
-    bool replays; /* Up, but not all that was sent is put. */
-    bool settled; /* The peer said goodbye and how much it sent;
-                     nothing is missing without a word. */
-    int error;    /* While not UP: -ENOTCONN or -EPROTO. */
+    bool sends;     /* Up, and what is sent now may be put into the link. */
+    bool replays;   /* Up, but not all that was sent is put. */
+    bool told_up;   /* UP was reported, and no PEER_LOST since. */
+    bool suspended; /* We are. */
+    bool away;      /* The peer said that it is. */
+    bool resuming;  /* We were, and RESUMED is still to be reported. */
+    bool settled;   /* The peer said goodbye and how much it sent;
+                       nothing is missing without a word. */
+    int error;      /* While not UP: -ENOTCONN or -EPROTO. */
     uint32_t n_events, first_event;
     struct mchan_event events[SESSION_EVENTS];
 };
@@ -92,6 +100,10 @@ void session_delivered(struct session *);
 void session_asked(struct session *);
 /* The header of the next message of ours, which is now sent. */
 struct record session_send(struct session *, uint16_t tag, uint32_t size);
+/* One more is sent that can't be put yet and is kept; only if
+ * session_keeps(). */
+bool session_keeps(const struct session *);
+void session_sent_later(struct session *);
 /* A message that was sent before, up to this number, or a skip up to there, is
  * put into the link again. */
 void session_replayed(struct session *, uint64_t to);
@@ -112,12 +124,26 @@ int session_acked(struct session *, uint64_t acked, const char **why);
 /* The peer ends the session having sent this many: 0 or -EPROTO. */
 int session_bye(struct session *, uint64_t sent, const char **why);
 
-/* The peer is gone: reports PEER_LOST if it was UP. */
+/* We are about to move; reports SUSPENDING. */
+void session_suspend(struct session *);
+/* We moved, or did not; reports RESUMED, at once if the link still stands. */
+void session_resume(struct session *);
+/* What the peer says of itself, in a record of this attachment: 0, and
+ * SUSPENDING or RESUMED if that is news; or -EPROTO. */
+int session_notice(struct session *, const struct record *, const char **why);
+
+/* The peer is gone: reports PEER_LOST if it was UP, unless one of the ends is
+ * suspended. */
 void session_leave(struct session *, const char *reason);
 /* The same, because it broke the protocol. */
 void session_violated(struct session *, const char *reason);
 /* The transport is no more. */
 void session_end(struct session *);
+/* A suspended end is waited for no longer: reports PEER_LOST. */
+void session_lose(struct session *, const char *reason);
+/* The session is over, whatever the peer remembers of it: reports PEER_LOST,
+ * DROPPED and GAP.  Not while a link stands. */
+void session_forget(struct session *, const char *reason);
 
 bool session_next_event(struct session *, struct mchan_event *out);
 

@@ -38,6 +38,10 @@ holds(struct mchan *channel, unsigned what)
         loans_ready(channel)) {
         return true;
     }
+    if (what & MCHAN_WRITABLE &&
+        channel_has_room_later(channel, session->message_max_agreed)) {
+        return true;
+    }
     return session->state != SESSION_APART && link_has_more(&channel->link);
 }
 

@@ -235,6 +235,12 @@ int64_t mchan_deadline(const struct mchan *);
 int mchan_suspend(struct mchan *);
 int mchan_resume(struct mchan *, const char *uri);
 
+/* Ends the session as if both ends had forgotten it: the next attachment begins
+ * a new one.  For a VM that was reset, reverted, restored or cloned, whose
+ * memory of the session can't be relied on.  0, or -ENOTCONN if there is
+ * none. */
+int mchan_forget(struct mchan *);
+
 /* A session's memory, for the end that takes it over: numbers, and what was
  * not acknowledged.  mchan_export() writes it once, of a suspended session,
  * which is over here with that; it returns the bytes written, or needed if

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
+#include "channel/channel.h"
 #include "include/mchan.h"
 #include "transport/ring.h"
 #include "wire/frame.h"
@@ -156,7 +157,23 @@ who_says_nothing_is_dropped_in_time(void **state)
     scene_listen(scene);
     raw_connect(scene);
     mchan_arm(scene->channel, MCHAN_READABLE);
-    scene->now += 3 * NSEC_PER_SEC;
+    scene->now += CHANNEL_HELLO_NS;
+    expect_refused(scene, "no HELLO in time");
+}
+
+static void
+who_was_stopped_with_us_gets_another_chance(void **state)
+{
+    struct scene *scene = *state;
+    struct mchan_event event;
+    scene_listen(scene);
+    raw_connect(scene);
+    mchan_arm(scene->channel, MCHAN_READABLE);
+    scene->now += 3600 * NSEC_PER_SEC;
+    mchan_arm(scene->channel, MCHAN_READABLE);
+    assert_int_equal(mchan_next_event(scene->channel, &event), 0);
+    /* One, not for ever. */
+    scene->now += 3600 * NSEC_PER_SEC;
     expect_refused(scene, "no HELLO in time");
 }
 
@@ -582,6 +599,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_message_before_hello_is_refused),
         TEST(who_says_nothing_is_dropped_in_time),
+        TEST(who_was_stopped_with_us_gets_another_chance),
         TEST(a_skipped_message_is_refused),
         TEST(frames_for_streams_are_refused_in_rings),
         TEST(a_record_over_the_end_is_refused),

@@ -26,7 +26,8 @@
 #define RING 4096
 #define MESSAGE_MAX (RING / 8)
 #define SENT_MAX 65536
-#define SESSIONS_MAX 256
+#define KEYS 3
+#define TAG 7
 
 enum { BACK, FRONT };
 
@@ -48,7 +49,10 @@ struct end {
     uint64_t session;
     /* What it received of that session. */
     uint64_t taken_session, taken;
-    uint64_t n_events;
+    uint32_t n_suspending, n_resumed;
+    bool suspended;
+    /* Latest values: given to the channel that stands, and taken from it. */
+    uint32_t value, put[KEYS], got[KEYS];
 };
 
 struct world {
@@ -60,6 +64,10 @@ struct world {
     char dir[64], uri[128];
     struct mchan_opts opts;
     struct end end[2];
+    bool corrupted;
+    /* Sessions that an end closed, which then names what is missing. */
+    uint64_t closed[STEPS];
+    uint32_t n_closed;
     uint64_t n_received, n_resumed, n_gaps, n_dropped;
 };
 
@@ -106,12 +114,43 @@ byte_of(uint32_t n, uint32_t at)
     return (uint8_t)(n * 31 + (n >> 8) + at * 7);
 }
 
+static int
+post_in_place(struct world *world, struct end *end,
+              const struct mchan_msg *message)
+{
+    void *place;
+    size_t more = chance(world, MESSAGE_MAX + 1 - message->size);
+    if (mchan_reserve(end->channel, message->size + more, &place)) {
+        return mchan_send(end->channel, message); /* It may be kept. */
+    }
+    memset(place, 0xee, message->size + more);
+    if (message->size) {
+        memcpy(place, message->data, message->size);
+    }
+    return mchan_commit(end->channel, message);
+}
+
+/* Values and datagrams flow beside and disturb nothing. */
+static void
+post_others(struct world *world, struct end *end)
+{
+    uint32_t value = ++end->value;
+    struct mchan_msg message = {.data = &value, .size = sizeof value};
+    message.delivery = MCHAN_LATEST;
+    message.key = (uint8_t)chance(world, KEYS);
+    REQUIRE(world, !mchan_send(end->channel, &message));
+    end->put[message.key] = value;
+    message.delivery = MCHAN_DATAGRAM;
+    message.key = 0;
+    REQUIRE(world, !mchan_send(end->channel, &message));
+}
+
 static bool
 post(struct world *world, struct end *end)
 {
     uint8_t data[MESSAGE_MAX];
     struct session *session = &end->channel->session;
-    struct mchan_msg message = {.data = data, .tag = 7};
+    struct mchan_msg message = {.data = data, .tag = TAG};
     message.size =
         chance(world, 4) ? chance(world, 100) : chance(world, MESSAGE_MAX + 1);
     if (end->n_letters == SENT_MAX) {
@@ -120,7 +159,8 @@ post(struct world *world, struct end *end)
     for (uint32_t i = 0; i < message.size; i++) {
         data[i] = byte_of(end->n_letters, i);
     }
-    if (mchan_send(end->channel, &message)) {
+    if (chance(world, 4) ? mchan_send(end->channel, &message)
+                         : post_in_place(world, end, &message)) {
         return false;
     }
     end->letters[end->n_letters++] = (struct letter){
@@ -146,11 +186,26 @@ on_dropped(struct world *world, struct end *end,
     }
 }
 
+static bool
+was_closed(const struct world *world, uint64_t session)
+{
+    for (uint32_t i = 0; i < world->n_closed; i++) {
+        if (world->closed[i] == session) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 on_gap(struct world *world, struct end *end, const struct mchan_event *event)
 {
     struct end *sender = &world->end[end == &world->end[BACK]];
     REQUIRE(world, event->from >= 1);
+    /* A session that goes on loses nothing, unless it was told how long to
+     * keep it. */
+    REQUIRE(world, event->to == UINT64_MAX || world->opts.hold_ms ||
+                       was_closed(world, event->session));
     for (uint32_t i = 0; i < sender->n_letters; i++) {
         struct letter *letter = &sender->letters[i];
         if (letter->session == event->session &&
@@ -167,7 +222,6 @@ collect(struct world *world, struct end *end)
 {
     struct mchan_event event;
     while (mchan_next_event(end->channel, &event)) {
-        end->n_events++;
         switch (event.type) {
         case MCHAN_UP:
             REQUIRE(world, !end->up);
@@ -181,15 +235,45 @@ collect(struct world *world, struct end *end)
             end->up = false;
             break;
         case MCHAN_DROPPED:
-            REQUIRE(world, !end->up);
             on_dropped(world, end, &event);
             break;
         case MCHAN_GAP:
             on_gap(world, end, &event);
             break;
-        default:
+        case MCHAN_SUSPENDING:
+            end->n_suspending++;
             break;
+        case MCHAN_RESUMED:
+            REQUIRE(world, end->up);
+            end->n_resumed++;
+            world->n_resumed++;
+            break;
+        case MCHAN_PROTO_ERROR:
+            if (!world->corrupted) {
+                fail_msg("%s", event.reason);
+            }
+            break;
+        default:
+            fail_msg("an event that can't be");
         }
+    }
+}
+
+static void
+take_value(struct world *world, struct end *end, const struct mchan_info *info,
+           const uint8_t *data)
+{
+    uint32_t value;
+    memcpy(&value, data, sizeof value);
+    REQUIRE(world, !info->sequence);
+    if (info->delivery == MCHAN_LATEST) {
+        REQUIRE(world, info->key < KEYS);
+        REQUIRE(world,
+                value > end->got[info->key] ||
+                    (value == end->got[info->key] && info->maybe_repeated));
+        end->got[info->key] = value;
+    } else {
+        REQUIRE(world, info->delivery == MCHAN_DATAGRAM);
     }
 }
 
@@ -203,6 +287,10 @@ take(struct world *world, struct end *end)
     if (got < 0) {
         return false;
     }
+    if (info.delivery != MCHAN_RELIABLE) {
+        take_value(world, end, &info, data);
+        return true;
+    }
     struct end *sender = &world->end[end == &world->end[BACK]];
     uint64_t id = end->channel->session.id;
     struct letter *letter = find_letter(sender, id, info.sequence);
@@ -210,7 +298,7 @@ take(struct world *world, struct end *end)
     REQUIRE(world, !letter->n_received && !letter->gap);
     REQUIRE(world, !info.maybe_repeated);
     uint32_t n = (uint32_t)(letter - sender->letters);
-    REQUIRE(world, info.tag == 7 && (uint32_t)got == letter->size);
+    REQUIRE(world, info.tag == TAG && (uint32_t)got == letter->size);
     for (uint32_t i = 0; i < (uint32_t)got; i++) {
         REQUIRE(world, data[i] == byte_of(n, i));
     }
@@ -260,8 +348,9 @@ open_end(struct world *world, int which)
                     ? mchan_listen(&end->channel, world->uri, &world->opts)
                     : mchan_open(&end->channel, world->uri, &world->opts);
     REQUIRE(world, !error);
-    end->up = false;
+    end->up = end->suspended = false;
     end->session = 0;
+    memset(end->put, 0, sizeof end->put);
 }
 
 /* It dies without a word, or says goodbye, and another takes its place. */
@@ -274,6 +363,7 @@ start_anew(struct world *world, int which, bool dies)
         cut(world);
     }
     uint64_t id = end->channel->session.id;
+    world->closed[world->n_closed++] = id;
     mchan_close(end->channel);
     /* What it sent, nobody reports. */
     for (uint32_t i = 0; i < end->n_letters; i++) {
@@ -284,10 +374,36 @@ start_anew(struct world *world, int which, bool dies)
     open_end(world, which);
 }
 
+/* Its VM moves, or was about to. */
+static void
+move(struct world *world, int which)
+{
+    struct end *end = &world->end[which];
+    bool elsewhere = which == FRONT && chance(world, 2);
+    if (!end->suspended) {
+        end->suspended = !mchan_suspend(end->channel);
+    } else {
+        int error = mchan_resume(end->channel, elsewhere ? world->uri : NULL);
+        REQUIRE(world, !error || error == -EAGAIN || error == -EALREADY ||
+                           error == -ENOTCONN);
+        end->suspended = error == -EAGAIN;
+    }
+}
+
 static void
 misbehave(struct world *world)
 {
-    switch (chance(world, 8)) {
+    switch (chance(world, 12)) {
+    case 8:
+    case 9:
+    case 10:
+        move(world, (int)chance(world, 2));
+        break;
+    case 11:
+        if (!chance(world, 4)) {
+            (void)mchan_forget(world->end[chance(world, 2)].channel);
+        }
+        break;
     case 0:
         start_anew(world, (int)chance(world, 2), true);
         break;
@@ -305,6 +421,7 @@ misbehave(struct world *world)
         if (world->network) {
             sim_network_set_corruption(world->network, world->uri + 4,
                                        chance(world, 2) ? 0.2 : 0);
+            world->corrupted = true;
             break;
         }
         /* Fall through. */
@@ -329,7 +446,10 @@ step(struct world *world)
 {
     struct end *end = &world->end[chance(world, 2)];
     uint64_t n = 1 + chance(world, 40);
-    switch (chance(world, 6)) {
+    switch (chance(world, 7)) {
+    case 6:
+        post_others(world, end);
+        break;
     case 0:
     case 1:
         while (n-- && post(world, end)) {
@@ -362,6 +482,13 @@ come_to_rest(struct world *world)
         sim_network_set_stalled(world->network, world->uri + 4, false);
         sim_network_set_corruption(world->network, world->uri + 4, 0);
     }
+    for (int which = 0; which < 2; which++) {
+        struct end *end = &world->end[which];
+        while (end->suspended) {
+            collect(world, end);
+            move(world, which);
+        }
+    }
     for (int i = 0; i < 1500; i++) {
         bool busy = false;
         for (int which = 0; which < 2; which++) {
@@ -389,8 +516,14 @@ judge(struct world *world)
         REQUIRE(world,
                 end->channel->session.acked == end->channel->session.sent);
         REQUIRE(world, !end->channel->window.data);
+        for (int key = 0; key < KEYS; key++) {
+            REQUIRE(world, !end->put[key] ||
+                               end->put[key] == world->end[!which].got[key]);
+        }
         for (uint32_t i = 0; i < end->n_letters; i++) {
             const struct letter *letter = &end->letters[i];
+            REQUIRE(world, letter->n_received || letter->gap ||
+                               letter->session != end->session);
             REQUIRE(world, letter->n_received || letter->n_dropped);
             REQUIRE(world, !letter->n_received || !letter->gap);
         }
@@ -409,6 +542,7 @@ live(struct world *world, const char *scheme, uint64_t seed)
     world->opts.ring_size = RING;
     world->opts.now_ns = world_time;
     world->opts.now_ctx = world;
+    world->opts.hold_ms = seed % 4 ? 0 : (uint32_t)chance(world, 200);
     if (!strcmp(scheme, "sim")) {
         assert_int_equal(sim_network_create(&world->network, seed), 0);
         sim_network_run(world->network, world->now);
@@ -453,7 +587,7 @@ run(const char *scheme, unsigned long n)
     assert_int_equal(rmdir(dir), 0);
     free(letters[0]);
     free(letters[1]);
-    print_message("%s: %lu seeds, %lu messages, %lu resumptions, %lu gaps, "
+    print_message("# %s: %lu seeds, %lu messages, %lu resumptions, %lu gaps, "
                   "%lu dropped\n",
                   scheme, n, (unsigned long)n_received,
                   (unsigned long)n_resumed, (unsigned long)n_gaps,
