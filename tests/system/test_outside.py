@@ -228,6 +228,16 @@ def test_cplusplus_reports_errors_as_exceptions(installed, ends):
     assert "Protocol not supported" in said
 
 
+def test_man_finds_a_page_for_every_function(installed):
+    header = (TOP / "include/mchan.h").read_text()
+    [folder] = (installed.folder / "root").rglob("man3")
+    names = set(re.findall(r"\b(mchan_\w+)\(", re.sub(r"/\*.*?\*/", "", header, flags=re.S)))
+    assert len(names) >= 26
+    for name in names:
+        page = folder / (name + ".3")
+        assert re.search(r"^\.Nm %s\b" % name, page.read_text(), re.M), name
+
+
 SIZES = """
 #include <mchan.h>
 #include <stddef.h>
