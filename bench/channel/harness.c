@@ -189,8 +189,8 @@ int
 end_meet(struct end *end)
 {
     nsec_t start = now_ns();
-    atomic_store(&end->shared->ready[end->side], 1);
-    while (!atomic_load(&end->shared->ready[!end->side])) {
+    atomic_store(&end->shared->ready[end->side].stage, 1);
+    while (!atomic_load(&end->shared->ready[!end->side].stage)) {
         if (now_ns() - start > MEET_NS) {
             return -ETIMEDOUT;
         }

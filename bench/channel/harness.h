@@ -44,6 +44,7 @@ struct run {
     uint32_t ring_size; /* Of carriers that have rings. */
     unsigned n_channels;
     int cpus[2];  /* -1: anywhere. */
+    int stop_fd;  /* An eventfd, for idle.c. */
     bool fifo;    /* Before all other processes. */
     char dir[64]; /* For sockets; of this run alone. */
     char name[32];
@@ -63,14 +64,14 @@ struct result {
     uint64_t n; /* Messages, or round trips, counted. */
     double value, p99, mean;
     double cpu_seconds;
-    double kib[2]; /* Resident beyond rings, with few and with many channels. */
 };
 
 /* What the processes of a run share.  Each line has one writer. */
 struct shared {
-    _Alignas(128) _Atomic int ready[2];
+    struct {
+        _Alignas(128) _Atomic int stage;
+    } ready[2];
     _Alignas(128) _Atomic int done;
-    _Alignas(128) _Atomic int stage; /* Of idle.c. */
     _Alignas(128) struct result result[2];
 };
 
@@ -118,6 +119,20 @@ relax(void)
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+/* What an end that polls does before it asks again.  Where the answer is waited
+ * for it asks at once; where only the rate counts it gives the other end time,
+ * since two who touch the same line in turn are slower than one after the
+ * other. */
+#define PATIENCE 128
+
+static inline void
+look_again(const struct run *run)
+{
+    for (int i = 0; run->task == TASK_RATE && i < PATIENCE; i++) {
+        relax();
+    }
 }
 
 /* What a message says: its sequence, in its first and in its last eight bytes,
@@ -203,7 +218,9 @@ double ticks_measure(void);
 uint64_t ticks_grain(void);
 int cpu_pin(int cpu);
 
-/* idle.c: the tasks with many channels. */
+/* idle.c: the tasks with many channels.  idle_run() is an end's part, for
+ * TASK_IDLE the parent's is idle_watch(). */
 int idle_run(struct end *);
+void idle_watch(const struct run *, struct shared *, const int *pids);
 
 #endif

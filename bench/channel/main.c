@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -21,6 +22,7 @@
 
 #define TIME_OUT_S 20 /* Beyond the run's own length. */
 #define TIME_OUT_FIFO_S 3
+#define SIZE_COPIED_MAX 65536
 #define CHANNELS_MAX 1000
 
 static const char usage[] =
@@ -200,7 +202,8 @@ complete(struct options *options)
     if (!(carrier->waits & WAITS(run->wait))) {
         return bad("this carrier can't wait so", wait_names[run->wait]);
     }
-    if (run->size > carrier->size_max) {
+    if (run->size > carrier->size_max ||
+        (run->task != TASK_REF && run->size > SIZE_COPIED_MAX)) {
         return bad("this carrier takes no message so large", carrier->name);
     }
     if (!can(carrier, run->task)) {
@@ -442,6 +445,7 @@ prepare(struct end *end, struct run *run)
     snprintf(run->name, sizeof run->name, "bench-%d", (int)getpid());
     run->ticks_per_ns = ticks_measure();
     run->grain = ticks_grain();
+    run->stop_fd = eventfd(0, EFD_CLOEXEC);
     end->run = run;
     end->shared = memory_shared(sizeof *end->shared);
     end->out = aligned_alloc(4096, BUFFER_SIZE);
@@ -474,6 +478,9 @@ run_both(struct options *options, struct end *end)
     int pids[2] = {end_fork(end, 0), end_fork(end, 1)};
     nsec_t slack = run->fifo ? TIME_OUT_FIFO_S : TIME_OUT_S;
     nsec_t time_out = 2 * run->length + slack * NSEC_PER_SEC;
+    if (run->task == TASK_IDLE) {
+        idle_watch(run, end->shared, pids);
+    }
     bool well = watch(pids, time_out, &cpu_seconds);
     if (run->carrier->clean) {
         run->carrier->clean(run, pids);

@@ -96,7 +96,9 @@ ours_get(struct end *end, void *data, size_t size)
     struct mchan_info info;
     ssize_t got;
     while ((got = mchan_recv(end->carrier, data, size, &info)) == -EAGAIN) {
-        if (end->run->wait != WAIT_POLL) {
+        if (end->run->wait == WAIT_POLL) {
+            look_again(end->run);
+        } else {
             mchan_wait(end->carrier, -1);
         }
     }

@@ -21,16 +21,22 @@ queue_length(const struct end *end)
     return n < 16 ? 16 : (int)n;
 }
 
+/* A message each way, since connecting goes on behind our back. */
 static int
-open_end(struct end *end)
+greet(struct zeromq *zeromq)
 {
-    struct zeromq *zeromq = calloc(1, sizeof *zeromq);
+    char byte = 0;
+    return zmq_send(zeromq->socket, &byte, 1, 0) != 1 ||
+                   zmq_recv(zeromq->socket, &byte, 1, 0) != 1
+               ? -zmq_errno()
+               : 0;
+}
+
+static int
+open_socket(struct end *end, struct zeromq *zeromq)
+{
     int length = queue_length(end), none = 0;
     char uri[128];
-    if (!zeromq) {
-        return -ENOMEM;
-    }
-    end->carrier = zeromq;
     zeromq->context = zmq_ctx_new();
     zeromq->socket = zmq_socket(zeromq->context, ZMQ_PAIR);
     snprintf(uri, sizeof uri, "ipc://%s/zeromq", end->run->dir);
@@ -43,6 +49,18 @@ open_end(struct end *end)
         return -zmq_errno();
     }
     return 0;
+}
+
+static int
+open_end(struct end *end)
+{
+    struct zeromq *zeromq = calloc(1, sizeof *zeromq);
+    if (!zeromq) {
+        return -ENOMEM;
+    }
+    end->carrier = zeromq;
+    int error = open_socket(end, zeromq);
+    return error ? error : greet(zeromq);
 }
 
 static void
