@@ -14,6 +14,8 @@ help:
 	@echo 'make demo       the main job: an SLA violation sets a p-state, live (DEMO_SECONDS=N)'
 	@echo 'make test       every test whose parts this machine has'
 	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
+	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
+	@echo 'make test-hostile 10^8 random writes into shared memory, libqb beside (ten minutes)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
@@ -37,6 +39,17 @@ test:
 test-model:
 	@tools/bootstrap --test
 	@python3 tests/model/check.py --deep $(BUILD)/model
+
+# Long runs of two tests; each writes a file beside bench.json.
+test-death:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/tests/death/kills --kills 1000 --json $(BUILD)/death.json
+
+test-hostile:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@python3 tests/hostile/run.py --build $(BUILD)
 
 bench:
 	@tools/bootstrap --bench

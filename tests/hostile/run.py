@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The long attack: as many random writes as were asked for into what a channel
+shares, then the same attack on libqb, and both in one table.
+
+usage: run.py [--build DIR] [--writes N] [--minutes N] [--seed N]
+
+Writes BUILD/hostile.json. The exit status is 1 if the channel was harmed or the
+writes did not fit into the time; what becomes of libqb does not matter to it.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+
+def attack_us(args, build):
+    program = build / "tests/hostile/hostile"
+    with tempfile.TemporaryDirectory() as place:
+        path = pathlib.Path(place) / "json"
+        subprocess.run([program, "--writes", str(args.writes),
+                        "--stage", str(max(args.writes // 100, 1000)),
+                        "--minutes", str(args.minutes),
+                        "--seed", str(args.seed), "--json", path])
+        return json.loads(path.read_text())
+
+
+def attack_libqb(build):
+    """Its figures, or why there are none."""
+    program = build / "tests/hostile/hostile_libqb"
+    if not os.access(program, os.X_OK):
+        return None, "libqb is left out: libqb-dev was not there at build time"
+    done = subprocess.run([program], capture_output=True, text=True)
+    if done.returncode:
+        return None, "libqb is left out: " + done.stderr.strip()
+    return json.loads(done.stdout), None
+
+
+def table(ours, libqb):
+    rows = [("", "M-channel", "libqb")]
+    rows.append(("random writes", "%d" % ours["writes"],
+                 "%.0f a server" % libqb["writes_until_death"]["mean"]
+                 if libqb else "-"))
+    rows.append(("processes that died of them", str(ours["crashes"]),
+                 "%d of %d (SIG%s, after %d to %d)" % (
+                     libqb["died"], libqb["servers"], libqb["signal"],
+                     libqb["writes_until_death"]["least"],
+                     libqb["writes_until_death"]["most"]) if libqb else "-"))
+    rows.append(("hangs", str(ours["hangs"]), "-"))
+    rows.append(("peers thrown out for a named reason", str(ours["violations"]),
+                 "-"))
+    rows.append(("left in /dev/shm by killed servers", "0 (make test-death)",
+                 "%d of %d, %.1f MiB each" % (
+                     libqb["left_in_dev_shm"], libqb["killed"],
+                     libqb["bytes_left"] / libqb["killed"] / 2**20)
+                 if libqb else "-"))
+    return "\n".join("%-37s %-20s %s" % row for row in rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1][7:])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--writes", type=int, default=100_000_000)
+    parser.add_argument("--minutes", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    build = pathlib.Path(args.build).resolve()
+    ours = attack_us(args, build)
+    ours["libqb"], missing = attack_libqb(build)
+    (build / "hostile.json").write_text(json.dumps(ours, indent=2) + "\n")
+    print()
+    print(table(ours, ours["libqb"]))
+    if missing:
+        print(missing)
+    short = ours["writes"] < args.writes and not ours["failures"]
+    if short:
+        print("only %d of %d writes fitted into %d minutes: MISSED" % (
+            ours["writes"], args.writes, args.minutes))
+    sys.exit(1 if ours["failures"] or short else 0)
+
+
+main()
