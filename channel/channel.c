@@ -31,7 +31,7 @@ channel_now(const struct mchan *channel)
 /* Notes which descriptors were reported.  They are edges: taking them here
  * makes the channel's descriptor unreadable until something else happens. */
 static void
-collect(struct mchan *channel)
+collect(struct mchan *channel, int timeout_ms)
 {
     uint32_t *ready = &channel->transport->ready;
     if (channel->epoll_fd < 0) {
@@ -39,7 +39,7 @@ collect(struct mchan *channel)
         return;
     }
     struct epoll_event events[EVENTS_AT_ONCE];
-    int n = epoll_wait(channel->epoll_fd, events, EVENTS_AT_ONCE, 0);
+    int n = epoll_wait(channel->epoll_fd, events, EVENTS_AT_ONCE, timeout_ms);
     for (int i = 0; i < n; i++) {
         *ready |= events[i].data.u32;
         if (events[i].events & EPOLLOUT) {
@@ -106,7 +106,7 @@ channel_turn(struct mchan *channel)
 {
     nsec_t now = channel_now(channel);
     struct transport *transport = channel->transport;
-    collect(channel);
+    collect(channel, 0);
     expire(channel, now);
     advance(channel, now);
     if (channel->session.state == SESSION_APART) {
@@ -638,6 +638,17 @@ void
 channel_violated(struct mchan *channel, const char *why)
 {
     violated(channel, channel_now(channel), why);
+}
+
+bool
+channel_sleep(struct mchan *channel, int timeout_ms)
+{
+    const char *why;
+    collect(channel, timeout_ms);
+    if (attend(channel, &why)) {
+        channel_violated(channel, why);
+    }
+    return channel->transport->ready & (TRANSPORT_HANGUP | TRANSPORT_PEER);
 }
 
 void

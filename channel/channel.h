@@ -35,6 +35,8 @@
 /* Spins in a row that brought nothing, before only each 64th wait tries one:
  * the peer is slow, or has no other CPU to run on. */
 #define CHANNEL_SPINS_IN_VAIN_MAX 4
+/* The longest spin that is not asked for. */
+#define CHANNEL_SPIN_MAX_NS (20 * NSEC_PER_USEC)
 /* Looks at a ring between two at the clock or the kernel. */
 #define CHANNEL_SPIN_LOOKS 64
 
@@ -75,7 +77,8 @@ struct mchan {
     void *now_ctx;
     void *sim;
     struct mchan_stats stats;
-    uint8_t spins_left; /* See mchan_wait(). */
+    nsec_t spin_ns;     /* See mchan_wait(); -1: to be measured. */
+    uint8_t spins_left;
     uint32_t n_waits;
     uint32_t n_idle;  /* Looks in a row that found an empty ring. */
     nsec_t last_wait; /* How long mchan_wait() waited the last time. */
@@ -86,6 +89,9 @@ nsec_t channel_now(const struct mchan *);
 /* Moves everything on: events, connecting, HELLO, acknowledgements, loss. */
 void channel_turn(struct mchan *);
 nsec_t channel_deadline(const struct mchan *);
+/* Sleeps on the descriptor and takes what it tells.  True if a turn must see to
+ * it; false after a mere wake. */
+bool channel_sleep(struct mchan *, int timeout_ms);
 
 /* 1 with the next message, checked; 0 if there is none; -1 if a turn must judge
  * what is there. */

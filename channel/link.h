@@ -84,6 +84,13 @@ size_t link_unfinished(const struct link *);
 /* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
  * constant 'why'. */
 int link_peek(struct link *, struct record *out, const char **why);
+/* Of rings: true if link_peek() may find more than nothing. */
+static inline bool
+link_may_peek(const struct link *link)
+{
+    return ring_rx_is_written(&link->rx);
+}
+
 /* The payload of the record that link_peek() returned, where it lies: in a ring
  * the peer may change it at any time.  link_pass() goes on behind it; it stays
  * where it is until link_acknowledge() gives back what was asked for, or more

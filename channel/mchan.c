@@ -118,6 +118,11 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
     channel->deadline = channel->timer = NSEC_NEVER;
     channel->away_until = NSEC_NEVER;
     channel->spins_left = CHANNEL_SPINS_IN_VAIN_MAX;
+    channel->spin_ns = -1;
+    if (opts->spin_us) {
+        channel->spin_ns =
+            opts->spin_us == MCHAN_NO_SPIN ? 0 : opts->spin_us * NSEC_PER_USEC;
+    }
     session_init(&channel->session);
     loans_init(&channel->loans, opts->loan_bytes);
     int error = set_chance(channel, opts);

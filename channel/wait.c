@@ -1,19 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Waiting, for include/mchan.h: what to sleep on, what must be said before, and
- * how long looking is better than sleeping. */
+ * how long looking is better than sleeping.
+ *
+ * Looking is worth about what a wake costs: who looks that long and then sleeps
+ * pays at most twice what the best choice would have cost.  So that is measured
+ * once, by an alarm of our own that we sleep for.  An idle channel does not
+ * look at all.
+ *
+ * A channel whose peer can only say something through the ring or by leaving
+ * sleeps without a turn before and after: both show at its descriptor, and a
+ * message in the ring. */
 #include <errno.h>
 #include <poll.h>
-#include <time.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "channel/channel.h"
 #include "include/mchan.h"
 
-#define SPIN_NS (20 * NSEC_PER_USEC)
-/* A wait longer than this was idle, and the next begins asleep.  A sleeping
- * exchange must be well below it, or two who once slept would never spin again;
- * spinning costs at most a tenth of such a wait. */
-#define SPIN_IDLE_NS (10 * SPIN_NS)
+/* A wait longer than so many spins was idle, and the next begins asleep.  A
+ * sleeping exchange must be well below it, or two who once slept would never
+ * spin again; spinning costs at most a tenth of such a wait. */
+#define SPIN_IDLE 10
 #define SPIN_AGAIN 64
+/* However the clock goes, a spin ends. */
+#define SPIN_LOOKS_MAX (1 << 14)
+#define MEASURES 3
+#define MEASURE_NS (20 * NSEC_PER_USEC)
 
 int
 mchan_fd(const struct mchan *channel)
@@ -95,12 +109,59 @@ relax(void)
 #endif
 }
 
+/* How much later than it should the kernel brings us back. */
+static nsec_t
+sleep_once(const struct mchan *channel, int epoll_fd, int timer_fd)
+{
+    struct itimerspec when = {.it_value.tv_nsec = MEASURE_NS};
+    struct epoll_event event;
+    nsec_t start = channel_now(channel);
+    if (timerfd_settime(timer_fd, 0, &when, NULL) ||
+        epoll_wait(epoll_fd, &event, 1, 1) != 1) {
+        return CHANNEL_SPIN_MAX_NS;
+    }
+    return channel_now(channel) - start - MEASURE_NS;
+}
+
+/* What a wake costs here, at most CHANNEL_SPIN_MAX_NS; 0 if there is no other
+ * CPU on which a peer could do something meanwhile. */
+static nsec_t
+measure_wake(const struct mchan *channel)
+{
+    if (sysconf(_SC_NPROCESSORS_ONLN) == 1) {
+        return 0;
+    }
+    nsec_t cost = CHANNEL_SPIN_MAX_NS;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (epoll_fd >= 0 && timer_fd >= 0 &&
+        !epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event)) {
+        for (int i = 0; i < MEASURES; i++) {
+            cost = nsec_min(cost, sleep_once(channel, epoll_fd, timer_fd));
+        }
+    }
+    if (timer_fd >= 0) {
+        close(timer_fd);
+    }
+    if (epoll_fd >= 0) {
+        close(epoll_fd);
+    }
+    return cost > NSEC_PER_USEC ? cost : NSEC_PER_USEC;
+}
+
 /* True if the next wait is worth some looking first. */
 static bool
 may_spin(struct mchan *channel)
 {
-    if (channel->link.streams || channel->session.state != SESSION_UP ||
-        channel->last_wait > SPIN_IDLE_NS) {
+    if (!channel->spin_ns || channel->link.streams ||
+        channel->session.state != SESSION_UP || channel->session.n_events) {
+        return false;
+    }
+    if (channel->spin_ns < 0) {
+        channel->spin_ns = measure_wake(channel);
+    }
+    if (channel->last_wait > SPIN_IDLE * channel->spin_ns) {
         return false;
     }
     return channel->spins_left > 0 || ++channel->n_waits % SPIN_AGAIN == 0;
@@ -109,32 +170,100 @@ may_spin(struct mchan *channel)
 /* Looks at the ring for about as long as a wake costs.  True if a message is
  * there. */
 static bool
-spin(struct mchan *channel, nsec_t start)
+spin(struct mchan *channel)
 {
     struct record record;
-    int found = 0;
-    do {
-        for (int i = 0; i < CHANNEL_SPIN_LOOKS && !found; i++) {
-            found = channel_peek(channel, &record);
-            relax();
+    nsec_t start = 0;
+    for (int n = 1; n < SPIN_LOOKS_MAX; n++) {
+        int found =
+            link_may_peek(&channel->link) ? channel_peek(channel, &record) : 0;
+        if (found) {
+            channel->spins_left = CHANNEL_SPINS_IN_VAIN_MAX;
+            return found == 1;
         }
-    } while (!found && channel_now(channel) - start < SPIN_NS);
-    if (found) {
-        channel->spins_left = CHANNEL_SPINS_IN_VAIN_MAX;
-    } else if (channel->spins_left) {
+        relax();
+        if (n % CHANNEL_SPIN_LOOKS == 0) {
+            nsec_t now = channel_now(channel);
+            start = start ? start : now;
+            if (now - start >= channel->spin_ns) {
+                break;
+            }
+        }
+    }
+    if (channel->spins_left) {
         channel->spins_left--;
     }
-    return found == 1;
+    return false;
 }
 
 /* Sleeps on the one descriptor without taking what it tells; the turn does. */
 static void
-sleep_on(struct mchan *channel, nsec_t wait)
+sleep_on(struct mchan *channel, int timeout_ms)
 {
     struct pollfd pollfd = {.fd = channel->epoll_fd, .events = POLLIN};
-    struct timespec timeout = {.tv_sec = wait / NSEC_PER_SEC,
-                               .tv_nsec = wait % NSEC_PER_SEC};
-    (void)ppoll(&pollfd, 1, wait < 0 ? NULL : &timeout, NULL);
+    (void)poll(&pollfd, 1, timeout_ms);
+}
+
+/* True if nothing is to be done that a turn would do. */
+static bool
+is_quiet(const struct mchan *channel)
+{
+    return channel->session.state == SESSION_UP && !channel->link.streams &&
+           !channel->session.n_events && channel->timer == NSEC_NEVER &&
+           channel_deadline(channel) == NSEC_NEVER &&
+           !channel_waits_for(channel) && !channel->loans.wanted &&
+           !channel->loans.waits &&
+           !(channel->transport->ready & (TRANSPORT_HANGUP | TRANSPORT_PEER));
+}
+
+/* Sleeps until there is a message or something else to do. */
+static void
+sleep_quietly(struct mchan *channel, int timeout_ms)
+{
+    link_acknowledge(&channel->link, channel->session.done, true);
+    if (!link_arm(&channel->link, 0) && !link_may_peek(&channel->link) &&
+        channel_sleep(channel, timeout_ms)) {
+        channel_turn(channel);
+    }
+}
+
+/* Milliseconds until 'end', rounded up. */
+static int
+left_until(const struct mchan *channel, nsec_t end)
+{
+    nsec_t left = end - channel_now(channel);
+    return left > 0 ? (int)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
+}
+
+/* 1, or 0 when it is over. */
+static int
+wait_asleep(struct mchan *channel, int timeout_ms, nsec_t end)
+{
+    struct record record;
+    for (bool first = true;; first = false) {
+        bool quiet = is_quiet(channel);
+        if (!quiet && mchan_arm(channel, MCHAN_READABLE)) {
+            return 1;
+        }
+        int left = timeout_ms < 0 || (first && quiet)
+                       ? timeout_ms
+                       : left_until(channel, end);
+        if (!left && !(first && quiet)) {
+            return 0;
+        }
+        if (!quiet) {
+            sleep_on(channel, left);
+            continue;
+        }
+        sleep_quietly(channel, left);
+        if (channel->session.n_events || channel_peek(channel, &record) == 1) {
+            return 1;
+        }
+        /* What was no message wants a turn, as does the end of the time. */
+        if (mchan_arm(channel, MCHAN_READABLE)) {
+            return 1;
+        }
+    }
 }
 
 int
@@ -143,21 +272,14 @@ mchan_wait(struct mchan *channel, int timeout_ms)
     if (channel->epoll_fd < 0) {
         return -ENOTSUP;
     }
-    nsec_t start = channel_now(channel);
-    nsec_t end =
-        timeout_ms < 0 ? NSEC_NEVER : start + timeout_ms * NSEC_PER_MSEC;
-    if (may_spin(channel) && spin(channel, start)) {
+    if (may_spin(channel) && spin(channel)) {
         return 1;
     }
-    while (!mchan_arm(channel, MCHAN_READABLE)) {
-        nsec_t left = end - channel_now(channel);
-        if (end != NSEC_NEVER && left <= 0) {
-            return 0;
-        }
-        sleep_on(channel, end == NSEC_NEVER ? -1 : left);
-    }
+    nsec_t start = channel_now(channel);
+    int result = wait_asleep(channel, timeout_ms,
+                             start + (nsec_t)timeout_ms * NSEC_PER_MSEC);
     channel->last_wait = channel_now(channel) - start;
-    return 1;
+    return result;
 }
 
 int64_t

@@ -139,6 +139,8 @@ void ring_tx_release(struct ring_tx *, uint64_t position);
 
 /* The consumer. */
 
+/* True if a look may find something. */
+static inline bool ring_rx_is_written(const struct ring_rx *);
 /* 1 with the header of the next record, copied and in bounds; 0 if there is
  * none; -EPROTO with a constant 'why'.  Pads are passed over. */
 static inline int ring_rx_peek(struct ring_rx *, struct record *out,

@@ -175,16 +175,30 @@ ring_tx_must_wake(struct ring_tx *ring)
 
 /* The consumer. */
 
+/* The first word of the next record's header, or 0. */
+static inline uint64_t
+ring_rx_look(const struct ring_rx *ring, uint64_t offset)
+{
+    uint64_t first = atomic_load_explicit(
+        ring_word(ring->data, ring->size, offset, 0), memory_order_acquire);
+    if (!first && ring->long_ones) {
+        __builtin_prefetch(ring->data + offset + RING_ALIGN);
+    }
+    return first;
+}
+
+static inline bool
+ring_rx_is_written(const struct ring_rx *ring)
+{
+    return ring_rx_look(ring, ring->position & (ring->size - 1)) != 0;
+}
+
 static inline int
 ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
 {
     uint64_t offset = ring->position & (ring->size - 1);
-    uint64_t first = atomic_load_explicit(
-        ring_word(ring->data, ring->size, offset, 0), memory_order_acquire);
+    uint64_t first = ring_rx_look(ring, offset);
     if (!first) {
-        if (ring->long_ones) {
-            __builtin_prefetch(ring->data + offset + RING_ALIGN);
-        }
         return 0;
     }
     uint64_t second = atomic_load_explicit(
