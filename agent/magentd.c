@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/door.h"
 #include "agent/settings.h"
 #include "agent/show.h"
 #include "base/log.h"
@@ -33,17 +34,21 @@ enum action {
     ACTION_PROBES,
     ACTION_VERSION,
     ACTION_HELP,
+    ACTION_SEND,
 };
 
 struct program {
     struct settings settings;
     enum action action;
     bool json;
-    const char *config; /* Null: the default, if it is there. */
+    const char *config;    /* Null: the default, if it is there. */
+    const char *send_type; /* Of the note to send. */
+    bool latest;
     struct agent *agent;
+    struct door *door; /* Null: no notes are taken. */
     struct loop *loop;
     int channel_fd;
-    bool channel_ready, stop_pending, hangup_pending;
+    bool channel_ready, door_ready, stop_pending, hangup_pending;
     nsec_t began;
     bool told_absent; /* That no broker came, or one did. */
 };
@@ -54,6 +59,8 @@ static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
     {"check", no_argument, NULL, 'k'},
     {"probes", no_argument, NULL, 'l'},
+    {"send-note", required_argument, NULL, 'n'},
+    {"latest", no_argument, NULL, 't'},
     {"json", no_argument, NULL, 'j'},
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, 'h'},
@@ -64,6 +71,7 @@ static const struct option long_options[] = {
 static int load_settings(struct program *, int argc, char **argv, char *why,
                          size_t why_size);
 static int try_probes(struct program *, char *why, size_t why_size);
+static int send_note(struct program *);
 static int run(struct program *);
 
 int
@@ -91,6 +99,7 @@ main(int argc, char **argv)
         }
         show_check(program.json, error, why);
         return error ? EXIT_USAGE : EXIT_SUCCESS;
+    case ACTION_SEND:
     case ACTION_RUN:
         break;
     }
@@ -98,7 +107,7 @@ main(int argc, char **argv)
         log_error("%s", why);
         return EXIT_USAGE;
     }
-    return run(&program);
+    return program.action == ACTION_SEND ? send_note(&program) : run(&program);
 }
 
 /* Settings */
@@ -159,6 +168,13 @@ scan(struct program *program, int argc, char **argv, bool first, char *why,
             break;
         case 'j':
             program->json = true;
+            break;
+        case 'n':
+            program->action = ACTION_SEND;
+            program->send_type = optarg;
+            break;
+        case 't':
+            program->latest = true;
             break;
         case 'k':
             program->action = ACTION_CHECK;
@@ -231,6 +247,28 @@ try_probes(struct program *program, char *why, size_t why_size)
         p->class->close(probe);
     }
     return 0;
+}
+
+/* Is a program that has something to say, instead of an agent. */
+static int
+send_note(struct program *program)
+{
+    const char *uri = option_text(&program->settings.values, "notes");
+    char why[1200] = "";
+    int error = -EINVAL;
+
+    if (!*uri) {
+        snprintf(why, sizeof why,
+                 "--send-note: where to? Give --notes unix:PATH, or notes in "
+                 "the settings");
+    } else {
+        error = door_knock(uri, program->send_type, program->latest,
+                           STDIN_FILENO, why, sizeof why);
+    }
+    if (error) {
+        log_error("%s", why);
+    }
+    return error == -EINVAL ? EXIT_USAGE : error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* Running */
@@ -307,6 +345,10 @@ turn(void *ctx, nsec_t now)
         program->channel_ready = false;
         agent_on_channel(program->agent);
     }
+    if (program->door && (program->door_ready || door_is_due(program->door))) {
+        program->door_ready = false;
+        door_run(program->door, program->agent, now);
+    }
     agent_set_wall(program->agent, wall_minus_now());
     agent_run(program->agent, now);
     if (!program->told_absent) {
@@ -319,6 +361,9 @@ deadline(void *ctx, nsec_t now)
 {
     struct program *program = ctx;
 
+    if (program->door && door_is_due(program->door)) {
+        return now;
+    }
     return agent_arm(program->agent) ? now
                                      : agent_deadline(program->agent, now);
 }
@@ -372,6 +417,14 @@ open_probes(struct program *program, char *why, size_t why_size)
             return error;
         }
     }
+    if (*option_text(&program->settings.values, "notes")) {
+        int error = door_open(&program->door,
+                              option_text(&program->settings.values, "notes"),
+                              why, why_size);
+        if (error) {
+            return error;
+        }
+    }
     log_info("measures for the broker at %s",
              option_text(&program->settings.values, "channel"));
     return 0;
@@ -386,6 +439,10 @@ open_loop(struct program *program, char *why, size_t why_size)
     if (!error && program->channel_fd >= 0) {
         error = loop_watch(program->loop, program->channel_fd, false,
                            &program->channel_ready);
+    }
+    if (!error && program->door) {
+        error = loop_watch(program->loop, door_fd(program->door), false,
+                           &program->door_ready);
     }
     if (!error) {
         error = loop_on_signal(program->loop, SIGTERM, &program->stop_pending);
@@ -426,6 +483,10 @@ run(struct program *program)
     if (program->loop && program->channel_fd >= 0) {
         loop_unwatch(program->loop, program->channel_fd);
     }
+    if (program->loop && program->door) {
+        loop_unwatch(program->loop, door_fd(program->door));
+    }
+    door_close(program->door);
     agent_destroy(program->agent);
     loop_destroy(program->loop);
     if (error == -EINVAL || error == -EPROTONOSUPPORT) {

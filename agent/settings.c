@@ -33,6 +33,11 @@ const struct option_desc settings_options[] = {
      .type = OPTION_TEXT,
      .default_text = "",
      .help = "The VM this is believed to be; the broker refuses a wrong one."},
+    {.name = "notes",
+     .type = OPTION_TEXT,
+     .default_text = "",
+     .help = "Where programs hand in messages of their own: unix:PATH; not "
+             "given: nowhere."},
     {.name = "threshold_us",
      .unit = "us",
      .type = OPTION_INT,

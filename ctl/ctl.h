@@ -23,6 +23,9 @@ struct ctl {
     bool colour;         /* 'out' is a terminal that wants it. */
     size_t columns;      /* Of the terminal that 'out' is; 0 if it is none. */
     int32_t n_events;    /* -n; 0 if not given. */
+    /* For "notes"; null or false if not given. */
+    const char *vm, *note_type;
+    bool follow;
     FILE *out, *err;
     /* Set when the user wants to leave (Ctrl-C). */
     volatile const int *stop;
@@ -39,7 +42,7 @@ struct verb {
 
 extern const struct verb verb_status, verb_vms, verb_cpus, verb_power,
     verb_policy, verb_why, verb_trace, verb_plugins, verb_check, verb_watch,
-    verb_events;
+    verb_events, verb_notes;
 
 /* Says what, why and what to do next; in JSON on 'out' too if asked.  'why' and
  * 'next' may be null. */

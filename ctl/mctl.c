@@ -18,14 +18,16 @@
 #define RUN_DIR "/run/mbroker"
 
 static const struct verb *const verbs[] = {
-    &verb_status, &verb_vms,     &verb_cpus,  &verb_power,
-    &verb_policy, &verb_why,     &verb_trace, &verb_events,
-    &verb_watch,  &verb_plugins, &verb_check, NULL,
+    &verb_status,  &verb_vms,   &verb_cpus,   &verb_power, &verb_policy,
+    &verb_why,     &verb_trace, &verb_events, &verb_notes, &verb_watch,
+    &verb_plugins, &verb_check, NULL,
 };
 
 enum long_option {
     OPTION_RUN_DIR = 256,
     OPTION_VERSION,
+    OPTION_VM,
+    OPTION_TYPE,
 };
 
 static volatile int stop;
@@ -42,6 +44,9 @@ main(int argc, char **argv)
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'},
         {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+        {"vm", required_argument, NULL, OPTION_VM},
+        {"type", required_argument, NULL, OPTION_TYPE},
+        {"follow", no_argument, NULL, 'f'},
         {"lines", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, OPTION_VERSION},
@@ -52,7 +57,7 @@ main(int argc, char **argv)
     int64_t n;
     int option;
 
-    while ((option = getopt_long(argc, argv, "hjn:", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "hjn:f", options, NULL)) != -1) {
         switch (option) {
         case 'j':
             ctl.json = true;
@@ -67,6 +72,15 @@ main(int argc, char **argv)
                 return CTL_USAGE;
             }
             ctl.n_events = (int32_t)n;
+            break;
+        case OPTION_VM:
+            ctl.vm = optarg;
+            break;
+        case OPTION_TYPE:
+            ctl.note_type = optarg;
+            break;
+        case 'f':
+            ctl.follow = true;
             break;
         case 'h':
             wants_help = true;
@@ -95,6 +109,10 @@ main(int argc, char **argv)
             help(out);
         }
         return wants_help ? CTL_OK : CTL_USAGE;
+    }
+    if ((ctl.vm || ctl.note_type || ctl.follow) && verb != &verb_notes) {
+        return ctl_usage(&ctl, verb,
+                         "--vm, --type and --follow are for \"notes\"");
     }
     const char *term = getenv("TERM");
     const char *no_color = getenv("NO_COLOR");

@@ -17,6 +17,7 @@
 static void call(const char *subject, const json_t *vms,
                  char out[ROW_SUBJECT_SIZE]);
 static void say_notice(const json_t *detail, char *out);
+static void say_note(const json_t *detail, char *out);
 static void say_decision(const json_t *detail, const json_t *vms, char *out);
 static void say_action(const json_t *detail, char *out);
 static void say_outcome(const json_t *detail, char *out);
@@ -112,6 +113,8 @@ row_said(const json_t *row, const json_t *vms, char out[ROW_SAID_SIZE])
         say_outcome(detail, out);
     } else if (member_known(detail, "n_violations")) {
         say_notice(detail, out);
+    } else if (member_known(detail, "crc32")) {
+        say_note(detail, out);
     } else if (member_known(detail, "values")) {
         values_text(json_object_get(detail, "values"), out, ROW_SAID_SIZE);
     }
@@ -131,6 +134,14 @@ say_notice(const json_t *detail, char *out)
              member_number(detail, "n_requests"),
              member_number(detail, "threshold_us") / 1000,
              member_number(detail, "worst_us") / 1000);
+}
+
+static void
+say_note(const json_t *detail, char *out)
+{
+    snprintf(out, ROW_SAID_SIZE, "%s, %.0f B, CRC-32 %s",
+             member_text(detail, "type"), member_number(detail, "size"),
+             member_text(detail, "crc32"));
 }
 
 static void

@@ -19,7 +19,7 @@
 struct verb {
     const char *name;
     const char *subject; /* The field that names it; null: takes none. */
-    bool options, n, changes;
+    bool options, n, notes, changes;
 };
 
 static const struct verb verbs[REQUEST_VERB_N] = {
@@ -35,6 +35,7 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_PLUGINS] = {"plugins"},
     [REQUEST_EVENTS] = {"events", .n = true},
     [REQUEST_WATCH] = {"watch"},
+    [REQUEST_NOTES] = {"notes", .notes = true},
     [REQUEST_VM_START] = {"vm_start", "vm", .changes = true},
     [REQUEST_VM_FREEZE] = {"vm_freeze", "vm", .changes = true},
     [REQUEST_VM_THAW] = {"vm_thaw", "vm", .changes = true},
@@ -46,7 +47,6 @@ static int fault_set(struct request_fault *, const char *what, const char *next,
     __attribute__((format(printf, 4, 5)));
 static int decode_object(struct request *out, json_t *root,
                          struct request_fault *fault);
-static bool too_deep(const char *line, size_t size);
 
 int
 request_decode(struct request *out, const char *line, size_t size,
@@ -62,7 +62,7 @@ request_decode(struct request *out, const char *line, size_t size,
             fault, "the request is too long", "send a shorter line",
             "%zu bytes; a request has at most %d", size, REQUEST_SIZE_MAX);
     }
-    if (too_deep(line, size)) {
+    if (request_too_deep(line, size)) {
         return fault_set(fault, "the request is nested too deeply",
                          "no request needs more than two levels",
                          "at most %d levels are read", REQUEST_DEPTH_MAX);
@@ -119,10 +119,10 @@ fault_set(struct request_fault *fault, const char *what, const char *next,
     return -EPROTO;
 }
 
-/* Are arrays and objects nested beyond the limit?  Brackets in strings don't
- * count; whether they match is the parser's business. */
-static bool
-too_deep(const char *line, size_t size)
+/* Brackets in strings don't count; whether they match is the parser's
+ * business. */
+bool
+request_too_deep(const char *line, size_t size)
 {
     unsigned depth = 0;
     bool quoted = false;
@@ -253,6 +253,39 @@ decode_n(struct request *out, json_t *value, struct request_fault *fault)
     return 0;
 }
 
+/* What REQUEST_NOTES takes; '*known' tells whether this is one of them. */
+static int
+decode_notes(struct request *out, const char *name, json_t *value, bool *known,
+             struct request_fault *fault)
+{
+    *known = true;
+    if (!strcmp(name, "vm")) {
+        return decode_text(out->subject, sizeof out->subject, name, value,
+                           fault);
+    }
+    if (!strcmp(name, "type")) {
+        int error =
+            decode_text(out->type, sizeof out->type, name, value, fault);
+        if (!error && !text_is_type(out->type)) {
+            return fault_set(
+                fault, "a field is no type of a note",
+                "see \"mctl notes\" for the types that came",
+                "\"type\" is names of A-Za-z0-9._- with / between");
+        }
+        return error;
+    }
+    if (!strcmp(name, "follow")) {
+        out->follow = json_is_true(value);
+        return json_is_boolean(value)
+                   ? 0
+                   : fault_set(fault, "a field has the wrong type",
+                               "write true or false",
+                               "\"follow\" is a truth value");
+    }
+    *known = false;
+    return 0;
+}
+
 static int
 find_verb(enum request_verb *out, json_t *root, struct request_fault *fault)
 {
@@ -280,9 +313,16 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
              json_t *value, struct request_fault *fault)
 {
     char word[WORD_MAX], next[sizeof fault->next];
+    bool known = false;
 
     if (!strcmp(name, "verb")) {
         return 0;
+    }
+    if (verb->notes) {
+        int error = decode_notes(out, name, value, &known, fault);
+        if (known) {
+            return error;
+        }
     }
     if (verb->subject && !strcmp(name, verb->subject)) {
         return decode_text(out->subject, sizeof out->subject, name, value,
@@ -295,11 +335,12 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
         return decode_n(out, value, fault);
     }
     request_printable(word, sizeof word, name);
-    snprintf(next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s",
+    snprintf(next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s",
              verb->name, verb->subject ? " " : "",
              verb->subject ? verb->subject : "",
              verb->options ? " options" : "", verb->n ? " n" : "",
-             verb->subject || verb->n ? "" : " no fields");
+             verb->notes ? " vm, type and follow" : "",
+             verb->subject || verb->n || verb->notes ? "" : " no fields");
     return fault_set(fault, "a field is unknown", next,
                      "\"%s\" has no field \"%s\"", verb->name, word);
 }

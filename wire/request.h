@@ -27,6 +27,7 @@ enum request_verb {
     REQUEST_PLUGINS,
     REQUEST_EVENTS,
     REQUEST_WATCH,
+    REQUEST_NOTES,
     REQUEST_VM_START,
     REQUEST_VM_FREEZE,
     REQUEST_VM_THAW,
@@ -38,6 +39,8 @@ struct request {
     enum request_verb verb;
     char subject[REQUEST_SUBJECT_SIZE]; /* Policy, knob, cause or VM; or "". */
     uint32_t n;                         /* Rows, for REQUEST_EVENTS. */
+    char type[65];                      /* Of REQUEST_NOTES; "": any. */
+    bool follow;                        /* Likewise. */
     uint32_t n_options;
     struct {
         char name[64];
@@ -60,6 +63,9 @@ int request_decode(struct request *out, const char *line, size_t size,
 const char *request_verb_name(enum request_verb);
 /* True if the verb changes something. */
 bool request_changes(enum request_verb);
+
+/* Are arrays and objects of a line nested beyond REQUEST_DEPTH_MAX? */
+bool request_too_deep(const char *line, size_t size);
 
 /* Copies 'from' with everything but printable ASCII replaced by '?', cut to
  * fit. */

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "broker/engine/engine.h"
 #include "broker/journal/journal.h"
+#include "broker/control/notes.h"
 #include "broker/control/show.h"
 #include "broker/control/trace.h"
 #include "broker/control/why.h"
@@ -59,6 +60,8 @@ answer_request(const struct control_env *env, const struct request *request,
         return show_plugins(env, now);
     case REQUEST_EVENTS:
         return events(env, request->n, fault);
+    case REQUEST_NOTES:
+        return notes_answer(env, request, now, fault);
     case REQUEST_VM_START:
         return control_vm(env, request, VM_OP_START, now, fault);
     case REQUEST_VM_FREEZE:
@@ -139,37 +142,17 @@ set_policy(const struct control_env *env, const struct request *request,
 }
 
 static json_t *
-no_such_vm(const struct host *host, const char *name,
-           struct request_fault *fault)
-{
-    char word[64], what[128], next[256] = "choose one of:";
-
-    request_printable(word, sizeof word, name);
-    snprintf(what, sizeof what, "there is no VM \"%s\"", word);
-    for (uint32_t i = 0; i < host->n_vms; i++) {
-        text_append(next, sizeof next, " %s", host->vms[i].name);
-    }
-    if (host->n_vms == 0) {
-        text_copy(next, sizeof next, "name guests in the configuration");
-    }
-    return fail(fault, what, "neither a name nor a UUID of a VM here", next);
-}
-
-static json_t *
 control_vm(const struct control_env *env, const struct request *request,
            enum vm_op op, nsec_t now, struct request_fault *fault)
 {
     struct engine_status status;
     char why[256] = "", what[128];
-    struct uuid uuid;
     struct vm *vm;
 
     engine_status(env->engine, now, &status);
-    vm = uuid_parse(&uuid, request->subject)
-             ? host_vm_by_name(status.host, request->subject)
-             : host_vm(status.host, &uuid);
+    vm = show_find_vm(status.host, request->subject, fault);
     if (!vm) {
-        return no_such_vm(status.host, request->subject, fault);
+        return NULL;
     }
     int error =
         engine_control_vm(env->engine, &vm->uuid, op, now, why, sizeof why);

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/clock.h"
+#include "broker/control/notes.h"
 #include "broker/control/rights.h"
 #include "wire/request.h"
 
@@ -20,7 +21,9 @@ struct client {
     uid_t uid;
     pid_t pid;
     bool readable;
-    bool watching;
+    bool watching; /* It gets a stream: what happens, */
+    bool follows;  /* or notes, of these: */
+    struct notes_filter filter;
     bool skipping; /* Throwing the rest of a line that was too long away. */
     bool leaving;  /* To be closed when all is sent. */
     nsec_t active; /* Last whole request or byte delivered. */

@@ -179,21 +179,64 @@ control_deadline(const struct control *control)
     return deadline;
 }
 
+static int64_t
+wall_now(const struct control *control)
+{
+    const struct control_env *env = &control->env;
+
+    return env->wall_ns ? env->wall_ns(env->ctx) : 0;
+}
+
+static bool
+gets_stream(const struct client *client)
+{
+    return client->fd >= 0 && client->watching && !client->leaving;
+}
+
+static void
+stream(struct control *control, struct client *client, const char *line)
+{
+    if (!client->out) {
+        client->active = control->now;
+    }
+    control->stats.n_lost_lines += !client_watch(client, line);
+    send_some(control, client);
+}
+
 void
 control_watch(struct control *control, const char *json)
 {
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
         struct client *client = &control->clients[i];
 
-        if (client->fd < 0 || !client->watching || client->leaving) {
+        if (gets_stream(client) && !client->follows) {
+            stream(control, client, json);
+        }
+    }
+}
+
+void
+control_note(struct control *control, const struct vm *vm,
+             const struct note *note)
+{
+    char *line = NULL;
+
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct client *client = &control->clients[i];
+
+        if (!gets_stream(client) || !client->follows ||
+            !notes_match(&client->filter, vm, note)) {
             continue;
         }
-        if (!client->out) {
-            client->active = control->now;
+        line =
+            line ? line : notes_line(vm, note, wall_now(control), control->now);
+        if (line) {
+            stream(control, client, line);
+        } else {
+            client->n_lost++; /* Short of memory. */
         }
-        control->stats.n_lost_lines += !client_watch(client, json);
-        send_some(control, client);
     }
+    free(line);
 }
 
 void
@@ -462,7 +505,13 @@ answer_line(struct control *control, struct client *client, const char *line,
         client_refuse(client, &fault);
         return;
     }
-    client->watching = request.verb == REQUEST_WATCH;
+    client->follows = request.verb == REQUEST_NOTES && request.follow;
+    client->watching = request.verb == REQUEST_WATCH || client->follows;
+    if (client->follows) {
+        /* It was answered, so what it names is there. */
+        (void)notes_filter(&client->filter, &control->env, &request,
+                           control->now, &fault);
+    }
     client_reply(client, json_pack("{s:b,s:o}", "ok", 1, "data", data));
 }
 

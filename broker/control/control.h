@@ -16,6 +16,8 @@ struct broker_config;
 struct control;
 struct engine;
 struct journal;
+struct note;
+struct vm;
 
 #define CONTROL_SOCKET_NAME "control.sock" /* In the run directory. */
 #define CONTROL_CLIENTS_MAX 32
@@ -60,6 +62,10 @@ nsec_t control_deadline(const struct control *);
  * everybody who watches.  A watcher too slow loses lines and is told how
  * many. */
 void control_watch(struct control *, const char *json);
+
+/* What engine_port.note is for: hands a note to everybody who follows notes of
+ * its type and VM. */
+void control_note(struct control *, const struct vm *, const struct note *);
 
 struct control_stats {
     uint64_t n_clients, n_requests, n_denied, n_refused, n_lost_lines;

@@ -4,8 +4,10 @@
  * broker/control/answer.c. */
 #include "broker/control/show.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "broker/config/config.h"
 #include "broker/engine/engine.h"
 #include "hardware/hardware.h"
@@ -191,6 +193,31 @@ show_text(const char *text)
         json = json_string(printable);
     }
     return json;
+}
+
+struct vm *
+show_find_vm(const struct host *host, const char *name,
+             struct request_fault *fault)
+{
+    struct uuid uuid;
+    struct vm *vm = uuid_parse(&uuid, name) ? host_vm_by_name(host, name)
+                                            : host_vm(host, &uuid);
+    char word[64];
+
+    if (vm) {
+        return vm;
+    }
+    request_printable(word, sizeof word, name);
+    snprintf(fault->what, sizeof fault->what, "there is no VM \"%s\"", word);
+    text_copy(fault->why, sizeof fault->why,
+              "neither a name nor a UUID of a VM here");
+    text_copy(fault->next, sizeof fault->next,
+              host->n_vms ? "choose one of:"
+                          : "name guests in the configuration");
+    for (uint32_t i = 0; i < host->n_vms; i++) {
+        text_append(fault->next, sizeof fault->next, " %s", host->vms[i].name);
+    }
+    return NULL;
 }
 
 void

@@ -11,9 +11,11 @@
 #include "broker/control/control.h"
 #include "broker/journal/journal.h"
 #include "model/wish.h"
+#include "wire/request.h"
 
 struct host;
 struct power_reading;
+struct vm;
 
 json_t *show_status(const struct control_env *, nsec_t now);
 json_t *show_vms(const struct control_env *, nsec_t now);
@@ -35,6 +37,10 @@ void show_set(json_t **object, const char *key, json_t *member);
 
 /* A wish with its reason; 'host' says what the VM is called. */
 json_t *show_wish(const struct wish *, const struct host *, nsec_t now);
+
+/* The VM of that name or UUID; null, with 'fault', if there is none. */
+struct vm *show_find_vm(const struct host *, const char *name,
+                        struct request_fault *fault);
 
 /* The frequency of a p-state of a domain in MHz, or null. */
 json_t *show_mhz(const struct host *, uint32_t domain, uint32_t pstate);

@@ -204,6 +204,12 @@ add_event(json_t **hops, json_t *row)
                  (long long)number(detail, "n_requests"));
         add_guest(hops, detail, "sent_ns", "agent_sent", said);
     }
+    if (has(detail, "made_ns")) {
+        snprintf(said, sizeof said, "a probe or program made note %s, %lld B",
+                 text(detail, "type", "?"), (long long)number(detail, "size"));
+        add_guest(hops, detail, "made_ns", "note_made", said);
+        add_guest(hops, detail, "sent_ns", "agent_sent", "the agent sent it");
+    }
     if (has(detail, "received_ns")) {
         add(hops, "back_received", "back",
             json_integer(moment(detail, "received_ns")), 0,

@@ -47,6 +47,7 @@ static bool may_platform_say(unsigned type);
 static void note_for_people(struct engine_role *, const struct msg *);
 static int to_platform(void *ctx, const struct msg *);
 static void watch(void *ctx, const char *json);
+static void note(void *ctx, const struct vm *, const struct note *);
 static int64_t wall_ns(void *ctx);
 
 int
@@ -86,6 +87,7 @@ begin(struct engine_role *role)
     role->port = (struct engine_port){.ctx = role,
                                       .to_platform = to_platform,
                                       .watch = watch,
+                                      .note = note,
                                       .wall_ns = wall_ns};
     int error = loop_create(&role->loop, &ops, role);
     if (!error) {
@@ -311,6 +313,16 @@ watch(void *ctx, const char *json)
 
     if (role->control) {
         control_watch(role->control, json);
+    }
+}
+
+static void
+note(void *ctx, const struct vm *vm, const struct note *note)
+{
+    struct engine_role *role = ctx;
+
+    if (role->control) {
+        control_note(role->control, vm, note);
     }
 }
 
