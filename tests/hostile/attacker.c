@@ -98,9 +98,9 @@ some_value(struct attacker *attacker)
     case 3:
         return 0;
     case 4:
-        return near(attacker, raw->head) | 1;
+        return near(attacker, raw->head) | chance(attacker, 4);
     case 5:
-        return near(attacker, raw->position) | 1;
+        return near(attacker, raw->position) | chance(attacker, 4);
     case 6:
         return near(attacker, raw->head);
     case 7:
@@ -121,9 +121,15 @@ static size_t
 some_word(struct attacker *attacker)
 {
     const struct raw *raw = &attacker->raw;
-    size_t mine = raw_my_words(raw) + 8 * chance(attacker, 4);
-    size_t theirs = raw_their_words(raw) + 8 * chance(attacker, 4);
-    return chance(attacker, 3) ? mine : theirs;
+    static const size_t words[] = {
+        offsetof(struct ring_words, released),
+        offsetof(struct ring_words, acked),
+        offsetof(struct ring_words, data_event),
+        offsetof(struct ring_words, space_event),
+    };
+    size_t word = words[chance(attacker, sizeof words / sizeof *words)];
+    return word +
+           (chance(attacker, 3) ? raw_my_words(raw) : raw_their_words(raw));
 }
 
 /* A header in either ring, mostly near where the reader is. */
@@ -304,32 +310,76 @@ lie(struct attacker *attacker)
     }
 }
 
-/* A returned word or a descriptor of a loan is as good as any. */
+/* A loan that may be as it should be, or nearly. */
+static void
+lend_once(struct attacker *attacker)
+{
+    struct raw *raw = &attacker->raw;
+    uint64_t words[2];
+    uint64_t unit = chance(attacker, chance(attacker, 8) ? 256 : 260);
+    uint64_t handle = unit | (1 + attacker->n_here) << 32;
+    uint64_t size = chance(attacker, chance(attacker, 8) ? 8192 : 2 << 20);
+    if (chance(attacker, 32) == 0) {
+        handle = some_value(attacker);
+    }
+    if (chance(attacker, 32) == 0) {
+        size = some_value(attacker);
+    }
+    struct record record = raw_loan(raw, words, handle, size);
+    if (chance(attacker, 64) == 0) {
+        record.size = (uint32_t)chance(attacker, 16);
+    }
+    if (!raw_put(raw, &record, words)) {
+        raw->n_sent--;
+    }
+    count_write(attacker);
+    raw_wake(raw);
+}
+
+/* What was lent comes back wrongly, or twice, or never was. */
+static void
+return_badly(struct attacker *attacker)
+{
+    struct raw *raw = &attacker->raw;
+    size_t at = raw_my_returns(raw);
+    size_t word = (raw->n_returned + chance(attacker, 3)) % RETURNS_MAX;
+    uint64_t handle = chance(attacker, 256) | chance(attacker, 16) << 32;
+    write_at(attacker, at + offsetof(struct returns, words) + 8 * word,
+             chance(attacker, 2) ? handle : some_value(attacker));
+    if (chance(attacker, 16) == 0) {
+        write_at(attacker, at + offsetof(struct returns, count),
+                 raw->n_returned + chance(attacker, 3));
+    }
+    if (chance(attacker, 8) == 0) {
+        write_at(attacker, at + offsetof(struct returns, wanted),
+                 some_value(attacker));
+    }
+}
+
+/* Lends, and gives back, now and then wrongly. */
 static void
 lend(struct attacker *attacker)
 {
     struct raw *raw = &attacker->raw;
+    unsigned seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+    size_t size = 1 << 20; /* As HELLO said. */
+    uint64_t how = chance(attacker, 16);
+    if (how == 0) {
+        size += 4096 * (chance(attacker, 3) - 1);
+    } else if (how == 1) {
+        seals &= ~(1u << chance(attacker, 8));
+    }
+    if (how != 2) {
+        (void)raw_share(raw, size, seals);
+    }
     while (!is_over(attacker)) {
-        uint64_t words[4];
-        for (int i = 0; i < 4; i++) {
-            words[i] = chance(attacker, 2) ? 4096 * chance(attacker, 64)
-                                           : some_value(attacker);
+        if (chance(attacker, 4) == 0) {
+            lend_once(attacker);
+        } else if (raw->lends && chance(attacker, 8) == 0) {
+            return_badly(attacker);
         }
-        struct record record =
-            raw_message(raw, 8 * (1 + (uint32_t)chance(attacker, 4)));
-        record.kind = RECORD_LOAN;
-        if (!raw_put(raw, &record, words)) {
-            raw->n_sent--;
-        }
-        count_write(attacker);
-        raw_wake(raw);
-        for (int i = 0; i < 8 && !is_over(attacker); i++) {
-            size_t words_at = raw->lends ? raw_returns(raw) : 0;
-            write_at(attacker, words_at + 8 * chance(attacker, 32),
-                     chance(attacker, 2) ? chance(attacker, 1024)
-                                         : some_value(attacker));
-            talk(attacker);
-        }
+        talk(attacker);
+        dither(attacker);
     }
 }
 
@@ -439,7 +489,7 @@ offer_badly(struct attacker *attacker)
     const struct offer *offer =
         &offers[chance(attacker, sizeof offers / sizeof *offers)];
     uint8_t data[RAW_HANDOVER_SIZE] = {offer->magic, 'c', 'h', 'a',
-                                       'n',          'm', 0,   1};
+                                       'n',          'm', 0,   RAW_VERSION};
     uint32_t numbers[2] = {
         offer->ring_size ? offer->ring_size : stage->ring_size, stage->lends};
     int fds[RAW_FDS_MAX];
@@ -531,7 +581,7 @@ static void
 attack(struct attacker *attacker)
 {
     static void (*const ways[])(struct attacker *) = {
-        scribble, tease, tease, lie, lie, flip, lend, flood, tease, scribble,
+        scribble, tease, tease, lie, lie, flip, lend, lend, flood, scribble,
     };
     uint64_t way = chance(attacker, sizeof ways / sizeof *ways);
     if (chance(attacker, 2)) {

@@ -262,8 +262,9 @@ judge(struct play *play)
         board_fail(board, "%d descriptors and %d mappings are left",
                    board->fds_left, board->memfds_left);
     }
-    if (!board->n_up || !board->n_violations) {
-        board_fail(board, "the attacker did not get through");
+    if (board->n_up < 5 || !board->n_violations) {
+        board_fail(board, "the attacker did not get through; is rawpeer.h's "
+                          "layout that of transport/shm.c?");
     }
 }
 

@@ -19,7 +19,7 @@
 #include "transport/returns.h"
 #include "transport/ring.h"
 
-static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 'm', 0, 1};
+static const uint8_t magic[8] = {'m', 'c', 'h', 'a', 'n', 'm', 0, RAW_VERSION};
 
 void
 raw_init(struct raw *raw, bool listens, const char *path)
@@ -91,6 +91,7 @@ map(struct raw *raw, int fd, uint32_t ring_size, bool lends)
         mmap(NULL, raw->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw->memory = memory == MAP_FAILED ? NULL : memory;
     raw->head = raw->n_sent = raw->position = raw->n_taken = 0;
+    raw->n_returned = 0;
     return raw->memory;
 }
 
@@ -220,6 +221,12 @@ raw_returns(const struct raw *raw)
     return RAW_WORDS_SIZE + 2 * (size_t)raw->ring_size;
 }
 
+size_t
+raw_my_returns(const struct raw *raw)
+{
+    return raw_returns(raw) + (raw->listens ? 0 : sizeof(struct returns));
+}
+
 uint64_t
 raw_load(const struct raw *raw, size_t at)
 {
@@ -289,6 +296,16 @@ raw_message(struct raw *raw, uint32_t size)
     return record;
 }
 
+static void
+give_back(struct raw *raw, size_t loan_at)
+{
+    size_t at = raw_my_returns(raw);
+    size_t word = raw->n_returned++ % RETURNS_MAX;
+    raw_store(raw, at + offsetof(struct returns, words) + 8 * word,
+              raw_load(raw, loan_at));
+    raw_store(raw, at + offsetof(struct returns, count), raw->n_returned);
+}
+
 bool
 raw_pass(struct raw *raw, struct record *out)
 {
@@ -301,6 +318,9 @@ raw_pass(struct raw *raw, struct record *out)
     uint64_t to_end = raw->ring_size - (raw->position & (raw->ring_size - 1));
     if (record.size > to_end - RECORD_HEADER_SIZE) {
         return false; /* We may have scribbled over it ourselves. */
+    }
+    if (record.kind == RECORD_LOAN && raw->lends) {
+        give_back(raw, at + RECORD_HEADER_SIZE);
     }
     raw->position += room_of(record.size);
     if (record.kind == RECORD_RELIABLE || record.kind == RECORD_LOAN) {
@@ -317,6 +337,28 @@ raw_release(struct raw *raw)
     raw_store(raw, words + offsetof(struct ring_words, acked), raw->n_taken);
     raw_store(raw, words + offsetof(struct ring_words, released),
               raw->position);
+}
+
+bool
+raw_share(struct raw *raw, size_t size, unsigned seals)
+{
+    int fd = memfd_create("lent", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+    struct raw_parcel parcel = {"", 1, 1, &fd};
+    bool shared = fd >= 0 && !ftruncate(fd, (off_t)size) &&
+                  !fcntl(fd, F_ADD_SEALS, seals) && raw_send(raw, &parcel);
+    (void)!ftruncate(fd, 0); /* If the seals allow it. */
+    close(fd);
+    return shared;
+}
+
+struct record
+raw_loan(struct raw *raw, uint64_t words[2], uint64_t handle, uint64_t size)
+{
+    struct record record = raw_message(raw, 16);
+    record.kind = RECORD_LOAN;
+    words[0] = htole64(handle);
+    words[1] = htole64(size);
+    return record;
 }
 
 /* HELLO. */

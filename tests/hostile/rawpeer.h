@@ -12,6 +12,7 @@
 
 #include "base/record.h"
 
+#define RAW_VERSION 2 /* Of the layout, as the handover says it. */
 #define RAW_WORDS_SIZE 4096u
 #define RAW_HANDOVER_SIZE 16u
 #define RAW_FDS_MAX 64u
@@ -28,6 +29,7 @@ struct raw {
     uint64_t n_sent;   /* and the number of the last. */
     uint64_t position; /* Theirs: the next to look at, */
     uint64_t n_taken;  /* and the number of the last. */
+    uint64_t n_returned;
     uint64_t session;
     uint32_t attachment;
 };
@@ -60,7 +62,8 @@ size_t raw_my_words(const struct raw *);
 size_t raw_their_words(const struct raw *);
 size_t raw_my_ring(const struct raw *);
 size_t raw_their_ring(const struct raw *);
-size_t raw_returns(const struct raw *); /* Of both; only if it lends. */
+size_t raw_returns(const struct raw *); /* Of both; only if it lends: */
+size_t raw_my_returns(const struct raw *);
 uint64_t raw_load(const struct raw *, size_t at);
 void raw_store(struct raw *, size_t at, uint64_t value);
 
@@ -68,10 +71,16 @@ void raw_store(struct raw *, size_t at, uint64_t value);
 bool raw_put(struct raw *, const struct record *, const void *data);
 /* A reliable message, as it should be. */
 struct record raw_message(struct raw *, uint32_t size);
-/* Passes over the other's next record, if there is one. */
+/* Passes over the other's next record, if there is one.  What it lent in it is
+ * given back, as it should be. */
 bool raw_pass(struct raw *, struct record *out);
 /* Tells how far that went. */
 void raw_release(struct raw *);
+/* Hands over memory to lend from, of this size and with these seals. */
+bool raw_share(struct raw *, size_t size, unsigned seals);
+/* A loan, whose payload 'words' becomes. */
+struct record raw_loan(struct raw *, uint64_t words[2], uint64_t handle,
+                       uint64_t size);
 
 /* HELLO, both ways, in 'patience_ms' at the longest. */
 bool raw_greet(struct raw *, int patience_ms);
