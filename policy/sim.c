@@ -62,8 +62,11 @@ reads(const struct note *note, uint32_t slowest, uint32_t *out)
         }
         value = value * 10 + (note->bytes[i] - '0');
     }
+    if (note->size == 0 || value > slowest) {
+        return false;
+    }
     *out = value;
-    return note->size > 0 && value <= slowest;
+    return true;
 }
 
 /* Takes what is new in the VM's note of that type. */

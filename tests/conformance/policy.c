@@ -34,6 +34,7 @@ struct world {
     void *host_state;
     nsec_t now;
     uint64_t causes;
+    uint8_t behind; /* What lies behind the bytes of notes. */
     struct wish room[N_WISHES];
     struct wish_list list;
 };
@@ -86,6 +87,58 @@ world_fini(struct world *world)
     }
     free(world->host_state);
     host_fini(&world->host);
+}
+
+/* An application says something: what the policy might wait for, or anything
+ * else, of a type it asked for or another. */
+static void
+say_note(struct world *world, struct vm *vm)
+{
+    static const char *const likely[] = {
+        "0", "1", "3", "99", "100000", "-1", "1.5", "{}", " 2", "2\n", "0x1"};
+    const struct policy_note *asked = world->policy->notes;
+    struct prng *chance = &world->chance;
+    uint8_t bytes[NOTE_SIZE_MAX];
+    uint32_t n_asked = 0, size;
+
+    while (asked && asked[n_asked].type) {
+        n_asked++;
+    }
+    uint64_t which = prng_below(chance, n_asked + 1);
+    if (prng_below(chance, 3)) {
+        const char *text = likely[prng_below(chance, 11)];
+        size = (uint32_t)strlen(text);
+        memcpy(bytes, text, size);
+    } else {
+        size = (uint32_t)(prng_below(chance, 2)
+                              ? prng_below(chance, 20)
+                              : prng_below(chance, NOTE_SIZE_MAX + 1));
+        for (uint32_t i = 0; i < size; i++) {
+            bytes[i] = (uint8_t)prng_u64(chance);
+        }
+    }
+    struct note *note = notes_keep(
+        vm->notes, which < n_asked ? asked[which].type : "nobody/asked", bytes,
+        size);
+    memset((uint8_t *)note->bytes + size, world->behind, NOTE_SIZE_MAX - size);
+    note->when = world->now;
+    note->cause = ++world->causes;
+    note->asked = which < n_asked;
+    note->urgent = note->asked && asked[which].urgent;
+    note->news = note->asked;
+    vm->news |= note->asked ? VM_NEWS_NOTE : 0u;
+}
+
+static void
+happen_notes(struct world *world, struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->notes->n; i++) {
+        vm->notes->note[i].news = false;
+        vm->notes->note[i].stale |= !vm->agent_up;
+    }
+    if (vm->agent_up && prng_below(&world->chance, 3) == 0) {
+        say_note(world, vm);
+    }
 }
 
 static void
@@ -149,6 +202,7 @@ turn(struct world *world)
     view.epoch = prng_below(chance, 2);
     for (uint32_t i = 0; i < world->host.n_vms; i++) {
         happen_vm(world, &world->host.vms[i]);
+        happen_notes(world, &world->host.vms[i]);
         view.urgent |= (world->host.vms[i].news & VM_NEWS_NOTICE) != 0;
     }
     world->list.n = 0;
@@ -208,6 +262,14 @@ check_class(const struct policy_class *policy)
     assert_int_equal(policy->load_vm != NULL, policy->vm_state_size > 0);
     assert_in_range(policy->vm_state_size, 0, 64 * 1024);
     assert_in_range(policy->host_state_size, 0, 1024 * 1024);
+    for (size_t i = 0; policy->notes && policy->notes[i].type; i++) {
+        assert_true(i < NOTES_MAX);
+        assert_true(text_is_type(policy->notes[i].type));
+        for (size_t j = 0; j < i; j++) {
+            assert_string_not_equal(policy->notes[i].type,
+                                    policy->notes[j].type);
+        }
+    }
 }
 
 static void
@@ -269,6 +331,32 @@ check_repeats(const struct policy_class *policy)
     }
 }
 
+/* A note's bytes end where its size says. */
+static void
+check_size_of_notes(const struct policy_class *policy)
+{
+    static struct world a, b;
+
+    for (uint64_t seed = 6; seed <= 10; seed++) {
+        world_init(&a, policy, seed);
+        world_init(&b, policy, seed);
+        a.behind = 0;
+        b.behind = '1';
+        for (unsigned i = 0; i < N_TURNS; i++) {
+            assert_int_equal(turn(&a), turn(&b));
+            assert_same_wishes(&a, &b);
+        }
+        world_fini(&a);
+        world_fini(&b);
+    }
+}
+
+static void
+what_lies_behind_a_note_is_not_read(void **state)
+{
+    for_each_policy(check_size_of_notes);
+}
+
 static void
 same_input_gives_the_same_wishes(void **state)
 {
@@ -307,6 +395,8 @@ check_view_untouched(const struct policy_class *policy)
 {
     static struct world world;
     static struct vm vms[N_VMS];
+    static struct notes notes[N_VMS];
+    static uint8_t bytes[N_VMS * NOTES_MAX * NOTE_SIZE_MAX];
     struct cpu cpus[N_CPUS + 1];
     struct domain *domains = calloc(N_CPUS, sizeof *domains);
 
@@ -321,10 +411,14 @@ check_view_untouched(const struct policy_class *policy)
         memcpy(vms, world.host.vms, sizeof vms);
         memcpy(cpus, world.host.cpus, sizeof cpus);
         memcpy(domains, world.host.domains, N_CPUS * sizeof *domains);
+        memcpy(notes, world.host.notes, sizeof notes);
+        memcpy(bytes, world.host.note_bytes, sizeof bytes);
         world.list.n = 0;
         policy->decide(world.host_state, &view, world.now, &world.list);
         assert_memory_equal(vms, world.host.vms, sizeof vms);
         assert_memory_equal(cpus, world.host.cpus, sizeof cpus);
+        assert_memory_equal(notes, world.host.notes, sizeof notes);
+        assert_memory_equal(bytes, world.host.note_bytes, sizeof bytes);
         assert_memory_equal(domains, world.host.domains,
                             N_CPUS * sizeof *domains);
     }
@@ -559,6 +653,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_class_is_complete),
         cmocka_unit_test(defaults_are_valid_and_ranges_hold),
+        cmocka_unit_test(what_lies_behind_a_note_is_not_read),
         cmocka_unit_test(same_input_gives_the_same_wishes),
         cmocka_unit_test(instances_do_not_know_of_each_other),
         cmocka_unit_test(the_host_is_only_read),

@@ -3,6 +3,7 @@
  * table. */
 #include "probe/probe.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +21,8 @@
 #define MS NSEC_PER_MSEC
 
 struct seen {
-    uint64_t n_requests;
+    uint64_t n_requests, n_notes;
+    int note_error; /* What the agent answers to notes. */
     bool sane;
 };
 
@@ -33,6 +35,20 @@ on_request(void *ctx, nsec_t ended, uint64_t response_us)
     if (ended < 0 || response_us > UINT64_C(3600000000)) {
         seen->sane = false;
     }
+}
+
+/* What every agent would refuse is no note. */
+static int
+on_note(void *ctx, const struct probe_note *note)
+{
+    struct seen *seen = ctx;
+
+    seen->n_notes++;
+    if (!text_is_type(note->type) || note->size > PROBE_NOTE_SIZE_MAX ||
+        (!note->bytes && note->size)) {
+        seen->sane = false;
+    }
+    return seen->note_error;
 }
 
 static void
@@ -131,8 +147,10 @@ every_probe_wants_to_be_asked_later_after_a_look(void **state)
         struct probe_request storage[16];
         struct probe_world world;
         struct seen seen = {.sane = true};
-        struct probe_sink sink = {
-            .ctx = &seen, .request = on_request, .cpu = on_cpu};
+        struct probe_sink sink = {.ctx = &seen,
+                                  .request = on_request,
+                                  .cpu = on_cpu,
+                                  .note = on_note};
         struct probe_stats stats;
         struct probe *probe;
         nsec_t now = 1000 * MS;
@@ -167,8 +185,10 @@ every_probe_survives_a_root_without_anything(void **state)
         struct probe_request storage[16];
         struct probe_world world;
         struct seen seen = {.sane = true};
-        struct probe_sink sink = {
-            .ctx = &seen, .request = on_request, .cpu = on_cpu};
+        struct probe_sink sink = {.ctx = &seen,
+                                  .request = on_request,
+                                  .cpu = on_cpu,
+                                  .note = on_note};
         struct probe *probe;
 
         probe_world_init(&world, storage, 16);
@@ -182,6 +202,43 @@ every_probe_survives_a_root_without_anything(void **state)
     rmdir(dir);
 }
 
+/* Whether or not the agent takes them: they are no request, and no reason to
+ * look at once again. */
+static void
+every_probe_s_notes_make_sense_and_may_be_refused(void **state)
+{
+    int proc = open("/proc", O_RDONLY | O_DIRECTORY);
+
+    for (const struct probe_class *const *c = probe_table; *c; c++) {
+        struct option_values options;
+        struct probe_request storage[16];
+        struct probe_world world;
+        struct seen seen = {.sane = true};
+        struct probe_sink sink = {.ctx = &seen,
+                                  .request = on_request,
+                                  .cpu = on_cpu,
+                                  .note = on_note};
+        struct probe *probe;
+        nsec_t now = 1000 * MS;
+
+        probe_world_init(&world, storage, 16);
+        world.n_notes_a_look = 3;
+        probe = open_probe(*c, &options, &world, proc);
+        for (unsigned i = 0; i < 20; i++) {
+            seen.note_error = i % 2 ? -EAGAIN : 0;
+            assert_true((*c)->sample(probe, now, &sink) <= 0);
+            assert_true((*c)->deadline(probe, now) > now);
+            now += 1000 * MS;
+        }
+        assert_true(seen.sane);
+        if (!strcmp((*c)->name, "sim")) {
+            assert_int_equal(seen.n_notes, 60);
+        }
+        (*c)->close(probe);
+    }
+    close(proc);
+}
+
 int
 main(void)
 {
@@ -192,6 +249,7 @@ main(void)
         cmocka_unit_test(every_probe_closes_null),
         cmocka_unit_test(every_probe_wants_to_be_asked_later_after_a_look),
         cmocka_unit_test(every_probe_survives_a_root_without_anything),
+        cmocka_unit_test(every_probe_s_notes_make_sense_and_may_be_refused),
     };
 
     return cmocka_run_group_tests_name("conformance/probe", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/howto-policy.md, followed word for word in a copy of the tree: one file,
-one line of meson, and the new policy is built, in the table, conforming, and does
-in msim what its scenario expects."""
+"""docs/howto-policy.md, and docs/howto-notes.md after it, followed word for word in
+a copy of the tree: one file, one line of meson, and the new policy is built, in
+the table, conforming, and does in msim what its scenario expects."""
 import pathlib
 import re
 import shutil
@@ -11,13 +11,14 @@ import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 HOWTO = TOP / "docs/howto-policy.md"
+NOTES = TOP / "docs/howto-notes.md"
 LEFT_OUT = shutil.ignore_patterns("build*", ".git", "__pycache__", "*.o")
 
 
-def block(kind):
+def block(kind, page=HOWTO):
     """The how-to's one block of that language."""
-    found = re.findall(r"^```%s\n(.*?)^```$" % kind, HOWTO.read_text(), re.S | re.M)
-    assert len(found) == 1, "%d blocks of %s in %s" % (len(found), kind, HOWTO)
+    found = re.findall(r"^```%s\n(.*?)^```$" % kind, page.read_text(), re.S | re.M)
+    assert len(found) == 1, "%d blocks of %s in %s" % (len(found), kind, page)
     return found[0]
 
 
@@ -28,19 +29,24 @@ def run(command, cwd):
     return done.stdout
 
 
+def follow(copy, page, name):
+    """Makes a page's two changes and its scenario; what its commands said."""
+    (copy / "policy" / (name + ".c")).write_text(block("c", page))
+    (copy / (name + ".scn")).write_text(block("scn", page))
+    meson = copy / "policy/meson.build"
+    text = meson.read_text()
+    assert "policy_plugins = [\n" in text
+    meson.write_text(text.replace("policy_plugins = [\n",
+                                  "policy_plugins = [\n" + block("meson", page), 1))
+    return "".join(run(line, copy) for line in block("sh", page).splitlines())
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """The tree with the how-to's two changes, and what its commands said."""
     copy = tmp_path_factory.mktemp("howto") / "mbroker"
     shutil.copytree(TOP, copy, ignore=LEFT_OUT, symlinks=True)
-    (copy / "policy/band.c").write_text(block("c"))
-    (copy / "band.scn").write_text(block("scn"))
-    meson = copy / "policy/meson.build"
-    text = meson.read_text()
-    assert "policy_plugins = [\n" in text
-    meson.write_text(text.replace("policy_plugins = [\n",
-                                  "policy_plugins = [\n" + block("meson"), 1))
-    said = "".join(run(line, copy) for line in block("sh").splitlines())
+    said = follow(copy, HOWTO, "band")
     yield copy, said
     shutil.rmtree(copy, ignore_errors=True)
 
@@ -91,6 +97,18 @@ def test_new_policy_can_be_configured(tree):
         "ok",
         "low_percent must be below high_percent",
     ]
+
+
+def test_a_policy_that_reads_notes_is_made_by_its_page(tree):
+    """Last: it goes on in the same tree."""
+    copy, _ = tree
+    assert len(block("meson", NOTES).splitlines()) == 1
+    assert "`policy/queue.c`" in NOTES.read_text()
+    said = follow(copy, NOTES, "queue")
+    assert "not ok" not in said and "FAILED" not in said
+    assert said.count("# queue") == said.count("# basic") >= 8
+    assert "ok   queue: 5 of 5 expectations" in said
+    assert "&policy_queue," in (copy / "build-band/policy/policy_table.c").read_text()
 
 
 CHECK = """
