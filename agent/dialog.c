@@ -123,7 +123,7 @@ dialog_write(struct dialog *d, nsec_t now)
             return;
         }
     }
-    if (now >= d->beat_at && !send_beat(d, now)) {
+    if (now >= d->beat_at && !d->suspended && !send_beat(d, now)) {
         return;
     }
     send_notes(d, now);
@@ -142,7 +142,7 @@ dialog_deadline(const struct dialog *d, nsec_t now)
     }
     if (d->state == DIALOG_GREETING) {
         deadline = nsec_min(deadline, d->hello_at);
-    } else if (d->state == DIALOG_ESTABLISHED) {
+    } else if (d->state == DIALOG_ESTABLISHED && !d->suspended) {
         deadline = nsec_min(deadline, d->beat_at);
         if (takes_notes(d)) {
             deadline = nsec_min(deadline, notebox_deadline(&d->notes));
@@ -379,12 +379,13 @@ on_event(struct dialog *d, const struct mchan_event *event, nsec_t now)
 
     switch (event->type) {
     case MCHAN_UP:
+        d->n_stale = event->resumed ? d->beats.n_unanswered : 0;
         if (event->resumed && d->goes_on) {
             go_on(d, now);
         } else {
             greet(d, now);
         }
-        d->goes_on = false;
+        d->goes_on = d->suspended = false;
         break;
     case MCHAN_PEER_LOST:
     case MCHAN_PROTO_ERROR:
@@ -395,12 +396,16 @@ on_event(struct dialog *d, const struct mchan_event *event, nsec_t now)
         }
         d->state = DIALOG_AWAY;
         break;
-    case MCHAN_SUSPENDING:
     case MCHAN_STRANGER:
         break;
+    case MCHAN_SUSPENDING:
+        d->suspended = true;
+        break;
     case MCHAN_RESUMED:
+        d->n_stale = d->beats.n_unanswered;
         beatlog_init(&d->beats); /* Perhaps another MVM, another clock. */
-        d->told_silent = false;
+        d->suspended = d->told_silent = false;
+        d->beat_at = now;
         break;
     case MCHAN_GAP:
         break; /* Beats are asked again, and the rest starts with UP. */
@@ -474,6 +479,10 @@ on_beat_reply(struct dialog *d, const struct msg_beat_reply *reply, nsec_t now)
     if (!beatlog_answer(&d->beats, reply->number, reply->origin_ns,
                         reply->receive_ns, reply->transmit_ns,
                         d->env->now(d->env->ctx))) {
+        if (d->n_stale) {
+            d->n_stale--;
+            return;
+        }
         doubt(d, "BEAT_REPLY answers no beat of ours", "");
         return;
     }

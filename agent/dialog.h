@@ -46,6 +46,7 @@ struct dialog {
 
     enum dialog_state state;
     bool goes_on;     /* AWAY, but established if the session is resumed. */
+    bool suspended;   /* The VM is about to move; no beats. */
     bool ready;       /* The channel wants to be looked at. */
     bool full;        /* It took no more; go on when it can. */
     unsigned version; /* The protocol's, once established. */
@@ -55,6 +56,7 @@ struct dialog {
     nsec_t beat_at, beat_period;
     bool told_silent;
     struct beatlog beats;
+    unsigned n_stale; /* Answers to beats before it began may still come. */
 
     bool notice_due;
     struct sla_result notice;

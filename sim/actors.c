@@ -192,6 +192,7 @@ world_start_agent(struct world *world, uint32_t index)
                                           .proc_dirfd = -1,
                                           .seed = scenario->load.seed,
                                           .world = &guest->probe_world};
+    guest->channel = channel;
     error = agent_create(&guest->agent, &config, &guest->agent_env, channel,
                          guest_now(guest));
     if (!error) {

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/back/back.h"
 #include "hardware/sim.h"
 #include "hypervisor/sim.h"
+#include "include/mchan.h"
 #include "model/host.h"
 #include "policy/policy.h"
 #include "sim/machine.h"
@@ -90,6 +92,43 @@ corrupt_channel(struct world *world, const struct scenario_fault *fault,
 
     sim_network_set_corruption(world->network, name,
                                on ? fault->value / 1000 : 0);
+}
+
+static void
+tail_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_tails(world->network, name, on);
+}
+
+static void
+repeat_channel(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *name = world->scenario->guests[fault->guest].name;
+
+    sim_network_set_repeats(world->network, name,
+                            on ? fault->value / 1000 : 0);
+}
+
+static void
+suspend_channel(struct world *world, const struct scenario_fault *fault,
+                bool on)
+{
+    struct world_guest *guest = &world->guests[fault->guest];
+
+    if (guest->agent) {
+        (void)(on ? mchan_suspend(guest->channel)
+                  : mchan_resume(guest->channel, NULL));
+    }
+}
+
+static void
+renew_guest(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    if (world->back) {
+        back_renew(world->back, fault->guest);
+    }
 }
 
 /* The hardware. */
@@ -290,6 +329,17 @@ const struct fault fault_table[] = {
     {"corrupt_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "value of 1000 pieces of what is sent have a wrong bit", 0, 1000,
      corrupt_channel},
+    {"tail_channel", FAULT_GUEST | FAULT_FOR,
+     "what a link still carried when it broke comes first over the next", 0, 0,
+     tail_channel},
+    {"repeat_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "value of 1000 pieces of what is sent come twice", 0, 1000,
+     repeat_channel},
+    {"suspend_channel", FAULT_GUEST | FAULT_FOR,
+     "the agent says that its VM is about to move; then that it goes on", 0, 0,
+     suspend_channel},
+    {"renew_guest", FAULT_GUEST,
+     "the broker learns that the VM was reset or reverted", 0, 0, renew_guest},
     {"change_pstate", FAULT_CPU | FAULT_VALUE,
      "somebody else sets the CPU's p-state to value", 0, PSTATES_MAX - 1,
      change_pstate},

@@ -35,8 +35,9 @@ struct sim_network;
 struct world_guest {
     const struct scenario_guest *scenario;
     struct world *world;
-    struct agent *agent; /* Null: none runs. */
-    bool silent;         /* It is not given the CPU: a fault. */
+    struct agent *agent;   /* Null: none runs. */
+    struct mchan *channel; /* The agent's. */
+    bool silent;           /* It is not given the CPU: a fault. */
     struct agent_env agent_env;
     struct probe_env probe_env;
     struct option_values probe_options;

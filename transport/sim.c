@@ -17,6 +17,7 @@
 
 #define LANE_BYTES 65536 /* Sent and not yet read. */
 #define LANE_PIECES 1024
+#define LANE_TAIL 8192 /* Of those, what the next link still gets. */
 
 struct piece {
     nsec_t due;
@@ -28,6 +29,8 @@ struct lane {
     uint32_t first, n;            /* Pieces. */
     uint32_t first_byte, n_bytes; /* In 'bytes', a ring. */
     nsec_t closed;                /* NSEC_NEVER: the sender lives. */
+    uint32_t n_tail;              /* Bytes that the last link left. */
+    uint8_t tail[LANE_TAIL];
     struct piece pieces[LANE_PIECES];
     uint8_t bytes[LANE_BYTES];
 };
@@ -43,9 +46,9 @@ struct place {
     char name[SIM_NETWORK_NAME_SIZE];
     struct sim_transport *ends[2]; /* Who listens, and who is linked to it. */
     bool waiting;                  /* The second is not yet accepted. */
-    bool down, stalled;
+    bool down, stalled, tails;
     nsec_t delay_ns;
-    double corruption, loss;
+    double corruption, loss, repeats;
     struct lane lanes[2]; /* What each of the ends sent. */
 };
 
@@ -59,6 +62,8 @@ struct sim_network {
 
 static struct place *find_place(struct sim_network *network, const char *name);
 static void lane_reset(struct lane *lane);
+static void lane_keep_tail(struct lane *lane, nsec_t now);
+static void lane_give_tail(struct lane *lane, nsec_t now);
 static nsec_t lane_next(const struct lane *lane, nsec_t after);
 
 int
@@ -131,6 +136,9 @@ sim_network_cut(struct sim_network *network, const char *name)
     struct place *place = find_place(network, name);
 
     for (int end = 0; place && end < 2; end++) {
+        if (place->tails) {
+            lane_keep_tail(&place->lanes[end], network->now);
+        }
         lane_reset(&place->lanes[end]);
         place->lanes[end].closed = network->now;
         network->news = true;
@@ -181,6 +189,27 @@ sim_network_set_loss(struct sim_network *network, const char *name,
 
     if (place) {
         place->loss = chance;
+    }
+}
+
+void
+sim_network_set_tails(struct sim_network *network, const char *name, bool tails)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->tails = tails;
+    }
+}
+
+void
+sim_network_set_repeats(struct sim_network *network, const char *name,
+                        double chance)
+{
+    struct place *place = find_place(network, name);
+
+    if (place) {
+        place->repeats = chance;
     }
 }
 
@@ -280,6 +309,36 @@ lane_read(struct lane *lane, void *out, size_t size, nsec_t now)
     return used;
 }
 
+/* What is under way and has not arrived, as much as fits. */
+static void
+lane_keep_tail(struct lane *lane, nsec_t now)
+{
+    uint32_t size = 0;
+
+    for (uint32_t i = 0; i < lane->n; i++) {
+        const struct piece *piece =
+            &lane->pieces[(lane->first + i) % LANE_PIECES];
+
+        size += piece->due > now ? piece->size : 0;
+    }
+    size = size < LANE_TAIL ? size : LANE_TAIL;
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t at = lane->first_byte + lane->n_bytes - size + i;
+
+        lane->tail[i] = lane->bytes[at % LANE_BYTES];
+    }
+    lane->n_tail = size > 0 ? size : lane->n_tail;
+}
+
+static void
+lane_give_tail(struct lane *lane, nsec_t now)
+{
+    if (lane->n_tail > 0) {
+        lane_write(lane, lane->tail, lane->n_tail, now);
+        lane->n_tail = 0;
+    }
+}
+
 /* The transport. */
 
 static struct sim_transport *
@@ -375,8 +434,10 @@ sim_connect(struct transport *transport)
         place->ends[1]) {
         return -ECONNREFUSED;
     }
-    lane_reset(&place->lanes[0]);
-    lane_reset(&place->lanes[1]);
+    for (int end = 0; end < 2; end++) {
+        lane_reset(&place->lanes[end]);
+        lane_give_tail(&place->lanes[end], self->network->now);
+    }
     place->ends[1] = self;
     place->waiting = true;
     self->linked = true;
@@ -405,6 +466,10 @@ send_part(struct sim_transport *self, const struct iovec *part)
     }
     at = lane->first_byte + lane->n_bytes;
     n = lane_write(lane, part->iov_base, part->iov_len, due);
+    if (n == part->iov_len && place->repeats > 0 &&
+        prng_real(prng) < place->repeats) {
+        lane_write(lane, part->iov_base, part->iov_len, due);
+    }
     self->network->news |= n > 0 && due == self->network->now;
     if (n > 0 && place->corruption > 0 && prng_real(prng) < place->corruption) {
         at = (at + (uint32_t)prng_below(prng, n)) % LANE_BYTES;

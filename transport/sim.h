@@ -41,6 +41,12 @@ void sim_network_set_down(struct sim_network *, const char *name, bool down);
 /* Nothing arrives and nobody is told; what was sent comes afterwards. */
 void sim_network_set_stalled(struct sim_network *, const char *name,
                              bool stalled);
+/* A link that ends leaves its tail: what was under way comes to whoever links
+ * up next, before anything of his own. */
+void sim_network_set_tails(struct sim_network *, const char *name, bool tails);
+/* The chance, 0 to 1, that what is sent at once comes twice. */
+void sim_network_set_repeats(struct sim_network *, const char *name,
+                             double chance);
 /* The chance, 0 to 1, that what is sent at once has a wrong bit, or is lost. */
 void sim_network_set_corruption(struct sim_network *, const char *name,
                                 double chance);

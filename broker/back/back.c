@@ -135,6 +135,16 @@ back_mark_ready(struct back *back, uint32_t guest)
 }
 
 void
+back_renew(struct back *back, uint32_t guest)
+{
+    assert(guest < back->n_guests);
+    if (back->guests[guest].channel) {
+        (void)mchan_forget(back->guests[guest].channel);
+        back->guests[guest].ready = true;
+    }
+}
+
+void
 back_run(struct back *back, nsec_t now)
 {
     back->last_try = now;
@@ -301,9 +311,15 @@ hear_event(struct guest *guest, nsec_t now)
         guest_session_misused(&guest->session, "messages of its are missing",
                               now);
         break;
-    case MCHAN_DROPPED:
     case MCHAN_SUSPENDING:
+        guest_session_suspended(&guest->session, true, now);
+        break;
     case MCHAN_RESUMED:
+        /* Another one, without an UP, if it moved. */
+        guest->attachment = event.attachment;
+        guest_session_suspended(&guest->session, false, now);
+        break;
+    case MCHAN_DROPPED:
     case MCHAN_STRANGER:
         break;
     }

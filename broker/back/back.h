@@ -40,6 +40,9 @@ void back_destroy(struct back *); /* Says BYE to all agents; closes. */
 void back_add_channel(struct back *, uint32_t guest, struct mchan *);
 /* The channel of the n-th guest changed; looked at in the next turn. */
 void back_mark_ready(struct back *, uint32_t guest);
+/* The n-th guest's VM is another instance of itself (it was reset, reverted or
+ * restored): what it remembers of its session counts no more. */
+void back_renew(struct back *, uint32_t guest);
 void back_run(struct back *, nsec_t now);
 nsec_t back_deadline(const struct back *);
 /* Whether the n-th guest's descriptor is to be waited on.  Not while it talks

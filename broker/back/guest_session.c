@@ -81,6 +81,7 @@ guest_session_init(struct guest_session *session,
                                       .beat_ns = beat_ns,
                                       .port = *port,
                                       .phase = GUEST_ABSENT,
+                                      .quiet_until = INT64_MIN,
                                       .next_alarm = INT64_MIN};
     session->beats.offset_error_ns = UINT64_MAX;
 }
@@ -90,6 +91,7 @@ guest_session_attached(struct guest_session *session, nsec_t now)
 {
     guest_session_detached(session, "somebody attached anew", now);
     session->phase = GUEST_GREETING;
+    session->quiet_until = INT64_MIN;
     session->may_be_old = false;
     beats_start(&session->beats, session->beat_ns, now);
 }
@@ -106,6 +108,14 @@ guest_session_resumed(struct guest_session *session, nsec_t now)
     if (session->was_established) {
         session->phase = GUEST_SILENT;
     }
+}
+
+void
+guest_session_suspended(struct guest_session *session, bool suspended,
+                        nsec_t now)
+{
+    session->quiet_until = suspended ? now + GUEST_SESSION_QUIET_NS : INT64_MIN;
+    beats_heard(&session->beats, now);
 }
 
 void
@@ -185,7 +195,7 @@ guest_session_run(struct guest_session *session, nsec_t now)
 {
     char reason[GUEST_SESSION_REASON_SIZE];
 
-    if (session->phase == GUEST_ESTABLISHED &&
+    if (session->phase == GUEST_ESTABLISHED && now >= session->quiet_until &&
         beats_look(&session->beats, now)) {
         snprintf(reason, sizeof reason, "nothing was heard for %d beats",
                  BEATS_MISSED_MAX);
@@ -203,7 +213,11 @@ guest_session_deadline(const struct guest_session *session)
     nsec_t deadline = session->alarm_due ? session->next_alarm : NSEC_NEVER;
 
     if (session->phase == GUEST_ESTABLISHED) {
-        deadline = nsec_min(deadline, beats_deadline(&session->beats));
+        nsec_t beats = beats_deadline(&session->beats);
+
+        deadline = nsec_min(deadline, beats > session->quiet_until
+                                          ? beats
+                                          : session->quiet_until);
     }
     return deadline;
 }

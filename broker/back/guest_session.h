@@ -25,6 +25,9 @@
 #define GUEST_SESSION_COMINGS_MAX 20
 #define GUEST_SESSION_COMING_NS (2 * NSEC_PER_SEC)
 
+/* How long an agent may say that its VM is about to move. */
+#define GUEST_SESSION_QUIET_NS (60 * NSEC_PER_SEC)
+
 enum guest_phase {
     GUEST_ABSENT,   /* Nobody is attached. */
     GUEST_GREETING, /* Somebody is, and must say HELLO first. */
@@ -52,6 +55,7 @@ struct guest_session {
     nsec_t beat_ns;
     struct guest_session_port port;
     enum guest_phase phase;
+    nsec_t quiet_until;      /* It may be silent, since its VM moves. */
     bool was_established;    /* When it was last attached. */
     bool may_be_old;         /* What comes before HELLO may be from before; */
     uint32_t n_old;          /* so many messages were. */
@@ -74,6 +78,8 @@ void guest_session_init(struct guest_session *,
  * goes on where he was, or he left it. */
 void guest_session_attached(struct guest_session *, nsec_t now);
 void guest_session_resumed(struct guest_session *, nsec_t now);
+/* Its VM is about to move, so its silence means nothing; and no longer. */
+void guest_session_suspended(struct guest_session *, bool, nsec_t now);
 void guest_session_detached(struct guest_session *, const char *reason,
                             nsec_t now);
 /* A stranger's bytes. */

@@ -57,9 +57,8 @@ mchan_send(struct mchan *c, const struct mchan_msg *msg)
         return c->send_error;
     }
     assert_true(c->n_sent < SENT_MAX);
-    if (msg_decode(&c->sent[c->n_sent++], msg->tag,
-                   c->version ? c->version : 1, msg->data, msg->size, why,
-                   sizeof why)) {
+    if (msg_decode(&c->sent[c->n_sent++], msg->tag, c->version ? c->version : 1,
+                   msg->data, msg->size, why, sizeof why)) {
         fail_msg("the agent sent what is no message: %s", why);
     }
     return 0;
@@ -201,6 +200,16 @@ event(struct bench *b, enum mchan_event_type type, const char *reason)
     e->type = type;
     snprintf(e->reason, sizeof e->reason, "%s", reason);
     agent_on_channel(b->agent);
+}
+
+/* The session goes on over another attachment. */
+static void
+come_back(struct bench *b)
+{
+    struct mchan_event *e = &b->channel.events[b->channel.n_events];
+
+    event(b, MCHAN_UP, "");
+    e->resumed = true;
 }
 
 static void
@@ -680,6 +689,105 @@ resumed_elsewhere_the_offset_is_unknown_again(void **state)
 }
 
 static void
+a_resumed_session_needs_no_second_greeting(void **state)
+{
+    struct bench *b = *state;
+    unsigned n_beats;
+
+    welcome(b);
+    n_beats = count_sent(b, MSG_BEAT);
+    event(b, MCHAN_PEER_LOST, "gone");
+    run_ms(b, 300);
+    come_back(b);
+    run_ms(b, 1);
+    assert_int_equal(count_sent(b, MSG_HELLO), 1);
+    /* The broker waits for a word. */
+    assert_int_equal(count_sent(b, MSG_BEAT), n_beats + 1);
+}
+
+static void
+who_was_not_welcomed_greets_again(void **state)
+{
+    struct bench *b = *state;
+
+    event(b, MCHAN_UP, "");
+    run_ms(b, 1);
+    event(b, MCHAN_PEER_LOST, "gone");
+    come_back(b);
+    run_ms(b, 1);
+    assert_int_equal(count_sent(b, MSG_HELLO), 2);
+}
+
+static void
+who_was_refused_in_the_end_greets_again(void **state)
+{
+    struct bench *b = *state;
+    struct msg refused = {.type = MSG_REFUSED};
+
+    strcpy(refused.refused.reason, "you are not web1");
+    welcome(b);
+    event(b, MCHAN_PEER_LOST, "gone");
+    run_ms(b, 1);
+    deliver(b, &refused); /* Its last word. */
+    run_ms(b, 1);
+    come_back(b);
+    run_ms(b, 1);
+    assert_int_equal(count_sent(b, MSG_HELLO), 2);
+}
+
+static void
+a_new_session_is_greeted_even_after_a_welcome(void **state)
+{
+    struct bench *b = *state;
+
+    welcome(b);
+    event(b, MCHAN_PEER_LOST, "gone");
+    event(b, MCHAN_UP, "");
+    run_ms(b, 1);
+    assert_int_equal(count_sent(b, MSG_HELLO), 2);
+}
+
+static void
+nothing_beats_while_it_is_suspended(void **state)
+{
+    struct bench *b = *state;
+    unsigned n_beats;
+
+    welcome(b);
+    event(b, MCHAN_SUSPENDING, "");
+    run_ms(b, 1);
+    n_beats = count_sent(b, MSG_BEAT);
+    run_ms(b, 20000);
+    assert_int_equal(count_sent(b, MSG_BEAT), n_beats);
+    assert_null(strstr(b->said, "has not answered"));
+    event(b, MCHAN_RESUMED, "");
+    run_ms(b, 1);
+    assert_int_equal(count_sent(b, MSG_BEAT), n_beats + 1);
+}
+
+static void
+late_answers_to_beats_before_a_move_are_no_fault(void **state)
+{
+    struct bench *b = *state;
+    struct msg reply = {.type = MSG_BEAT_REPLY};
+
+    welcome(b);
+    reply.beat_reply.origin_ns = b->now;
+    reply.beat_reply.receive_ns = reply.beat_reply.transmit_ns = b->now;
+    event(b, MCHAN_SUSPENDING, "");
+    event(b, MCHAN_RESUMED, "");
+    run_ms(b, 1);
+    reply.beat_reply.number = 77;
+    deliver(b, &reply);
+    run_ms(b, 1);
+    assert_null(strstr(b->said, "answers no beat"));
+    /* One was under way. */
+    deliver(b, &reply);
+    run_ms(b, 1);
+    assert_non_null(strstr(b->said, "answers no beat"));
+}
+
+static void
 welcome_to_another_version_is_no_welcome(void **state)
 {
     struct bench *b = *state;
@@ -918,6 +1026,12 @@ main(void)
         CASE(beat_that_could_not_be_sent_is_no_beat),
         CASE(new_broker_starts_with_an_unknown_offset),
         CASE(resumed_elsewhere_the_offset_is_unknown_again),
+        CASE(a_resumed_session_needs_no_second_greeting),
+        CASE(who_was_not_welcomed_greets_again),
+        CASE(who_was_refused_in_the_end_greets_again),
+        CASE(a_new_session_is_greeted_even_after_a_welcome),
+        CASE(nothing_beats_while_it_is_suspended),
+        CASE(late_answers_to_beats_before_a_move_are_no_fault),
         CASE(report_tells_each_epoch),
         CASE(notice_of_a_violation_goes_before_the_report),
         CASE(tolerated_share_raises_no_notice),

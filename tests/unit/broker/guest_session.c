@@ -728,6 +728,95 @@ a_silent_agent_that_speaks_again_is_up_again(void **state)
     assert_int_equal(events[1].type, MSG_GUEST_REPORT);
 }
 
+/* Coming back. */
+
+static void
+whose_channel_is_resumed_is_up_with_his_next_word(void **state)
+{
+    struct msg msg = report(5);
+
+    establish();
+    guest_session_detached(&session, "gone", now);
+    n_events = 0;
+    guest_session_resumed(&session, now);
+    assert_int_equal(n_events, 0);
+    say(&msg);
+    assert_int_equal(n_events, 2);
+    assert_int_equal(events[0].type, MSG_GUEST_UP);
+    assert_int_equal(events[1].type, MSG_GUEST_REPORT);
+    assert_int_equal(n_sent, 0); /* No second WELCOME. */
+}
+
+static void
+another_session_must_greet(void **state)
+{
+    struct msg msg = report(5);
+
+    establish();
+    guest_session_detached(&session, "gone", now);
+    n_events = 0;
+    guest_session_attached(&session, now);
+    say(&msg);
+    assert_int_equal(session.phase, GUEST_REFUSED);
+}
+
+static void
+what_was_said_before_a_refusal_may_come_before_hello(void **state)
+{
+    struct msg msg = report(5), greeting = hello("web2");
+
+    establish();
+    say(&greeting);
+    assert_int_equal(session.phase, GUEST_REFUSED);
+    guest_session_detached(&session, "gone", now);
+    n_sent = n_events = 0;
+    guest_session_resumed(&session, now);
+    for (int i = 0; i < 3; i++) {
+        say(&msg);
+    }
+    assert_int_equal(session.phase, GUEST_GREETING);
+    assert_int_equal(n_sent, 1); /* It is told once. */
+    assert_int_equal(sent[0].type, MSG_REFUSED);
+    greeting = hello("");
+    say(&greeting);
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+}
+
+static void
+a_vm_that_moves_may_be_silent_but_not_for_ever(void **state)
+{
+    establish();
+    guest_session_suspended(&session, true, now);
+    for (int i = 0; i < 59; i++) {
+        now += BEAT;
+        guest_session_run(&session, now);
+        assert_true(guest_session_deadline(&session) > now);
+    }
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+    for (int i = 0; i < 8; i++) {
+        now += BEAT;
+        guest_session_run(&session, now);
+    }
+    assert_int_equal(session.phase, GUEST_SILENT);
+}
+
+static void
+a_vm_that_moved_is_heard_again(void **state)
+{
+    establish();
+    guest_session_suspended(&session, true, now);
+    now += 20 * BEAT;
+    guest_session_suspended(&session, false, now);
+    now += BEAT;
+    guest_session_run(&session, now);
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+    for (int i = 0; i < 8; i++) {
+        now += BEAT;
+        guest_session_run(&session, now);
+    }
+    assert_int_equal(session.phase, GUEST_SILENT);
+}
+
 static void
 our_own_sleep_is_not_the_agent_s_silence(void **state)
 {
@@ -840,6 +929,11 @@ main(void)
         TEST(any_good_message_counts_as_a_beat),
         TEST(nonsense_does_not_count_as_a_beat),
         TEST(a_silent_agent_that_speaks_again_is_up_again),
+        TEST(whose_channel_is_resumed_is_up_with_his_next_word),
+        TEST(another_session_must_greet),
+        TEST(what_was_said_before_a_refusal_may_come_before_hello),
+        TEST(a_vm_that_moves_may_be_silent_but_not_for_ever),
+        TEST(a_vm_that_moved_is_heard_again),
         TEST(our_own_sleep_is_not_the_agent_s_silence),
         TEST(who_comes_and_goes_too_often_is_refused_for_a_while),
         TEST(who_falls_silent_too_often_stays_lost_for_a_while),

@@ -410,6 +410,69 @@ a_place_that_is_none_moves_nobody(void **state)
     expect(world, FRONT, MCHAN_RESUMED);
 }
 
+/* Streams as virtio-serial and worse have them. */
+
+static void
+a_late_tail_is_passed_over_by_the_next_link(void **state)
+{
+    struct world *world = *state;
+    sim_network_set_delay(world->network, PLACE, 50 * NSEC_PER_MSEC);
+    sim_network_set_tails(world->network, PLACE, true);
+    open_end(world, BACK);
+    open_end(world, FRONT);
+    pass(world, NSEC_PER_SEC);
+    expect(world, BACK, MCHAN_UP);
+    expect(world, FRONT, MCHAN_UP);
+    uint32_t sent = 0;
+    for (int i = 0; i < 5; i++) {
+        for (int j = 0; j < 10; j++) {
+            sent++;
+            assert_int_equal(say(world, FRONT, sent), 0);
+            assert_int_equal(say(world, BACK, sent), 0);
+        }
+        pass(world, 20 * NSEC_PER_MSEC);
+        sim_network_cut(world->network, PLACE); /* They are on their way. */
+        pass(world, NSEC_PER_SEC);
+        for (uint32_t number = sent - 9; number <= sent; number++) {
+            hear(world, BACK, number);
+            hear(world, FRONT, number);
+        }
+        hear_nothing(world, BACK);
+        hear_nothing(world, FRONT);
+        for (int which = 0; which < 2; which++) {
+            expect(world, which, MCHAN_PEER_LOST);
+            assert_true(expect(world, which, MCHAN_UP).resumed);
+        }
+        expect_silence(world); /* No PROTO_ERROR either. */
+    }
+}
+
+static void
+a_jump_of_numbers_begins_a_new_attachment_and_loses_nothing(void **state)
+{
+    struct world *world = *state;
+    come_up(world);
+    assert_int_equal(say(world, FRONT, 1), 0);
+    pass(world, NSEC_PER_MSEC);
+    hear(world, BACK, 1);
+    /* What is sent comes twice. */
+    sim_network_set_repeats(world->network, PLACE, 1);
+    assert_int_equal(say(world, FRONT, 2), 0);
+    pass(world, NSEC_PER_MSEC);
+    sim_network_set_repeats(world->network, PLACE, 0);
+    hear(world, BACK, 2);
+    hear_nothing(world, BACK);
+    assert_int_equal(say(world, FRONT, 3), 0);
+    pass(world, 2 * NSEC_PER_SEC);
+    expect(world, BACK, MCHAN_PROTO_ERROR);
+    expect(world, BACK, MCHAN_PEER_LOST);
+    struct mchan_event up = expect(world, BACK, MCHAN_UP);
+    assert_true(up.resumed);
+    assert_int_equal(up.attachment, 2);
+    hear(world, BACK, 3);
+    hear_nothing(world, BACK);
+}
+
 /* Another instance of the VM. */
 
 static void
@@ -481,6 +544,8 @@ main(void)
         TEST(who_never_returns_is_lost_in_the_end),
         TEST(without_a_session_there_is_nothing_to_move),
         TEST(a_place_that_is_none_moves_nobody),
+        TEST(a_late_tail_is_passed_over_by_the_next_link),
+        TEST(a_jump_of_numbers_begins_a_new_attachment_and_loses_nothing),
         TEST(a_forgotten_session_is_not_resumed),
         TEST(another_end_never_resumes_a_session),
     };
