@@ -31,7 +31,7 @@
 #define PATIENCE_MS 2000
 #define FORMER_MAX 8
 #define WRITES_PER_LINK_MAX 2000
-#define FLIP_ROUNDS 100
+#define FLIP_ROUNDS 20
 
 struct former {
     uint8_t *memory;
@@ -402,34 +402,83 @@ flip_on(void *arg)
     return NULL;
 }
 
-/* A header says one thing when it is looked at and another when it is used.
- * Flips are too many and too fast to be counted as writes. */
-static void
-flip(struct attacker *attacker)
+/* A header says one thing when it is looked at and another when it is used:
+ * mostly two sizes that end in the same place, so that the record behind it can
+ * be next.  Flips are too many and too fast to be counted as writes. */
+static bool
+flip_one(struct attacker *attacker)
 {
     struct raw *raw = &attacker->raw;
-    struct board *board = attacker->board;
-    struct record record = raw_message(raw, 8);
+    struct record record = raw_message(raw, 1 + (uint32_t)chance(attacker, 8));
     struct flipper flipper = {.attacker = attacker};
     pthread_t thread;
+    size_t next = raw_my_ring(raw) + ((raw->head + 64) & (raw->ring_size - 1));
+    bool again = chance(attacker, 8);
     flipper.at = raw_my_ring(raw) + (raw->head & (raw->ring_size - 1));
     flipper.values[0] = record_first_word(&record);
-    record.size = (uint32_t)chance(attacker, raw->ring_size / 8);
-    flipper.values[1] = record_first_word(&record);
-    if (chance(attacker, 4) == 0) {
-        flipper.values[1] = some_value(attacker);
+    record.size = 9 + (uint32_t)chance(attacker, 40);
+    if (!again) {
+        record.size = (uint32_t)chance(attacker, raw->ring_size / 8);
     }
+    flipper.values[1] = record_first_word(&record);
+    raw_store(raw, next, 0);
     raw_store(raw, flipper.at + 8, record_second_word(&record));
     if (pthread_create(&thread, NULL, flip_on, &flipper)) {
-        return;
+        return false;
     }
     raw_wake(raw);
     for (int i = 0; i < FLIP_ROUNDS && !is_over(attacker); i++) {
-        nap_us(20);
+        nap_us(10);
     }
     flipper.over = true;
     pthread_join(thread, NULL);
-    board->n_flips += flipper.n;
+    attacker->board->n_flips += flipper.n;
+    raw->head += 64;
+    return again && !is_over(attacker);
+}
+
+static void
+flip(struct attacker *attacker)
+{
+    while (flip_one(attacker)) {
+        struct record theirs;
+        while (raw_pass(&attacker->raw, &theirs)) {
+        }
+        raw_release(&attacker->raw);
+        count_write(attacker);
+    }
+}
+
+/* Talks until the ring's end is near, and then goes over it by a little. */
+static void
+overrun(struct attacker *attacker)
+{
+    static const uint8_t data[8192];
+    struct raw *raw = &attacker->raw;
+    uint32_t most = raw->ring_size / 8;
+    for (;;) {
+        uint32_t to_end = raw->ring_size -
+                          (uint32_t)(raw->head & (raw->ring_size - 1)) -
+                          RECORD_HEADER_SIZE;
+        struct record record =
+            raw_message(raw, 1 + (uint32_t)chance(attacker, most));
+        if (is_over(attacker)) {
+            return;
+        }
+        if (record.size > to_end && chance(attacker, 4)) {
+            raw_put_header(raw, raw->head, &record);
+            count_write(attacker);
+            raw_wake(raw);
+            for (int i = 0; i < FLIP_ROUNDS && !is_over(attacker); i++) {
+                nap_us(10);
+            }
+            return;
+        }
+        if (!raw_put(raw, &record, data)) {
+            raw->n_sent--;
+        }
+        talk(attacker);
+    }
 }
 
 /* Hostile before anything is agreed. */
@@ -581,7 +630,8 @@ static void
 attack(struct attacker *attacker)
 {
     static void (*const ways[])(struct attacker *) = {
-        scribble, tease, tease, lie, lie, flip, lend, lend, flood, scribble,
+        scribble, tease, tease, lie,      lie,     flip,
+        lend,     lend,  flood, scribble, overrun, flip,
     };
     uint64_t way = chance(attacker, sizeof ways / sizeof *ways);
     if (chance(attacker, 2)) {

@@ -250,8 +250,8 @@ room_of(uint32_t size)
            ~(uint64_t)(RING_ALIGN - 1);
 }
 
-static void
-put_header(struct raw *raw, uint64_t position, const struct record *record)
+void
+raw_put_header(struct raw *raw, uint64_t position, const struct record *record)
 {
     size_t at = raw_my_ring(raw) + (position & (raw->ring_size - 1));
     raw_store(raw, at + 8, record_second_word(record));
@@ -274,11 +274,11 @@ raw_put(struct raw *raw, const struct record *record, const void *data)
     memcpy(raw->memory + at + RECORD_HEADER_SIZE, data, record->size);
     raw_store(raw, raw_my_ring(raw) + ((start + size) & (raw->ring_size - 1)),
               0);
-    put_header(raw, start, record);
+    raw_put_header(raw, start, record);
     if (pad) {
         struct record filler = {.kind = RECORD_PAD};
         filler.size = (uint32_t)(pad - RECORD_HEADER_SIZE);
-        put_header(raw, raw->head, &filler);
+        raw_put_header(raw, raw->head, &filler);
     }
     raw->head = start + size;
     return true;

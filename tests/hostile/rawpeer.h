@@ -67,6 +67,8 @@ size_t raw_my_returns(const struct raw *);
 uint64_t raw_load(const struct raw *, size_t at);
 void raw_store(struct raw *, size_t at, uint64_t value);
 
+/* A header, at a position of our ring. */
+void raw_put_header(struct raw *, uint64_t position, const struct record *);
 /* Writes a record; false if there is no room. */
 bool raw_put(struct raw *, const struct record *, const void *data);
 /* A reliable message, as it should be. */

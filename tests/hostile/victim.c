@@ -113,9 +113,9 @@ some_size(struct victim *victim)
     case 0:
         return prng_below(&victim->prng, 2 * MESSAGE_MAX);
     case 1:
-        return 0;
-    default:
         return prng_below(&victim->prng, 200);
+    default:
+        return prng_below(&victim->prng, 64);
     }
 }
 
@@ -139,7 +139,7 @@ static void
 do_recv(struct victim *victim)
 {
     size_t size =
-        prng_below(&victim->prng, 4) ? MESSAGE_MAX : some_size(victim);
+        prng_below(&victim->prng, 2) ? MESSAGE_MAX : some_size(victim);
     struct mchan_info info;
     uint8_t *data = malloc(size ? size : 1);
     for (int i = 0; i < 4; i++) {
