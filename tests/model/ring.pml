@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model of one ring and its waking, for spin: transport/ring.c, the socket of
- * transport/shm.c and the order in which channel/wait.c arms and looks.  One
- * producer, one consumer, each behind a buffer of stores that have not reached
- * memory yet, because the fences exist for exactly that.
+/* A model of one ring and its waking, for spin: transport/ring.c, ringfast.h, the
+ * socket of shm.c and the order in which channel/wait.c arms and looks.  One
+ * producer, one consumer, each behind a buffer of stores (memory.pml).  What a
+ * weaker order of loads could do is written out where the loads are
+ * (NO_ACQUIRE_COMMIT, NO_RELEASE_ROOM).
  *
- *   MEMORY_SC    no buffer: every store is seen at once
- *   MEMORY_TSO   x86: stores reach memory in order, later loads pass them
- *   MEMORY_WEAK  C11: stores to different words reach memory in any order,
- *                but a release store only behind all that were made before it
- *
- * A fence waits until its maker's buffer is empty.  Each word has one writer, so
- * nobody reads what still lies in his own buffer.  What a weaker order of loads
- * could do is written out where the loads are (ACQUIRE_COMMIT, RELEASE_ROOM).
+ * Who is busy for long says AWAKE in the place of its wish (here: whenever it
+ * may), and the other side then looks without a fence.  FENCED: nobody does.
  *
  * Shown, for every run of at most MESSAGES messages of one or two slots that
  * may end after any of them, cursors that wrap included:
@@ -28,9 +23,6 @@
 #endif
 #ifndef MESSAGES
 #define MESSAGES 4
-#endif
-#ifndef STORES
-#define STORES 4 /* Places in a store buffer. */
 #endif
 #ifndef WAKES_LEFT_MAX
 #define WAKES_LEFT_MAX 2 /* Wakes seen before any is read. */
@@ -53,7 +45,6 @@
 #define DATA_EVENT (2 * SLOTS + 1)
 #define SPACE_EVENT (2 * SLOTS + 2)
 #define WORDS (2 * SLOTS + 3)
-byte memory[WORDS];
 
 /* A first word: kind, which is also the record's slots.  Payload that lies where
  * a first word may come to lie looks like one, as a stranger's would. */
@@ -62,7 +53,8 @@ byte memory[WORDS];
 #define KIND(word) ((word) & 3)
 #define PAYLOAD(sequence) (((sequence) << 2) | 1)
 
-/* An event: the position waited for, and a bit. */
+/* An event: the position waited for, and a bit; or RING_AWAKE. */
+#define AWAKE 2
 #define WISH(position) ((position) * 2 + 1)
 #define WISHED(event) ((event) / 2)
 #define IS_WISH(event) ((event) & 1)
@@ -83,112 +75,7 @@ byte memory[WORDS];
 #endif
 #define RELEASES_ROOM 1
 
-typedef store {
-    byte word;
-    byte value;
-    bool behind /* All earlier ones: it releases. */
-}
-typedef buffer {
-    store stores[STORES];
-    byte n
-}
-buffer buffers[2];
-hidden byte j;
-
-inline put(who, where, what, releases)
-{
-#ifdef MEMORY_SC
-    atomic {
-        printf("store %d %d %d\n", who, where, what);
-        memory[where] = what
-    }
-#else
-    atomic {
-        buffers[who].n < STORES;
-        printf("store %d %d %d\n", who, where, what);
-        buffers[who].stores[buffers[who].n].word = where;
-        buffers[who].stores[buffers[who].n].value = what;
-        buffers[who].stores[buffers[who].n].behind = releases;
-        buffers[who].n++
-    }
-#endif
-}
-
-#define EMPTY(who) (buffers[who].n == 0)
-#ifdef MEMBARRIER
-/* The sleeper makes the other's CPU fence too, by membarrier(); the other then
- * has none of its own. */
-inline fence(who)
-{
-    atomic {
-        EMPTY(who);
-        d_step {
-            do
-            :: !EMPTY(1 - who) -> reach_memory(1 - who, 0)
-            :: else -> break
-            od
-        }
-    }
-}
-#else
-inline fence(who)
-{
-    atomic { EMPTY(who); printf("fence %d\n", who) }
-}
-#endif
-
-inline reach_memory(who, which)
-{
-    memory[buffers[who].stores[which].word] = buffers[who].stores[which].value;
-    j = which;
-    do
-    :: j + 1 < buffers[who].n ->
-        buffers[who].stores[j].word = buffers[who].stores[j + 1].word;
-        buffers[who].stores[j].value = buffers[who].stores[j + 1].value;
-        buffers[who].stores[j].behind = buffers[who].stores[j + 1].behind;
-        j++
-    :: else -> break
-    od;
-    buffers[who].n--;
-    buffers[who].stores[j].word = 0;
-    buffers[who].stores[j].value = 0;
-    buffers[who].stores[j].behind = 0;
-    j = 0
-}
-
-#ifndef MEMORY_SC
-/* Carries what one side stored to memory, whenever it likes. */
-proctype store_buffer(byte who)
-{
-    byte i;
-end:
-    do
-    :: atomic {
-            !EMPTY(who) ->
-#ifdef MEMORY_WEAK
-            do
-            :: i + 1 < buffers[who].n -> i++
-            :: break
-            od;
-            /* Not before an earlier one of the same word; one that releases
-             * not before any; the oldest always may. */
-            j = 0;
-            do
-            :: j < i && !buffers[who].stores[i].behind &&
-               buffers[who].stores[j].word != buffers[who].stores[i].word -> j++
-            :: j < i && (buffers[who].stores[i].behind ||
-               buffers[who].stores[j].word == buffers[who].stores[i].word) ->
-                i = 0
-            :: j >= i -> break
-            od;
-#endif
-            printf("reach %d %d %d\n", who, buffers[who].stores[i].word,
-                   buffers[who].stores[i].value);
-            d_step { reach_memory(who, i); i = 0 }
-        }
-    od
-}
-#endif
+#include "memory.pml"
 
 /* The sockets.  An arrival is an edge; epoll reports it if there is something
  * to read, and forgets it. */
@@ -232,6 +119,47 @@ inline attend(who)
 
 #define READABLE(who) (edge[who] && wakes[who])
 
+/* stay_awake(): after a while without a sleep, so not as soon as it is armed. */
+inline stay_awake(who, event, now_at)
+{
+#ifndef FENCED
+    if
+    :: !awake && now_at != slept ->
+        atomic { awake = 1; put(who, event, AWAKE, 0) }
+    :: 1 -> skip
+    fi
+#else
+    skip
+#endif
+}
+
+/* arm() */
+inline arm(who, event, wanted, now_at)
+{
+    put(who, event, WISH(wanted), 0);
+#ifndef NO_FENCE_TX_ARM
+    if
+    :: who == PRODUCER -> fence(who)
+    :: else -> skip
+    fi;
+#endif
+#ifndef NO_FENCE_RX_ARM
+    if
+    :: who == CONSUMER -> fence(who)
+    :: else -> skip
+    fi;
+#endif
+    slept = now_at;
+    if
+    :: awake ->
+        awake = 0;
+#ifndef NO_BARRIER
+        barrier(who)
+#endif
+    :: else -> skip
+    fi
+}
+
 /* What only the proof sees. */
 byte tail_seen = START;  /* The consumer's 'released', before it is stored. */
 byte read_to = START;    /* What it has read. */
@@ -267,11 +195,28 @@ inline refresh()
         tail = got;
         got = 0
     }
+    stay_awake(PRODUCER, SPACE_EVENT, head)
 }
 
-/* ring_tx_commit() */
+#ifdef ZERO_AHEAD_WITHOUT_ROOM
+#define MAY_ZERO_AHEAD 1
+#else
+#define MAY_ZERO_AHEAD (DISTANCE(tail, AFTER(ahead, 1)) <= SLOTS)
+#endif
+#define ZERO(position)                                                         \
+    put_slot(position, FIRST(position), NOTHING, 0);                           \
+    zeroed = position
+
+/* ring_tx_commit(), the payload first.  The header behind the next record is
+ * zeroed already if that is as long as this one and there is room. */
 inline commit()
 {
+    if
+    :: size == 2 ->
+        put_slot(AFTER(start, 1), FIRST(AFTER(start, 1)),
+                 PAYLOAD(n_sent + 1), 0)
+    :: else -> skip
+    fi;
 #ifdef HEADER_BEFORE_ZERO
     put_slot(start, FIRST(start), size, RELEASES_COMMIT);
 #endif
@@ -281,14 +226,11 @@ inline commit()
     :: else -> skip
     fi;
 #endif
+#ifndef NO_ZERO
     if
-    :: size == 2 ->
-        put_slot(AFTER(start, 1), FIRST(AFTER(start, 1)),
-                 PAYLOAD(n_sent + 1), 0)
+    :: zeroed != AFTER(start, size) -> ZERO(AFTER(start, size))
     :: else -> skip
     fi;
-#ifndef NO_ZERO
-    put_slot(AFTER(start, size), FIRST(AFTER(start, size)), NOTHING, 0);
 #endif
     put_slot(start, REST(start), n_sent + 1, 0);
 #ifndef HEADER_BEFORE_ZERO
@@ -303,22 +245,40 @@ inline commit()
     atomic {
         head = AFTER(start, size);
         n_sent++;
-        size = 0;
         pad = 0;
-        start = 0
+        start = 0;
+        ahead = AFTER(head, size)
     }
+#if !defined(NO_ZERO) && !defined(NO_ZERO_AHEAD)
+    if
+    :: MAY_ZERO_AHEAD && size <= SLOTS - head % SLOTS -> ZERO(ahead)
+    :: else -> skip
+    fi;
+#endif
+    atomic { size = 0; ahead = 0 }
 }
-
-/* ring_tx_must_wake(), and waking.  Once for several records, or for each. */
+/* ring_tx_must_wake(), and waking: for each record or, with BATCH, once for
+ * several. */
 inline wake_consumer()
 {
     if
     :: woken != head ->
-#if !defined(NO_FENCE_MUST_WAKE) && !defined(MEMBARRIER)
-        fence(PRODUCER);
-#endif
         atomic {
             got = memory[DATA_EVENT];
+            printf("look %d %d %d\n", PRODUCER, DATA_EVENT, got)
+        }
+        if
+        :: got == AWAKE -> skip
+        :: else ->
+#ifndef NO_FENCE_MUST_WAKE
+            fence(PRODUCER)
+#endif
+        fi;
+        atomic {
+            if
+            :: got == AWAKE -> skip
+            :: else -> got = memory[DATA_EVENT]
+            fi;
             printf("look %d %d %d\n", PRODUCER, DATA_EVENT, got);
             must = IS_WISH(got) &&
                    DISTANCE(woken, WISHED(got)) < DISTANCE(woken, head);
@@ -337,8 +297,9 @@ inline wake_consumer()
 proctype producer()
 {
     byte head = START, tail = START, woken = START;
-    byte size, pad, start, got;
-    bool must;
+    byte zeroed = 255, slept = START; /* Nowhere; at its start. */
+    byte size, pad, start, ahead, got;
+    bool awake, must;
 next:
     atomic {
         if
@@ -362,10 +323,15 @@ room:
     :: else -> skip
     fi;
     /* ring_tx_arm() */
-    put(PRODUCER, SPACE_EVENT,
-        WISH(AFTER(head, pad + size + SPARE + POSITIONS - SLOTS)), 0);
-#ifndef NO_FENCE_TX_ARM
-    fence(PRODUCER);
+#ifdef EARLY_WISH
+    if /* For somebody's earlier wish. */
+    :: arm(PRODUCER, SPACE_EVENT, AFTER(tail, 1), head)
+    :: arm(PRODUCER, SPACE_EVENT,
+           AFTER(head, pad + size + SPARE + POSITIONS - SLOTS), head)
+    fi;
+#else
+    arm(PRODUCER, SPACE_EVENT,
+        AFTER(head, pad + size + SPARE + POSITIONS - SLOTS), head);
 #endif
     attend(PRODUCER);
 #ifndef NO_LAST_LOOK_ROOM
@@ -382,7 +348,9 @@ write:
     commit();
     if
     :: wake_consumer()
-    :: skip /* A batch. */
+#ifdef BATCH
+    :: skip
+#endif
     fi;
     goto next;
 stop:
@@ -401,11 +369,23 @@ inline give_back()
     :: released != read_to ->
         atomic { from = released; released = read_to; tail_seen = released }
         put(CONSUMER, RELEASED, released, RELEASES_ROOM);
-#if !defined(NO_FENCE_RX_RELEASE) && !defined(MEMBARRIER)
-        fence(CONSUMER);
-#endif
+        stay_awake(CONSUMER, DATA_EVENT, released);
         atomic {
             got = memory[SPACE_EVENT];
+            printf("look %d %d %d\n", CONSUMER, SPACE_EVENT, got)
+        }
+        if
+        :: got == AWAKE -> skip
+        :: else ->
+#ifndef NO_FENCE_RX_RELEASE
+            fence(CONSUMER)
+#endif
+        fi;
+        atomic {
+            if
+            :: got == AWAKE -> skip
+            :: else -> got = memory[SPACE_EVENT]
+            fi;
             printf("look %d %d %d\n", CONSUMER, SPACE_EVENT, got);
             must = IS_WISH(got) && WISHED(got) != from &&
                    DISTANCE(from, WISHED(got)) <= DISTANCE(from, released);
@@ -447,8 +427,9 @@ inline peek()
 proctype consumer()
 {
     byte position = START, released = START;
+    byte slept = START;
     byte kind, got, from, early;
-    bool must;
+    bool awake, must;
 look:
 #ifdef NO_ACQUIRE_COMMIT
     /* The payload may have been loaded before the header. */
@@ -507,10 +488,7 @@ nothing:
 #endif
     attend(CONSUMER);
     /* ring_rx_arm() */
-    put(CONSUMER, DATA_EVENT, WISH(position), 0);
-#ifndef NO_FENCE_RX_ARM
-    fence(CONSUMER);
-#endif
+    arm(CONSUMER, DATA_EVENT, position, position);
     attend(CONSUMER);
 #ifndef NO_LAST_LOOK_DATA
     peek();
