@@ -466,16 +466,24 @@ send_part(struct sim_transport *self, const struct iovec *part)
     }
     at = lane->first_byte + lane->n_bytes;
     n = lane_write(lane, part->iov_base, part->iov_len, due);
-    if (n == part->iov_len && place->repeats > 0 &&
-        prng_real(prng) < place->repeats) {
-        lane_write(lane, part->iov_base, part->iov_len, due);
-    }
     self->network->news |= n > 0 && due == self->network->now;
     if (n > 0 && place->corruption > 0 && prng_real(prng) < place->corruption) {
         at = (at + (uint32_t)prng_below(prng, n)) % LANE_BYTES;
         lane->bytes[at] ^= (uint8_t)(1u << prng_below(prng, 8));
     }
     return n;
+}
+
+/* All of what was sent, as far as there is room. */
+static void
+send_again(struct sim_transport *self, const struct iovec *iov, int n)
+{
+    struct lane *lane = &self->place->lanes[!self->listens];
+    nsec_t due = self->network->now + self->place->delay_ns;
+
+    for (int i = 0; i < n; i++) {
+        lane_write(lane, iov[i].iov_base, iov[i].iov_len, due);
+    }
 }
 
 static ssize_t
@@ -495,6 +503,10 @@ sim_send(struct transport *transport, const struct iovec *iov, int n)
         if (part < iov[i].iov_len) {
             break;
         }
+    }
+    if (self->place->repeats > 0 &&
+        prng_real(&self->network->prng) < self->place->repeats) {
+        send_again(self, iov, n);
     }
     if (sent == 0) {
         transport->ready &= ~TRANSPORT_ROOM;
