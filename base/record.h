@@ -18,6 +18,7 @@
 #include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum record_kind {
     RECORD_NONE,     /* A header not yet written. */
@@ -57,6 +58,10 @@ record_is_numbered(uint8_t kind)
     return kind == RECORD_RELIABLE || kind == RECORD_LOAN;
 }
 
+/* On a little-endian machine the words are the structure's bytes; taking them
+ * apart and together again would cost a stalled load each time. */
+_Static_assert(sizeof(struct record) == RECORD_HEADER_SIZE, "no padding");
+
 static inline uint64_t
 record_first_word(const struct record *record)
 {
@@ -70,19 +75,29 @@ record_second_word(const struct record *record)
     return htole64(record->sequence | (uint64_t)record->attachment << 32);
 }
 
+static inline void
+record_get_words(struct record *out, uint64_t first, uint64_t second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(out, &first, sizeof first);
+    memcpy((uint8_t *)out + sizeof first, &second, sizeof second);
+#else
+    first = le64toh(first);
+    second = le64toh(second);
+    out->size = (uint32_t)first;
+    out->kind = (uint8_t)(first >> 32);
+    out->flags = (uint8_t)(first >> 40);
+    out->tag = (uint16_t)(first >> 48);
+    out->sequence = (uint32_t)second;
+    out->attachment = (uint32_t)(second >> 32);
+#endif
+}
+
 static inline struct record
 record_from_words(uint64_t first, uint64_t second)
 {
-    first = le64toh(first);
-    second = le64toh(second);
-    struct record record = {
-        .size = (uint32_t)first,
-        .kind = (uint8_t)(first >> 32),
-        .flags = (uint8_t)(first >> 40),
-        .tag = (uint16_t)(first >> 48),
-        .sequence = (uint32_t)second,
-        .attachment = (uint32_t)(second >> 32),
-    };
+    struct record record;
+    record_get_words(&record, first, second);
     return record;
 }
 

@@ -611,16 +611,11 @@ channel_peek(struct mchan *channel, struct record *out)
         return -1;
     }
     const char *why;
-    struct record record;
-    int found = link_peek(&channel->link, &record, &why);
-    if (found != 1) {
-        return found;
-    }
-    if (check_message(channel, &record, &why)) {
+    int found = link_peek(&channel->link, out, &why);
+    if (found == 1 && check_message(channel, out, &why)) {
         return -1;
     }
-    *out = record;
-    return 1;
+    return found;
 }
 
 void

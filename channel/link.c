@@ -450,16 +450,14 @@ peek_stream(struct link *link, struct record *out, const char **why)
 static int
 peek_ring(struct link *link, struct record *out, const char **why)
 {
-    struct record record;
-    int found = ring_rx_peek(&link->rx, &record, why);
+    int found = ring_rx_peek(&link->rx, out, why);
     if (found != 1) {
         return found;
     }
-    if ((record.kind != RECORD_RELIABLE || record.flags || link->said_bye) &&
-        check_kind(link, &record, why)) {
+    if ((out->kind != RECORD_RELIABLE || out->flags || link->said_bye) &&
+        check_kind(link, out, why)) {
         return -EPROTO;
     }
-    *out = record;
     return 1;
 }
 

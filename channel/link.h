@@ -82,7 +82,7 @@ bool link_has_more(const struct link *);
 size_t link_unfinished(const struct link *);
 
 /* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
- * constant 'why'. */
+ * constant 'why', and 'out' is then of no use. */
 int link_peek(struct link *, struct record *out, const char **why);
 /* Of rings: true if link_peek() may find more than nothing. */
 static inline bool

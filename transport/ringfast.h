@@ -203,19 +203,21 @@ ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
     }
     uint64_t second = atomic_load_explicit(
         ring_word(ring->data, ring->size, offset, 1), memory_order_relaxed);
-    struct record record = record_from_words(first, second);
-    if (__builtin_expect(record.kind == RECORD_PAD, 0)) {
-        return ring_rx_pass(ring, record.size, out, why);
+    uint64_t word =
+        le64toh(first); /* Sizes are looked at here, not in 'out'. */
+    uint32_t size = (uint32_t)word;
+    if (__builtin_expect((uint8_t)(word >> 32) == RECORD_PAD, 0)) {
+        return ring_rx_pass(ring, size, out, why);
     }
-    if (record.size > ring->size - offset - RECORD_HEADER_SIZE) {
+    if (size > ring->size - offset - RECORD_HEADER_SIZE) {
         *why = "record runs over the ring's end";
         return -EPROTO;
     }
-    if (record.size > ring->message_max) {
+    if (size > ring->message_max) {
         *why = "record of an impossible size";
         return -EPROTO;
     }
-    *out = record;
+    record_get_words(out, first, second);
     return 1;
 }
 
