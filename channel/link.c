@@ -68,18 +68,6 @@ link_open(struct link *link, uint32_t message_max)
 
 /* Writing. */
 
-bool
-link_has_room(const struct link *link, uint32_t size)
-{
-    return ring_tx_has_room(&link->tx, size);
-}
-
-int
-link_put(struct link *link, const struct record *record, const void *data)
-{
-    return ring_tx_put(&link->tx, record, data) ? 0 : -EAGAIN;
-}
-
 uint8_t *
 link_reserve(struct link *link, uint32_t size)
 {
@@ -213,8 +201,8 @@ batch_went(const struct batch *batch, struct link *link, size_t sent)
     }
 }
 
-static int
-flush_stream(struct link *link)
+int
+link_flush_stream(struct link *link)
 {
     while (link->flushed != link->tx.head ||
            link->control_sent < link->control_size) {
@@ -229,19 +217,6 @@ flush_stream(struct link *link)
             return (int)sent;
         }
         batch_went(&batch, link, (size_t)sent);
-    }
-    return 0;
-}
-
-int
-link_flush(struct link *link)
-{
-    if (link->streams) {
-        return flush_stream(link);
-    }
-    if (ring_tx_must_wake(&link->tx)) {
-        link->transport->class->wake(link->transport);
-        link->n_wakes++;
     }
     return 0;
 }
@@ -322,9 +297,9 @@ check_ack(struct link *link, const struct record *record,
 }
 
 /* What may come, and with flags only where they mean something. */
-static int
-check_kind(const struct link *link, const struct record *record,
-           const char **why)
+int
+link_check_kind(const struct link *link, const struct record *record,
+                const char **why)
 {
     const unsigned foreign = 1u << RECORD_NONE | 1u << RECORD_PAD |
                              (link->streams ? 0 : 1u << RECORD_ACK);
@@ -350,7 +325,7 @@ static int
 check_frame(struct link *link, const struct record *record,
             const uint8_t *payload, const char **why)
 {
-    int error = check_kind(link, record, why);
+    int error = link_check_kind(link, record, why);
     if (!error && record->kind == RECORD_ACK) {
         return check_ack(link, record, payload, why);
     }
@@ -435,8 +410,8 @@ link_read(struct link *link, const char **why)
     return got ? parse(link, why) : 0;
 }
 
-static int
-peek_stream(struct link *link, struct record *out, const char **why)
+int
+link_peek_stream(struct link *link, struct record *out, const char **why)
 {
     if (first_frame(link, out)) {
         return 1;
@@ -446,49 +421,6 @@ peek_stream(struct link *link, struct record *out, const char **why)
 }
 
 /* Reading. */
-
-static int
-peek_ring(struct link *link, struct record *out, const char **why)
-{
-    int found = ring_rx_peek(&link->rx, out, why);
-    if (found != 1) {
-        return found;
-    }
-    if ((out->kind != RECORD_RELIABLE || out->flags || link->said_bye) &&
-        check_kind(link, out, why)) {
-        return -EPROTO;
-    }
-    return 1;
-}
-
-int
-link_peek(struct link *link, struct record *out, const char **why)
-{
-    return link->streams ? peek_stream(link, out, why)
-                         : peek_ring(link, out, why);
-}
-
-const uint8_t *
-link_payload(const struct link *link, const struct record *record)
-{
-    return link->streams ? link->buffer + link->start + FRAME_HEADER_SIZE
-                         : ring_rx_payload(&link->rx);
-}
-
-void
-link_pass(struct link *link, const struct record *record)
-{
-    if (link->streams) {
-        link->start += FRAME_HEADER_SIZE + (size_t)record->size;
-    } else {
-        link->said_bye = record->kind == RECORD_BYE;
-        ring_rx_consume(&link->rx, record);
-    }
-    if (record->kind != RECORD_HELLO && record->kind != RECORD_BYE) {
-        link->n_taken++;
-    }
-    link->done_bytes += ring_record_size(record->size);
-}
 
 void
 link_take(struct link *link, const struct record *record, void *to)
@@ -500,13 +432,6 @@ link_take(struct link *link, const struct record *record, void *to)
 }
 
 /* Acknowledging. */
-
-void
-link_asked(struct link *link)
-{
-    link->asked = link->rx.position;
-    link->n_asked = link->n_taken;
-}
 
 static void
 acknowledge_ring(struct link *link, uint64_t done, bool now)

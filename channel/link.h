@@ -62,11 +62,12 @@ void link_open(struct link *, uint32_t message_max);
 /* Writes a message or, with link_put_control(), HELLO or BYE.  0, or -EAGAIN
  * when there is no room.  link_flush() sends what was put; 0, -EAGAIN if not
  * all went, or another -Exxx when the link is over. */
-int link_put(struct link *, const struct record *, const void *data);
+static inline int link_put(struct link *, const struct record *,
+                           const void *data);
 int link_put_control(struct link *, uint8_t kind, const void *data,
                      uint32_t size);
-int link_flush(struct link *);
-bool link_has_room(const struct link *, uint32_t size);
+static inline int link_flush(struct link *);
+static inline bool link_has_room(const struct link *, uint32_t size);
 /* The same in two steps: where 'size' bytes may be written, or null when there
  * is no room; then that, with as many of them as the record says. */
 uint8_t *link_reserve(struct link *, uint32_t size);
@@ -83,7 +84,8 @@ size_t link_unfinished(const struct link *);
 
 /* 1 with the next message, HELLO or BYE; 0 if there is none; -EPROTO with a
  * constant 'why', and 'out' is then of no use. */
-int link_peek(struct link *, struct record *out, const char **why);
+static inline int link_peek(struct link *, struct record *out,
+                            const char **why);
 /* Of rings: true if link_peek() may find more than nothing. */
 static inline bool
 link_may_peek(const struct link *link)
@@ -95,13 +97,14 @@ link_may_peek(const struct link *link)
  * the peer may change it at any time.  link_pass() goes on behind it; it stays
  * where it is until link_acknowledge() gives back what was asked for, or more
  * is read. */
-const uint8_t *link_payload(const struct link *, const struct record *);
-void link_pass(struct link *, const struct record *);
+static inline const uint8_t *link_payload(const struct link *,
+                                          const struct record *);
+static inline void link_pass(struct link *, const struct record *);
 /* Copies the payload, and goes on. */
 void link_take(struct link *, const struct record *, void *to);
 
 /* We are through with all records taken so far. */
-void link_asked(struct link *);
+static inline void link_asked(struct link *);
 /* Tells the peer so, and 'done' as the number of the last message among them,
  * when it is worth it, or 'now'. */
 void link_acknowledge(struct link *, uint64_t done, bool now);
@@ -128,5 +131,7 @@ uint64_t link_position_for(const struct link *, uint32_t size);
  * last look at both.  0, or -Exxx if that look can't be relied upon this once.
  */
 int link_arm(struct link *, uint64_t position);
+
+#include "channel/linkfast.h"
 
 #endif

@@ -242,18 +242,6 @@ session_check(const struct session *session, const struct record *record,
     return 0;
 }
 
-void
-session_delivered(struct session *session)
-{
-    session->delivered++;
-}
-
-void
-session_asked(struct session *session)
-{
-    session->done = session->delivered;
-}
-
 struct record
 session_send(struct session *session, uint16_t tag, uint32_t size)
 {

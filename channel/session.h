@@ -95,9 +95,17 @@ void session_attach(struct session *, uint64_t id, uint32_t attachment,
 int session_check(const struct session *, const struct record *,
                   const char **why);
 /* The user was given the numbered message that was checked. */
-void session_delivered(struct session *);
+static inline void
+session_delivered(struct session *session)
+{
+    session->delivered++;
+}
 /* The user asked for the next one. */
-void session_asked(struct session *);
+static inline void
+session_asked(struct session *session)
+{
+    session->done = session->delivered;
+}
 /* The header of the next message of ours, which is now sent. */
 struct record session_send(struct session *, uint16_t tag, uint32_t size);
 /* One more is sent that can't be put yet and is kept; only if
