@@ -16,7 +16,7 @@ help:
 	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-hostile 10^8 random writes into shared memory, libqb beside (ten minutes)'
-	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json'
+	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
 	@echo 'make figures    comes with the power policies: says so and fails'
@@ -54,7 +54,7 @@ test-hostile:
 bench:
 	@tools/bootstrap --bench
 	@$(MAKE) --no-print-directory all
-	@python3 bench/run.py --build $(BUILD)
+	@python3 bench/run.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(SHIELD),--shield) $(NAMES)
 
 # Two builds: address and undefined behaviour over everything; threads over
 # what has them.

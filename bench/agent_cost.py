@@ -17,6 +17,8 @@ import subprocess
 import tempfile
 import time
 
+import figures
+
 FIGURES = ["agent_cpu", "agent_rss"]
 
 LINES_PER_SECOND = 2000
@@ -171,5 +173,9 @@ def run(bed):
         print("%-14s %10.3f %10.2f   %s" % (
             name, cpu, rss, " ".join("%.3f" % cost[0] for cost in rows[name])))
     ours, theirs = median["magentd"], median["collectd tail"]
-    return [bed.figure("agent_cpu", ours[0], "%", theirs[0] / 2),
-            bed.figure("agent_rss", ours[1], "MB", theirs[1])]
+    return [figures.figure("agent_cpu", ours[0], "%", theirs[0] / 2,
+                           ratio={"collectd": ours[0] / theirs[0]},
+                           target_ratio={"collectd": 0.5}),
+            figures.figure("agent_rss", ours[1], "MB", theirs[1],
+                           ratio={"collectd": ours[1] / theirs[1]},
+                           target_ratio={"collectd": 1})]

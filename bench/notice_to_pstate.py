@@ -20,6 +20,8 @@ import tempfile
 import threading
 import time
 
+import figures
+
 FIGURES = ["notice_to_pstate"]
 
 N_GUESTS = min(4, len(os.sched_getaffinity(0)))
@@ -166,5 +168,5 @@ def run(bed):
         times = [(row[last] - row[first]) / 1e3 for row in rows]
         median, p99 = statistics.median(times), percentile(times, 0.99)
         print("%-20s %10.1f %10.1f" % (name, median, p99))
-    return [bed.figure("notice_to_pstate", median, "us", TARGET_US, p99,
+    return [figures.figure("notice_to_pstate", median, "us", TARGET_US, p99,
                        TARGET_P99_US)]

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the benches and keeps their figures in BUILD/bench.json.
+"""Runs the benches and keeps their figures in BUILD/bench.json (or FILE).
 
-usage: run.py [--build DIR] [--rounds N] [--seconds N] [NAME...]
+usage: run.py [--build DIR] [--json FILE] [--rounds N] [--seconds N]
+              [--quick] [--shield] [NAME...]
 
-A bench is a file NAME.py here with
+NAME is a bench, or a figure of the channel's. A bench is a file NAME.py here
+with
 
-    def run(bed) -> list of figures made by bed.figure()
+    FIGURES, the names of its figures
+    def run(bed) -> list of figures made by figures.figure()
 
 which prints its own table. Where what it needs is missing it raises
 bed.Missing with the reason; that is said aloud and its old figures are taken
@@ -16,12 +19,12 @@ machine may be busy, and the figure says so itself.
 """
 import argparse
 import importlib
-import json
 import os
 import sys
-import tempfile
 
-BENCHES = ["agent_cost", "notice_to_pstate"]
+import figures
+
+BENCHES = ["channel", "peer_death", "agent_cost", "notice_to_pstate"]
 
 
 class Missing(Exception):
@@ -37,6 +40,10 @@ class Bed:
         self.build = os.path.abspath(args.build)
         self.rounds = args.rounds
         self.seconds = args.seconds
+        self.quick = args.quick
+        self.shield = args.shield
+        self.only = []  # Figures of the channel's, if not all.
+        self.failed = False
 
     def program(self, path):
         """The path of a program that the build made."""
@@ -45,84 +52,74 @@ class Bed:
             raise Missing("%s is not built" % path)
         return full
 
-    @staticmethod
-    def figure(name, value, unit, target, p99=None, target_p99=None):
-        """A figure as bench.json has it; smaller is better."""
-        met = value <= target
-        if target_p99 is not None:
-            met = met and p99 is not None and p99 <= target_p99
-        return {"name": name, "value": round(value, 4), "unit": unit,
-                "p99": None if p99 is None else round(p99, 4),
-                "target": round(target, 4), "met": met}
+
+def parse(channel_figures):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--json", help="instead of BUILD/bench.json")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10,
+                        help="of each round of the agents' benches")
+    parser.add_argument("--quick", action="store_true",
+                        help="a short look, for figures that are not kept for "
+                        "long")
+    parser.add_argument("--shield", action="store_true",
+                        help="on a busy machine, as root: run the channels' "
+                        "ends before all other processes")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help="one of: " + " ".join(BENCHES)
+                        + ", or a figure of the channel's")
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in BENCHES and name not in channel_figures:
+            parser.error("no bench %s; there are: %s"
+                         % (name, " ".join(BENCHES + channel_figures)))
+    if args.quick:
+        args.rounds, args.seconds = 1, min(args.seconds, 2)
+    return args
 
 
-def load(path):
+def run_one(bed, name):
+    """The figures of a bench, and whether it was all well."""
+    module = importlib.import_module(name)
+    print("== %s" % name, flush=True)
+    made, failed = [], True
     try:
-        with open(path) as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return []
-
-
-def store(path, figures):
-    """Writes the file whole or not at all."""
-    fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    with os.fdopen(fd, "w") as file:
-        file.write("[\n" + ",\n".join("  " + json.dumps(f) for f in figures)
-                   + "\n]\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-
-
-def merge(old, bench_names, new):
-    """The old figures of other benches, then the new ones."""
-    names = {figure["name"] for figure in new} | bench_names
-    return [f for f in old if f["name"] not in names] + new
-
-
-def show(figures):
-    print("%-20s %12s %12s %12s  %s" % ("figure", "value", "p99", "target",
-                                        ""))
-    for f in figures:
-        p99 = "-" if f["p99"] is None else "%.4g %s" % (f["p99"], f["unit"])
-        print("%-20s %12s %12s %12s  %s" % (
-            f["name"], "%.4g %s" % (f["value"], f["unit"]), p99,
-            "%.4g %s" % (f["target"], f["unit"]),
-            "met" if f["met"] else "MISSED"))
+        made = module.run(bed)
+        failed = bed.failed
+    except Missing as why:
+        print("%s: left out: %s" % (name, why))
+    except Exception as why:  # pylint: disable=broad-except
+        print("%s: failed: %s: %s" % (name, type(why).__name__, why))
+    print(flush=True)
+    return made, failed
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--build", default="build")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("names", nargs="*", metavar="NAME",
-                        help="one of: " + " ".join(BENCHES))
-    args = parser.parse_args()
-    for name in args.names:
-        if name not in BENCHES:
-            parser.error("no bench %s; there are: %s"
-                         % (name, " ".join(BENCHES)))
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    channel_figures = importlib.import_module("channel").FIGURES
+    args = parse(channel_figures)
     bed = Bed(args)
-    path = os.path.join(bed.build, "bench.json")
-    figures, failed = load(path), False
-    for name in args.names or BENCHES:
-        module = importlib.import_module(name)
-        new = []
-        print("== %s" % name, flush=True)
-        try:
-            new = module.run(bed)
-        except Missing as why:
-            print("%s: left out: %s" % (name, why))
-            failed = True
-        except Exception as why:  # pylint: disable=broad-except
-            print("%s: failed: %s: %s" % (name, type(why).__name__, why))
-            failed = True
-        figures = merge(figures, set(module.FIGURES), new)
-        store(path, figures)
-        print(flush=True)
-    show(figures)
+    bed.only = [name for name in args.names if name in channel_figures]
+    wanted = [name for name in BENCHES
+              if name in args.names or not args.names
+              or (name == "channel" and bed.only)]
+    if "channel" in args.names:
+        bed.only = []
+    path = args.json or os.path.join(bed.build, "bench.json")
+    kept, failed = figures.load(path), False
+    for name in wanted:
+        made, wrong = run_one(bed, name)
+        failed |= wrong
+        names = importlib.import_module(name).FIGURES
+        if name == "channel" and bed.only:
+            names = bed.only
+        kept = figures.merge(kept, names, made)
+        figures.store(path, kept)
+    figures.show(kept)
+    noisy = [f["name"] for f in kept if f.get("noise")]
+    if noisy:
+        print("the machine was noisy, or CPUs were moved: %d of %d figures say "
+              "so" % (len(noisy), len(kept)))
     print("written to %s" % path)
     return 1 if failed else 0
 

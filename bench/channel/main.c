@@ -22,6 +22,9 @@
 
 #define TIME_OUT_S 20 /* Beyond the run's own length. */
 #define TIME_OUT_FIFO_S 3
+#define RING_RTT (1u << 16)
+#define RING_FLOW (1u << 20)
+#define RING_SHARE 8 /* A message is at most this part of a ring. */
 #define SIZE_COPIED_MAX 65536
 #define CHANNELS_MAX 1000
 
@@ -34,7 +37,8 @@ static const char usage[] =
     "                   that the carrier has\n"
     "  --every US       pause after each answer, for rtt (0)\n"
     "  --cpus A,B       where the ends are pinned (anywhere)\n"
-    "  --ring N         size of a ring (65536; for rate and ref 1048576)\n"
+    "  --ring N         size of a ring (65536; for rate, ref and\n"
+    "                   what is too large for that 1048576)\n"
     "  --channels N     for idle and rss (100)\n"
     "  --fifo           before all other processes of this machine, so that\n"
     "                   they don't disturb (for root; keep it short)\n"
@@ -211,7 +215,11 @@ complete(struct options *options)
     }
     if (!run->ring_size) {
         bool flow = run->task == TASK_RATE || run->task == TASK_REF;
-        run->ring_size = flow ? 1u << 20 : 1u << 16;
+        bool large = run->size > RING_RTT / RING_SHARE;
+        run->ring_size = flow || large ? RING_FLOW : RING_RTT;
+    }
+    if (run->task != TASK_REF && run->size > run->ring_size / RING_SHARE) {
+        return bad("the ring is too small for it", "--size");
     }
     return 0;
 }
