@@ -77,7 +77,7 @@ struct mchan {
     void *now_ctx;
     void *sim;
     struct mchan_stats stats;
-    nsec_t spin_ns;     /* See mchan_wait(); -1: to be measured. */
+    nsec_t spin_ns; /* See mchan_wait(); -1: to be measured. */
     uint8_t spins_left;
     uint32_t n_waits;
     uint32_t n_idle;  /* Looks in a row that found an empty ring. */

@@ -24,7 +24,7 @@ take_chunk(struct mchan *channel, size_t size)
 {
     struct session *session = &channel->session;
     if (!session->sends) {
-        return session->state == SESSION_UP ? -EAGAIN : session->error;
+        return session_why_not(session);
     }
     int error = loans_make_slab(channel);
     if (error) {
@@ -112,52 +112,92 @@ take_again(struct mchan *channel, struct slab *old, uint32_t unit, size_t size)
     return again;
 }
 
+/* Puts the loan; or -EAGAIN, or another -Exxx. */
 static int
-may_put(const struct mchan *channel)
+send_now(struct mchan *channel, struct slab *slab, uint32_t unit,
+         const struct mchan_msg *message)
 {
-    const struct session *session = &channel->session;
-    if (session->state != SESSION_UP) {
-        return session->error;
+    if (!link_has_room(&channel->link, LOAN_SIZE)) {
+        return -EAGAIN;
     }
-    return session->sends && link_has_room(&channel->link, LOAN_SIZE) ? 0
-                                                                      : -EAGAIN;
+    if (slab != channel->loans.slab) {
+        int64_t again = take_again(channel, slab, unit, message->size);
+        if (again < 0) {
+            return (int)again;
+        }
+        unit = (uint32_t)again;
+    }
+    struct record record =
+        session_send(&channel->session, message->tag, LOAN_SIZE);
+    record.kind = RECORD_LOAN;
+    loans_put(channel, &record, unit, message->size);
+    (void)link_flush(&channel->link);
+    return 0;
+}
+
+/* Keeps it where it is, to be put when the session goes on. */
+static int
+send_later(struct mchan *channel, struct slab *slab, uint32_t unit,
+           const struct mchan_msg *message)
+{
+    struct session *session = &channel->session;
+    if (!channel_has_room_later(channel, LOAN_SIZE)) {
+        return session_why_not(session);
+    }
+    uint64_t sequence = session->sent + 1;
+    uint8_t loan[LOAN_SIZE];
+    struct window_entry entry = {
+        .sequence = sequence,
+        .to = sequence,
+        .since = channel_now(channel),
+        .record = {.size = LOAN_SIZE,
+                   .kind = RECORD_LOAN,
+                   .tag = message->tag,
+                   .sequence = (uint32_t)sequence},
+    };
+    loan_put(loan, slab_handle(slab, unit), message->size);
+    int error = window_add(&channel->window, &entry, loan);
+    if (!error) {
+        slab_lend(slab, unit, (uint32_t)sequence);
+        session_sent_later(session);
+    }
+    return error;
+}
+
+static int
+try_send(struct mchan *channel, const struct mchan_loan *loan,
+         const struct mchan_msg *message)
+{
+    struct slab *slab;
+    int64_t unit = find_loan(channel, loan, &slab);
+    if (unit < 0) {
+        return (int)unit;
+    }
+    if (message->size > slab_chunk_size(slab, (uint32_t)unit)) {
+        return -EMSGSIZE;
+    }
+    return channel->session.sends
+               ? send_now(channel, slab, (uint32_t)unit, message)
+               : send_later(channel, slab, (uint32_t)unit, message);
 }
 
 int
 mchan_send_loan(struct mchan *channel, const struct mchan_loan *loan,
                 const struct mchan_msg *message)
 {
-    struct slab *slab;
-    int64_t unit = find_loan(channel, loan, &slab);
-    if (unit < 0 || message->delivery != MCHAN_RELIABLE) {
+    if (message->delivery != MCHAN_RELIABLE) {
         return -EINVAL;
     }
-    if (message->size > slab_chunk_size(slab, (uint32_t)unit)) {
-        return -EMSGSIZE;
-    }
-    int error = may_put(channel);
-    if (error) {
+    int error = try_send(channel, loan, message);
+    if (error && error != -EMSGSIZE && error != -EINVAL) {
         channel_turn(channel);
-        unit = find_loan(channel, loan, &slab);
-        error = may_put(channel);
+        error = try_send(channel, loan, message);
     }
-    if (error) {
-        return error;
+    if (!error) {
+        channel->stats.n_sent++;
+        channel->stats.bytes_sent += message->size;
     }
-    if (slab != channel->loans.slab) {
-        unit = take_again(channel, slab, (uint32_t)unit, message->size);
-    }
-    if (unit < 0) {
-        return (int)unit;
-    }
-    struct record record =
-        session_send(&channel->session, message->tag, LOAN_SIZE);
-    record.kind = RECORD_LOAN;
-    loans_put(channel, &record, (uint32_t)unit, message->size);
-    (void)link_flush(&channel->link);
-    channel->stats.n_sent++;
-    channel->stats.bytes_sent += message->size;
-    return 0;
+    return error;
 }
 
 /* Being lent. */

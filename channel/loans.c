@@ -215,21 +215,37 @@ loans_put(struct mchan *channel, const struct record *record, uint32_t unit,
 
 /* Lending again. */
 
-/* The chunk that a loan of a former link names, which our own book must know,
- * since the peer could write where the loan lay. */
+/* The chunk that a loan kept for later names, which our own book must know,
+ * since the peer could write where the loan lay.  Its unit, or -ENOENT. */
 static int64_t
-find_kept(struct mchan *channel, const struct record *record, uint64_t handle,
-          uint64_t size, struct slab **slab_out)
+find_kept(struct mchan *channel, const struct record *record,
+          const uint8_t *loan, struct slab **slab_out, uint64_t *size_out)
 {
-    for (struct slab *slab = channel->loans.old_slabs; slab;
-         slab = slab->next) {
+    struct loans *loans = &channel->loans;
+    uint64_t handle;
+    if (record->size != LOAN_SIZE) {
+        return -ENOENT;
+    }
+    loan_get(&handle, size_out, loan);
+    struct slab *slab = loans->slab ? loans->slab : loans->old_slabs;
+    while (slab) {
         int64_t unit = slab_find_lent(slab, handle, record->sequence);
-        if (unit >= 0 && size <= slab_chunk_size(slab, (uint32_t)unit)) {
+        if (unit >= 0 && *size_out <= slab_chunk_size(slab, (uint32_t)unit)) {
             *slab_out = slab;
             return unit;
         }
+        slab = slab == loans->slab ? loans->old_slabs : slab->next;
     }
     return -ENOENT;
+}
+
+const uint8_t *
+loans_kept(struct mchan *channel, const struct record *record,
+           const uint8_t *loan, uint64_t *size_out)
+{
+    struct slab *slab;
+    int64_t unit = find_kept(channel, record, loan, &slab, size_out);
+    return unit < 0 ? NULL : slab_data(slab, (uint32_t)unit);
 }
 
 /* To where nothing is lent: as a copy, if it is small enough. */
@@ -249,9 +265,6 @@ static int
 lend_again(struct mchan *channel, const struct record *record,
            const uint8_t *data, uint64_t size)
 {
-    if (!link_has_room(&channel->link, LOAN_SIZE)) {
-        return -EAGAIN;
-    }
     int64_t unit = loans_make_slab(channel);
     if (!unit) {
         unit = loans_take(&channel->loans, size);
@@ -270,14 +283,16 @@ loans_put_again(struct mchan *channel, const struct record *record,
                 const uint8_t *loan)
 {
     struct slab *slab;
-    uint64_t handle, size;
-    if (record->size != LOAN_SIZE) {
-        return -ENOENT;
-    }
-    loan_get(&handle, &size, loan);
-    int64_t unit = find_kept(channel, record, handle, size, &slab);
+    uint64_t size;
+    int64_t unit = find_kept(channel, record, loan, &slab, &size);
     if (unit < 0) {
         return -ENOENT;
+    }
+    if (!link_has_room(&channel->link, LOAN_SIZE)) {
+        return -EAGAIN;
+    }
+    if (slab == channel->loans.slab) { /* It was only sent late. */
+        return link_put(&channel->link, record, loan);
     }
     const uint8_t *data = slab_data(slab, (uint32_t)unit);
     int error = lend_again(channel, record, data, size);
@@ -285,7 +300,7 @@ loans_put_again(struct mchan *channel, const struct record *record,
         error = copy_again(channel, *record, data, size);
     }
     if (!error) {
-        (void)slab_give_back(slab, handle);
+        (void)slab_give_back(slab, slab_handle(slab, (uint32_t)unit));
         loans_settle(channel);
     }
     return error;

@@ -10,20 +10,13 @@
 
 /* Reliable ones. */
 
-/* While a session stands, things only have to wait. */
-static int
-why_not(const struct session *session)
-{
-    return session->told_up ? -EAGAIN : session->error;
-}
-
 /* Keeps a message that can't be put before the session goes on. */
 static int
 send_later(struct mchan *channel, const struct mchan_msg *message)
 {
     struct session *session = &channel->session;
     if (!session_keeps(session)) {
-        return why_not(session);
+        return session_why_not(session);
     }
     if (message->size > session->message_max_agreed) {
         return -EMSGSIZE;
@@ -167,7 +160,7 @@ mchan_send(struct mchan *channel, const struct mchan_msg *message)
 static int
 nothing(const struct mchan *channel)
 {
-    return why_not(&channel->session);
+    return session_why_not(&channel->session);
 }
 
 /* A user who spins over an empty ring need not ask the kernel each time. */
@@ -197,8 +190,8 @@ find_message(struct mchan *channel, struct record *out)
     return channel_peek(channel, out) == 1;
 }
 
-/* The next message, and where it lies: '*lies_out', of which lent->data is null
- * if it is in the link.  0, or what mchan_recv() says. */
+/* The next message, and where it lies: '*lies_out', of which the handle is 0 if
+ * that is in the link.  0, or what mchan_recv() says. */
 static int
 open_message(struct mchan *channel, struct record *out,
              struct lent_chunk *lies_out)
@@ -320,7 +313,7 @@ try_reserve(struct mchan *channel, size_t size, void **data_out)
 {
     const struct session *session = &channel->session;
     if (!session->sends) {
-        return why_not(session);
+        return session_why_not(session);
     }
     if (size > session->message_max_agreed) {
         return -EMSGSIZE;

@@ -257,6 +257,12 @@ session_send(struct session *session, uint16_t tag, uint32_t size)
     return record;
 }
 
+int
+session_why_not(const struct session *session)
+{
+    return session->told_up ? -EAGAIN : session->error;
+}
+
 bool
 session_keeps(const struct session *session)
 {

@@ -108,6 +108,9 @@ session_asked(struct session *session)
 }
 /* The header of the next message of ours, which is now sent. */
 struct record session_send(struct session *, uint16_t tag, uint32_t size);
+/* What sending and receiving say when they can't: while a session stands,
+ * things only have to wait. */
+int session_why_not(const struct session *);
 /* One more is sent that can't be put yet and is kept; only if
  * session_keeps(). */
 bool session_keeps(const struct session *);

@@ -52,7 +52,7 @@ holds(struct mchan *channel, unsigned what)
         loans_ready(channel)) {
         return true;
     }
-    if (what & MCHAN_WRITABLE &&
+    if (what & MCHAN_WRITABLE && !channel->loans.wanted &&
         channel_has_room_later(channel, session->message_max_agreed)) {
         return true;
     }
