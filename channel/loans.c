@@ -296,7 +296,7 @@ loans_put_again(struct mchan *channel, const struct record *record,
     }
     const uint8_t *data = slab_data(slab, (uint32_t)unit);
     int error = lend_again(channel, record, data, size);
-    if (error && error != -EAGAIN) {
+    if (error == -ENOTSUP || error == -EMSGSIZE) {
         error = copy_again(channel, *record, data, size);
     }
     if (!error) {

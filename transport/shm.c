@@ -360,7 +360,8 @@ shm_returns(struct transport *transport, struct returns **mine,
 static int
 shm_share(struct transport *transport, int fd)
 {
-    return passing_send(shm_cast(transport)->meeting.fd, "", 1, fd);
+    int error = passing_send(shm_cast(transport)->meeting.fd, "", 1, fd);
+    return error == -EPIPE || error == -ECONNRESET ? -ENOTCONN : error;
 }
 
 static int

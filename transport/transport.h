@@ -95,7 +95,8 @@ struct transport_class {
     /* Of rings between processes that can share more memory, else null.
      * returns() says where what was lent is given back, valid until drop();
      * false if this link lends nothing.  share() hands the peer a descriptor,
-     * once per link, before anything is said of it in the ring: 0, or -Exxx.
+     * once per link, before anything is said of it in the ring: 0, -EAGAIN,
+     * -ENOTCONN when the link is over, or another -Exxx.
      * take_shared() returns the peer's, which must have come and is then the
      * caller's, or -EPROTO. */
     bool (*returns)(struct transport *, struct returns **mine,

@@ -29,6 +29,11 @@
 #define KEYS 3
 #define TAG 7
 
+/* Loans, where there are any: few at a time, so that one waits for another. */
+#define LOAN_BYTES 65536u
+#define LOAN_MAX 20000u
+#define HELD_MAX 4
+
 enum { BACK, FRONT };
 
 /* A message that was sent, as its sender and its receiver saw it. */
@@ -51,6 +56,12 @@ struct end {
     uint64_t taken_session, taken;
     uint32_t n_suspending, n_resumed;
     bool suspended;
+    /* A loan that could not be sent yet, and what it was lent. */
+    bool has_loan;
+    struct mchan_loan loan;
+    uint32_t n_held;
+    struct mchan_view held[HELD_MAX];
+    uint32_t held_letters[HELD_MAX];
     /* Latest values: given to the channel that stands, and taken from it. */
     uint32_t value, put[KEYS], got[KEYS];
 };
@@ -68,7 +79,7 @@ struct world {
     /* Sessions that an end closed, which then names what is missing. */
     uint64_t closed[STEPS];
     uint32_t n_closed;
-    uint64_t n_received, n_resumed, n_gaps, n_dropped;
+    uint64_t n_received, n_lent, n_resumed, n_gaps, n_dropped;
 };
 
 static unsigned long seeds = 300, first_seed = 1;
@@ -145,22 +156,61 @@ post_others(struct world *world, struct end *end)
     REQUIRE(world, !mchan_send(end->channel, &message));
 }
 
+/* Lends it, if the transport can.  What can't be sent stays in hand. */
+static int
+post_by_loan(struct world *world, struct end *end, struct mchan_msg *message)
+{
+    if (!end->has_loan) {
+        size_t size = 1 + chance(world, LOAN_MAX);
+        int error = mchan_loan(end->channel, size, &end->loan);
+        if (error) {
+            REQUIRE(world, error == -EAGAIN || error == -ENOTCONN ||
+                               error == -ENOTSUP || error == -EPROTO);
+            return error;
+        }
+    }
+    uint8_t *data = end->loan.data;
+    message->size = end->loan.size;
+    for (uint32_t i = 0; i < message->size; i++) {
+        data[i] = byte_of(end->n_letters, i);
+    }
+    int error = mchan_send_loan(end->channel, &end->loan, message);
+    end->has_loan = error;
+    if (error && !chance(world, 3)) {
+        mchan_unloan(end->channel, &end->loan);
+        end->has_loan = false;
+    }
+    return error;
+}
+
+static int
+post_copied(struct world *world, struct end *end, struct mchan_msg *message)
+{
+    static uint8_t data[MESSAGE_MAX];
+    message->data = data;
+    message->size =
+        chance(world, 4) ? chance(world, 100) : chance(world, MESSAGE_MAX + 1);
+    for (uint32_t i = 0; i < message->size; i++) {
+        data[i] = byte_of(end->n_letters, i);
+    }
+    return chance(world, 4) ? mchan_send(end->channel, message)
+                            : post_in_place(world, end, message);
+}
+
 static bool
 post(struct world *world, struct end *end)
 {
-    uint8_t data[MESSAGE_MAX];
     struct session *session = &end->channel->session;
-    struct mchan_msg message = {.data = data, .tag = TAG};
-    message.size =
-        chance(world, 4) ? chance(world, 100) : chance(world, MESSAGE_MAX + 1);
+    struct mchan_msg message = {.tag = TAG};
     if (end->n_letters == SENT_MAX) {
         return false;
     }
-    for (uint32_t i = 0; i < message.size; i++) {
-        data[i] = byte_of(end->n_letters, i);
+    int error =
+        chance(world, 3) ? -ENOTSUP : post_by_loan(world, end, &message);
+    if (error == -ENOTSUP) {
+        error = post_copied(world, end, &message);
     }
-    if (chance(world, 4) ? mchan_send(end->channel, &message)
-                         : post_in_place(world, end, &message)) {
+    if (error) {
         return false;
     }
     end->letters[end->n_letters++] = (struct letter){
@@ -277,39 +327,83 @@ take_value(struct world *world, struct end *end, const struct mchan_info *info,
     }
 }
 
+/* What is held is as it was, and goes back. */
+static void
+release(struct world *world, struct end *end, uint32_t at)
+{
+    struct mchan_view *view = &end->held[at];
+    const uint8_t *data = view->data;
+    for (uint32_t i = 0; i < view->size; i++) {
+        REQUIRE(world, data[i] == byte_of(end->held_letters[at], i));
+    }
+    mchan_release(end->channel, view);
+    end->n_held--;
+    *view = end->held[end->n_held];
+    end->held_letters[at] = end->held_letters[end->n_held];
+}
+
+static void
+hold(struct world *world, struct end *end, const struct mchan_view *view,
+     uint32_t letter)
+{
+    if (end->n_held == HELD_MAX) {
+        release(world, end, (uint32_t)chance(world, HELD_MAX));
+    }
+    end->held[end->n_held] = *view;
+    end->held_letters[end->n_held++] = letter;
+}
+
+/* Copied, or where it lies. */
+static int
+look(struct world *world, struct end *end, struct mchan_view *out)
+{
+    static uint8_t data[LOAN_MAX];
+    if (chance(world, 2)) {
+        return mchan_view(end->channel, out);
+    }
+    ssize_t got = mchan_recv(end->channel, data, sizeof data, &out->info);
+    out->handle = 0;
+    out->data = data;
+    out->size = (size_t)got;
+    return got < 0 ? (int)got : 0;
+}
+
 /* Takes one message. */
 static bool
 take(struct world *world, struct end *end)
 {
-    uint8_t data[MESSAGE_MAX];
-    struct mchan_info info;
-    ssize_t got = mchan_recv(end->channel, data, sizeof data, &info);
-    if (got < 0) {
+    struct mchan_view view;
+    if (look(world, end, &view)) {
         return false;
     }
-    if (info.delivery != MCHAN_RELIABLE) {
-        take_value(world, end, &info, data);
+    const uint8_t *data = view.data;
+    if (view.info.delivery != MCHAN_RELIABLE) {
+        take_value(world, end, &view.info, data);
         return true;
     }
     struct end *sender = &world->end[end == &world->end[BACK]];
     uint64_t id = end->channel->session.id;
-    struct letter *letter = find_letter(sender, id, info.sequence);
+    struct letter *letter = find_letter(sender, id, view.info.sequence);
     REQUIRE(world, letter);
     REQUIRE(world, !letter->n_received && !letter->gap);
-    REQUIRE(world, !info.maybe_repeated);
+    REQUIRE(world, !view.info.maybe_repeated);
     uint32_t n = (uint32_t)(letter - sender->letters);
-    REQUIRE(world, info.tag == TAG && (uint32_t)got == letter->size);
-    for (uint32_t i = 0; i < (uint32_t)got; i++) {
+    REQUIRE(world, view.info.tag == TAG && view.size == letter->size);
+    for (uint32_t i = 0; i < view.size; i++) {
         REQUIRE(world, data[i] == byte_of(n, i));
     }
     if (end->taken_session != id) {
         end->taken_session = id;
         end->taken = 0;
     }
-    REQUIRE(world, info.sequence > end->taken);
-    end->taken = info.sequence;
+    REQUIRE(world, view.info.sequence > end->taken);
+    end->taken = view.info.sequence;
     letter->n_received++;
     world->n_received++;
+    if (view.handle) {
+        world->n_lent++;
+        hold(world, end, &view, n);
+    }
     return true;
 }
 
@@ -364,6 +458,10 @@ start_anew(struct world *world, int which, bool dies)
     }
     uint64_t id = end->channel->session.id;
     world->closed[world->n_closed++] = id;
+    while (end->n_held) {
+        release(world, end, 0);
+    }
+    end->has_loan = false;
     mchan_close(end->channel);
     /* What it sent, nobody reports. */
     for (uint32_t i = 0; i < end->n_letters; i++) {
@@ -497,6 +595,9 @@ come_to_rest(struct world *world)
             while (take(world, end)) {
                 busy = true;
             }
+            while (end->n_held) {
+                release(world, end, 0);
+            }
             busy |= mchan_arm(end->channel, MCHAN_READABLE) == 1;
         }
         if (!busy || i % 16 == 0) {
@@ -516,6 +617,10 @@ judge(struct world *world)
         REQUIRE(world,
                 end->channel->session.acked == end->channel->session.sent);
         REQUIRE(world, !end->channel->window.data);
+        const struct loans *loans = &end->channel->loans;
+        REQUIRE(world, !loans->slab || !loans->slab->n_lent);
+        REQUIRE(world, !loans->old_lent);
+        REQUIRE(world, !loans->old_slabs || end->has_loan);
         for (int key = 0; key < KEYS; key++) {
             REQUIRE(world, !end->put[key] ||
                                end->put[key] == world->end[!which].got[key]);
@@ -540,6 +645,7 @@ live(struct world *world, const char *scheme, uint64_t seed)
     prng_init(&world->prng, seed);
     world->opts = opts;
     world->opts.ring_size = RING;
+    world->opts.loan_bytes = LOAN_BYTES;
     world->opts.now_ns = world_time;
     world->opts.now_ctx = world;
     world->opts.hold_ms = seed % 4 ? 0 : (uint32_t)chance(world, 200);
@@ -565,7 +671,8 @@ static void
 run(const char *scheme, unsigned long n)
 {
     static struct world world;
-    uint64_t n_received = 0, n_resumed = 0, n_gaps = 0, n_dropped = 0;
+    uint64_t n_received = 0, n_lent = 0, n_resumed = 0, n_gaps = 0,
+             n_dropped = 0;
     struct letter *letters[2];
     for (int i = 0; i < 2; i++) {
         letters[i] = malloc(SENT_MAX * sizeof *letters[i]);
@@ -580,6 +687,7 @@ run(const char *scheme, unsigned long n)
         world.end[1].letters = letters[1];
         live(&world, scheme, seed);
         n_received += world.n_received;
+        n_lent += world.n_lent;
         n_resumed += world.n_resumed;
         n_gaps += world.n_gaps;
         n_dropped += world.n_dropped;
@@ -587,12 +695,13 @@ run(const char *scheme, unsigned long n)
     assert_int_equal(rmdir(dir), 0);
     free(letters[0]);
     free(letters[1]);
-    print_message("# %s: %lu seeds, %lu messages, %lu resumptions, %lu gaps, "
-                  "%lu dropped\n",
-                  scheme, n, (unsigned long)n_received,
+    print_message("# %s: %lu seeds, %lu messages, %lu of them lent, "
+                  "%lu resumptions, %lu gaps, %lu dropped\n",
+                  scheme, n, (unsigned long)n_received, (unsigned long)n_lent,
                   (unsigned long)n_resumed, (unsigned long)n_gaps,
                   (unsigned long)n_dropped);
     /* The test has seen something. */
+    assert_int_equal(n_lent > 0, !strcmp(scheme, "shm"));
     assert_true(n_received && n_resumed && n_gaps && n_dropped);
 }
 
