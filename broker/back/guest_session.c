@@ -151,14 +151,14 @@ guest_session_input(struct guest_session *session, unsigned tag,
         refuse(session, reason, now);
         return;
     }
-    unsigned version =
-        greeting || tag == MSG_HELLO ? MSG_VERSION_MIN : session->agent.version;
-    if (msg_decode(&msg, tag, version, data, size, why, sizeof why)) {
-        refuse(session, why, now);
-        return;
-    }
     if (greeting && tag != MSG_HELLO) {
         on_no_hello(session, tag, now);
+        return;
+    }
+    unsigned version =
+        tag == MSG_HELLO ? MSG_VERSION_MIN : session->agent.version;
+    if (msg_decode(&msg, tag, version, data, size, why, sizeof why)) {
+        refuse(session, why, now);
         return;
     }
     session->may_be_old = false;

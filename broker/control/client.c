@@ -15,6 +15,8 @@
 #include "broker/control/control.h"
 
 static char *reserve(struct client *, size_t size, size_t max);
+#define LOST_SIZE 40 /* Bytes of the line that says how many were lost. */
+
 static bool queue_line(struct client *, const char *line, size_t size,
                        size_t max);
 
@@ -110,24 +112,32 @@ client_refuse(struct client *client, const struct request_fault *fault)
                                    "next", fault->next));
 }
 
+static bool
+tell_lost(struct client *client)
+{
+    char lost[64];
+    int size =
+        snprintf(lost, sizeof lost, "{\"lost\":%" PRIu64 "}", client->n_lost);
+
+    if (!queue_line(client, lost, (size_t)size, CONTROL_WATCH_MAX)) {
+        return false;
+    }
+    client->n_lost = 0;
+    return true;
+}
+
 /* Before the line comes how many were lost: neither or both. */
 bool
 client_watch(struct client *client, const char *json)
 {
     size_t size = strlen(json);
-    char lost[64];
+    size_t waiting = client->n_out - client->n_sent;
 
-    if (client->n_lost > 0) {
-        size_t lost_size = (size_t)snprintf(
-            lost, sizeof lost, "{\"lost\":%" PRIu64 "}", client->n_lost);
-        size_t waiting = client->n_out - client->n_sent;
-
-        if (waiting + lost_size + size + 2 > CONTROL_WATCH_MAX ||
-            !queue_line(client, lost, lost_size, CONTROL_WATCH_MAX)) {
-            client->n_lost++;
-            return false;
-        }
-        client->n_lost = 0;
+    if (client->n_lost > 0 &&
+        (waiting + LOST_SIZE + size + 1 > CONTROL_WATCH_MAX ||
+         !tell_lost(client))) {
+        client->n_lost++;
+        return false;
     }
     if (!queue_line(client, json, size, CONTROL_WATCH_MAX)) {
         client->n_lost++;
@@ -148,6 +158,9 @@ client_send(struct client *client, nsec_t now)
         }
         client->n_sent += (size_t)n;
         client->active = now;
+        if (client->n_sent == client->n_out && client->n_lost > 0) {
+            tell_lost(client); /* Nothing else may come for long. */
+        }
     }
     free(client->out);
     client->out = NULL;

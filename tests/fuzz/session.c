@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "broker/back/guest_session.h"
 
 static const struct uuid vm = {{7, 7}};
@@ -70,6 +71,11 @@ event(void *ctx, const struct msg *msg)
         check(ear->up);
         check(msg->guest_notice.n_violations <= msg->guest_notice.n_requests);
         check_stamp(ear, &msg->guest_notice.vm, msg->guest_notice.cause);
+    } else if (msg->type == MSG_GUEST_NOTE) {
+        check(ear->up);
+        check(text_is_type(msg->guest_note.type));
+        check(msg->guest_note.n_bytes <= MSG_NOTE_SIZE_MAX);
+        check_stamp(ear, &msg->guest_note.vm, msg->guest_note.cause);
     } else {
         check(msg->type == MSG_GUEST_ALARM);
         check_stamp(ear, &msg->guest_alarm.vm, msg->guest_alarm.cause);

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 
-HELLO, WELCOME, REFUSED, BYE, BEAT, BEAT_REPLY, REPORT, NOTICE = range(1, 9)
+HELLO, WELCOME, REFUSED, BYE, BEAT, BEAT_REPLY, REPORT, NOTICE, NOTE = range(1, 10)
 KIND_RELIABLE, KIND_HELLO, KIND_BYE, KIND_ACK, KIND_PAD = range(1, 6)
 
 U64_MAX = (1 << 64) - 1
@@ -103,6 +103,12 @@ def notice(epoch=1, start_ns=None, end_ns=None, n_requests=10, n_violations=10,
                  11: 10})
 
 
+def note(type="org.example/1", data=b"x", number=1, made_ns=None, sent_ns=None):
+    now = now_ns()
+    return cbor({1: type, 2: data, 3: number, 4: now if made_ns is None else made_ns,
+                 5: now if sent_ns is None else sent_ns})
+
+
 def frame(sync, kind, payload=b"", tag=0, sequence=0, attachment=0, size=None):
     body = struct.pack("<IBBHII", len(payload) if size is None else size, kind, 0,
                        tag, sequence & 0xffffffff, attachment) + payload
@@ -177,7 +183,7 @@ class Stranger:
             self.put_record(kind, payload, tag, sequence, attachment, size)
             # Wakes nobody asked for fill the socket, and then one that was asked
             # for does not get through: who floods so is only deaf to itself.
-            event = self.word(16)
+            event = self.word(128)
             if event & 1 and before <= event - 1 < self.head:
                 self.wake()
         else:
@@ -281,7 +287,7 @@ class Stranger:
         size, kind = first & 0xffffffff, first >> 32 & 0xff
         payload = bytes(self.memory[at + 16:at + 16 + size])
         self.tail += (16 + size + 63) // 64 * 64
-        self.set_word(128, self.tail)
+        self.set_word(256, self.tail)
         return self.take_record() if kind == KIND_PAD else (kind, first >> 48, payload)
 
     # A stream.
