@@ -174,18 +174,23 @@ void mchan_abort(struct mchan *);
 ssize_t mchan_recv(struct mchan *, void *data, size_t size,
                    struct mchan_info *);
 /* Large data by reference, between ends that trust each other
- * (opts.loan_bytes). The sender borrows memory that both map, fills it, and
- * sends its place; the receiver looks at it there and gives it back. */
+ * (opts.loan_bytes, of which the smaller counts).  The sender borrows memory of
+ * its own that the peer maps too and can only read, fills it, and sends its
+ * place; the receiver looks at it there and gives it back.  What a loan takes
+ * of loan_bytes is a power of two from 4096 up. */
 struct mchan_loan {
     void *data;  /* To write to, until it is sent. */
-    size_t size; /* As asked for, from 4096 up. */
+    size_t size; /* As asked for; 4096 and more is worth it. */
     uint64_t handle;
 };
-/* 0; -EAGAIN while too much is lent out, -EMSGSIZE if it never fits, -ENOTSUP
- * if the transport shares no memory or an end offers no loans, -ENOTCONN. */
+/* 0; -EAGAIN while too much is lent out (bytes, or 1024 loans), -EMSGSIZE if it
+ * never fits, -ENOTSUP if the transport shares no memory or an end offers no
+ * loans, -ENOTCONN. */
 int mchan_loan(struct mchan *, size_t size, struct mchan_loan *out);
 /* Sends the first message->size bytes of it (message->data is ignored), as a
- * reliable message.  Errors as of mchan_send(); the loan is then still ours. */
+ * reliable message.  Errors as of mchan_send(), or -EINVAL if it is no loan;
+ * it is then still ours.  When the peer is lost, a loan that was not sent stays
+ * ours too, and may be sent to the next. */
 int mchan_send_loan(struct mchan *, const struct mchan_loan *,
                     const struct mchan_msg *);
 /* Gives back what was not sent. */
@@ -196,7 +201,8 @@ void mchan_unloan(struct mchan *, const struct mchan_loan *);
  * be looked at before the next call on the channel.  Either way the sender can
  * still write there: not for peers that are not trusted.  mchan_recv() copies a
  * lent message if it fits.  When the peer is lost, what it lent stays readable
- * until it is released. */
+ * until it is released; each one keeps the whole memory of that peer.
+ * mchan_close() releases all. */
 struct mchan_view {
     const void *data;
     size_t size;
@@ -213,7 +219,8 @@ int mchan_next_event(struct mchan *, struct mchan_event *out);
 /* Readable when there may be something to receive or an event; to be asked for
  * once, it stays the same.  -1 for "sim:". */
 int mchan_fd(const struct mchan *);
-/* What to wait for. */
+/* What to wait for.  Writable: what was last refused with -EAGAIN, a message or
+ * a loan, may be tried again. */
 #define MCHAN_READABLE 1u
 #define MCHAN_WRITABLE 2u
 /* Announces that the caller is about to sleep on mchan_fd() until that.

@@ -742,6 +742,99 @@ loans_survive_several_losses_in_a_row(void **state)
     assert_int_equal(count_maps(), pair->n_maps + 4);
 }
 
+/* Away. */
+
+static void
+a_loan_sent_while_away_goes_when_the_session_does(void **state)
+{
+    struct pair *pair = *state;
+    struct mchan_msg message = {.size = 70000};
+    open_both(pair);
+    for (int round = 0; round < 4; round++) {
+        struct mchan_loan loan, unused;
+        assert_int_equal(mchan_loan(pair->end[BACK], 70000, &loan), 0);
+        fill(loan.data, 70000, 4);
+        assert_int_equal(mchan_suspend(pair->end[BACK]), 0);
+        /* Nobody can be lent more now, but nobody is gone. */
+        assert_int_equal(mchan_loan(pair->end[BACK], 70000, &unused), -EAGAIN);
+        int n_tries = 0;
+        while (mchan_arm(pair->end[BACK], MCHAN_WRITABLE)) {
+            collect(pair, BACK);
+            assert_true(++n_tries < 10);
+        }
+        assert_int_equal(mchan_send_loan(pair->end[BACK], &loan, &message), 0);
+        assert_int_equal(mchan_send_loan(pair->end[BACK], &loan, &message),
+                         -EINVAL);
+        if (round % 2) {
+            cut(pair); /* Else it is the same transport afterwards. */
+        }
+        for (int i = 0; i < 5; i++) {
+            move_on(pair);
+        }
+        assert_int_equal(mchan_resume(pair->end[BACK], NULL), 0);
+        for (int i = 0; i < 300; i++) {
+            move_on(pair);
+        }
+        struct mchan_view got = view(pair, FRONT);
+        assert_int_equal(got.info.sequence, round + 1);
+        assert_int_equal(got.size, 70000);
+        expect_filled(got.data, 70000, 4);
+        mchan_release(pair->end[FRONT], &got);
+        assert_int_equal(n_lent(pair, BACK), 0);
+    }
+    assert_int_equal(pair->n_lost[BACK] + pair->n_dropped[BACK], 0);
+}
+
+static void
+what_can_not_be_lent_elsewhere_is_copied_or_named(void **state)
+{
+    struct pair *pair = *state;
+    char elsewhere[sizeof pair->uri + 8];
+    static uint8_t data[8192];
+    struct mchan_event event;
+    open_both(pair);
+    assert_int_equal(lend(pair, BACK, 8192, 1), 0);
+    assert_int_equal(lend(pair, BACK, 8193, 2), 0); /* No message's size. */
+    assert_int_equal(lend(pair, BACK, 100, 3), 0);
+    snprintf(elsewhere, sizeof elsewhere, "unix:%s/t", pair->dir);
+    for (int which = 0; which < 2; which++) {
+        assert_int_equal(mchan_suspend(pair->end[which]), 0);
+    }
+    for (int which = 0; which < 2; which++) {
+        assert_int_equal(mchan_resume(pair->end[which], elsewhere), 0);
+    }
+    for (int i = 0; i < 300 && !pair->n_dropped[BACK]; i++) {
+        (void)mchan_arm(pair->end[FRONT], MCHAN_READABLE);
+        (void)mchan_arm(pair->end[BACK], MCHAN_READABLE);
+        while (mchan_next_event(pair->end[BACK], &event)) {
+            if (event.type == MCHAN_DROPPED) {
+                assert_int_equal(event.from, 2);
+                assert_int_equal(event.to, 2);
+                pair->n_dropped[BACK]++;
+            }
+        }
+        pair->now += 10 * NSEC_PER_MSEC;
+    }
+    assert_int_equal(pair->n_dropped[BACK], 1);
+    struct mchan_view got = view(pair, FRONT);
+    assert_int_equal(got.info.sequence, 1);
+    assert_int_equal(got.handle, 0);
+    assert_int_equal(got.size, 8192);
+    expect_filled(got.data, 8192, 1);
+    struct mchan_info info;
+    ssize_t n;
+    while ((n = mchan_recv(pair->end[FRONT], data, sizeof data, &info)) ==
+           -EAGAIN) {
+        collect(pair, FRONT);
+    }
+    assert_int_equal(n, 100);
+    assert_int_equal(info.sequence, 3);
+    expect_filled(data, 100, 3);
+    collect(pair, FRONT);
+    assert_int_equal(pair->n_gaps[FRONT], 1);
+    assert_int_equal(count_maps(), pair->n_maps); /* All is let go. */
+}
+
 static void
 what_a_lost_session_lent_is_dropped_and_freed(void **state)
 {
@@ -789,6 +882,8 @@ main(void)
         TEST(a_loan_not_sent_can_go_to_the_next_peer),
         TEST(what_was_not_acknowledged_is_lent_again),
         TEST(loans_survive_several_losses_in_a_row),
+        TEST(a_loan_sent_while_away_goes_when_the_session_does),
+        TEST(what_can_not_be_lent_elsewhere_is_copied_or_named),
         TEST(what_a_lost_session_lent_is_dropped_and_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
