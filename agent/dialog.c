@@ -449,6 +449,7 @@ on_welcome(struct dialog *d, const struct msg_welcome *welcome, nsec_t now)
         return;
     }
     d->state = DIALOG_ESTABLISHED;
+    notebox_again(&d->notes); /* It knows nothing of us. */
     d->version = (unsigned)welcome->version;
     d->beat_period = (nsec_t)welcome->beat_ms * NSEC_PER_MSEC;
     d->beat_at = now;

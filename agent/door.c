@@ -29,6 +29,7 @@
 #define SCHEME "unix:"
 #define ACCEPTS_PER_TURN 16
 #define ANSWER_SIZE 1024
+#define BACKLOG 128 /* Who waits to be let in. */
 
 struct client {
     int fd; /* -1: the place is free. */
@@ -199,7 +200,7 @@ listen_at(struct door *door, char *why, size_t why_size)
         error = bind(fd, address, sizeof door->address) ? -errno : 0;
     }
     if (!error &&
-        (chmod(door->address.sun_path, 0666) || listen(fd, DOOR_CLIENTS_MAX))) {
+        (chmod(door->address.sun_path, 0666) || listen(fd, BACKLOG))) {
         error = -errno;
     }
     if (error) {

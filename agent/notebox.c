@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeps applications' own messages until the channel takes them.  A note of
+/* Keeps applications' own messages until the channel takes them, and the newest
+ * of each type beyond that: a broker that was started anew is told what holds,
+ * by whoever said it an hour ago and will not say it again.  A note of
  * which only the newest counts takes the place of the one of its type that
  * still waits; of the others none is lost silently: when too many wait, who
  * brings one more is told.  What is given on is bounded, so that an application
@@ -26,6 +28,7 @@
 struct notebox_item {
     char type[MSG_NOTE_TYPE_SIZE];
     bool latest;
+    bool again; /* Of what was said: to be said once more. */
     nsec_t made;
     uint64_t number;
     size_t size;
@@ -35,6 +38,8 @@ struct notebox_item {
 static int check(const struct probe_note *, char *why, size_t why_size);
 static uint32_t place_of(const struct notebox *, const struct probe_note *);
 static void take_away(struct notebox *, uint32_t place);
+static uint32_t whose_turn(const struct notebox *);
+static void remember(struct notebox *, struct notebox_item *);
 
 void
 notebox_init(struct notebox *box, nsec_t now)
@@ -47,6 +52,10 @@ notebox_fini(struct notebox *box)
 {
     while (box->n) {
         free(box->items[--box->n]);
+    }
+    for (uint32_t i = 0; i < NOTEBOX_TYPES; i++) {
+        free(box->said[i]);
+        box->said[i] = NULL;
     }
 }
 
@@ -73,6 +82,7 @@ notebox_take(struct notebox *box, const struct probe_note *note, nsec_t now,
     }
     text_copy(item->type, sizeof item->type, note->type);
     item->latest = note->latest;
+    item->again = false;
     item->made = now;
     item->number = ++box->number;
     item->size = note->size;
@@ -92,14 +102,18 @@ notebox_take(struct notebox *box, const struct probe_note *note, nsec_t now,
 bool
 notebox_next(struct notebox *box, nsec_t now, struct msg_note *out)
 {
-    const struct notebox_item *item = box->items[0];
+    const struct notebox_item *item;
 
     if (now > box->credited) {
         nsec_t passed = nsec_min(now - box->credited, BURST_NS);
         box->credit_ns = nsec_min(box->credit_ns + passed, BURST_NS);
         box->credited = now;
     }
-    if (!box->n || box->credit_ns < NOTE_NS) {
+    box->next = whose_turn(box);
+    item = box->next < NOTEBOX_TYPES ? box->said[box->next]
+           : box->n                  ? box->items[0]
+                                     : NULL;
+    if (!item || box->credit_ns < NOTE_NS) {
         return false;
     }
     memset(out, 0, sizeof *out);
@@ -114,7 +128,15 @@ notebox_next(struct notebox *box, nsec_t now, struct msg_note *out)
 void
 notebox_given(struct notebox *box)
 {
-    take_away(box, 0);
+    if (box->next < NOTEBOX_TYPES) {
+        box->said[box->next]->again = false;
+    } else {
+        struct notebox_item *item = box->items[0];
+
+        box->items[0] = NULL;
+        take_away(box, 0);
+        remember(box, item);
+    }
     box->credit_ns -= NOTE_NS;
     box->n_given++;
 }
@@ -122,8 +144,23 @@ notebox_given(struct notebox *box)
 void
 notebox_drop(struct notebox *box)
 {
-    take_away(box, 0);
+    if (box->next < NOTEBOX_TYPES) {
+        free(box->said[box->next]);
+        box->said[box->next] = NULL;
+    } else {
+        take_away(box, 0);
+    }
     box->n_refused++;
+}
+
+void
+notebox_again(struct notebox *box)
+{
+    for (uint32_t i = 0; i < NOTEBOX_TYPES; i++) {
+        if (box->said[i]) {
+            box->said[i]->again = true;
+        }
+    }
 }
 
 nsec_t
@@ -131,7 +168,7 @@ notebox_deadline(const struct notebox *box)
 {
     nsec_t lacks = NOTE_NS - box->credit_ns;
 
-    if (!box->n) {
+    if (!box->n && whose_turn(box) == NOTEBOX_TYPES) {
         return NSEC_NEVER;
     }
     return box->credited + (lacks > 0 ? lacks : 0);
@@ -179,4 +216,43 @@ take_away(struct notebox *box, uint32_t place)
     box->n--;
     memmove(&box->items[place], &box->items[place + 1],
             (box->n - place) * sizeof box->items[0]);
+}
+
+/* The oldest of what is to be said once more; NOTEBOX_TYPES if nothing is. */
+static uint32_t
+whose_turn(const struct notebox *box)
+{
+    uint32_t found = NOTEBOX_TYPES;
+
+    for (uint32_t i = 0; i < NOTEBOX_TYPES; i++) {
+        const struct notebox_item *item = box->said[i];
+        if (item && item->again &&
+            (found == NOTEBOX_TYPES ||
+             item->number < box->said[found]->number)) {
+            found = i;
+        }
+    }
+    return found;
+}
+
+/* Takes what was said: in the place of the last of its type, or a free one, or
+ * that of the oldest. */
+static void
+remember(struct notebox *box, struct notebox_item *item)
+{
+    uint32_t place = 0;
+
+    for (uint32_t i = 0; i < NOTEBOX_TYPES; i++) {
+        const struct notebox_item *there = box->said[i];
+        const struct notebox_item *best = box->said[place];
+        if (there && !strcmp(there->type, item->type)) {
+            place = i;
+            break;
+        }
+        if (best && (!there || there->number < best->number)) {
+            place = i;
+        }
+    }
+    free(box->said[place]);
+    box->said[place] = item;
 }

@@ -241,6 +241,20 @@ def test_notes_wait_for_a_broker(broker):
     wait_until(lambda: len(notes(broker, "--vm", "web1")) == 2, "the other came")
 
 
+def test_a_new_broker_is_told_what_holds(broker):
+    hand_in(broker, "web1", AT_ONCE, b"2")
+    hand_in(broker, "web1", AT_ONCE, b"3")
+    number = hand_in(broker, "web1", "org.example/1", bytes(range(256)))
+    wait_until(lambda: broker.cpu()["pstate"] == 3, "the policy did what was asked")
+    broker.stop()
+    broker.start()
+    wait_until(lambda: broker.cpu()["pstate"] == 3, "it did so again")
+    note = wait_until(lambda: notes(broker, "--type", "org.example/1"), "it came again")[0]
+    assert base64.b64decode(note["base64"]) == bytes(range(256))
+    assert note["number"] == number and not note["stale"]
+    assert note["made_age_s"] > note["age_s"]
+
+
 def test_notes_are_stale_when_their_agent_is_gone(broker):
     hand_in(broker, "web1", "org.example/1", b"x")
     wait_until(lambda: notes(broker), "it came")

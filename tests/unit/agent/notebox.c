@@ -141,6 +141,55 @@ what_makes_no_sense_is_refused_in_words(void **state)
 }
 
 static void
+who_knows_nothing_is_told_the_newest_of_each_type(void **state)
+{
+    struct notebox *box = *state;
+    struct msg_note out;
+
+    take(box, "a/1", "old", false);
+    take(box, "b/1", "b", true);
+    take(box, "a/1", "new", false);
+    gives(box, "a/1", "old");
+    gives(box, "b/1", "b");
+    gives(box, "a/1", "new");
+    assert_int_equal(notebox_deadline(box), NSEC_NEVER);
+    take(box, "c/1", "waits", false);
+    notebox_again(box);
+    assert_true(notebox_next(box, NOW, &out));
+    assert_int_equal(out.number, 2); /* As it had. */
+    gives(box, "b/1", "b");
+    gives(box, "a/1", "new");
+    gives(box, "c/1", "waits");
+    assert_false(notebox_next(box, NOW, &out));
+    notebox_again(box);
+    gives(box, "b/1", "b");
+    assert_true(notebox_next(box, NOW, &out));
+    assert_string_equal(out.type, "a/1");
+    notebox_drop(box); /* Does not fit there; it is not tried for ever. */
+    gives(box, "c/1", "waits");
+    assert_false(notebox_next(box, NOW, &out));
+}
+
+static void
+no_more_types_are_remembered_than_agreed(void **state)
+{
+    struct notebox *box = *state;
+    char type[16];
+
+    for (int i = 0; i < NOTEBOX_TYPES + 4; i++) {
+        snprintf(type, sizeof type, "t/%d", i);
+        take(box, type, type, false);
+        gives(box, type, type);
+    }
+    notebox_again(box);
+    for (int i = 4; i < NOTEBOX_TYPES + 4; i++) {
+        snprintf(type, sizeof type, "t/%d", i);
+        gives(box, type, type);
+    }
+    assert_int_equal(notebox_deadline(box), NSEC_NEVER);
+}
+
+static void
 no_more_are_given_on_a_second_than_agreed(void **state)
 {
     struct notebox *box = *state;
@@ -174,6 +223,8 @@ main(void)
         TEST(a_newer_latest_takes_the_place_of_the_waiting_one),
         TEST(who_brings_too_many_is_told),
         TEST(what_makes_no_sense_is_refused_in_words),
+        TEST(who_knows_nothing_is_told_the_newest_of_each_type),
+        TEST(no_more_types_are_remembered_than_agreed),
         TEST(no_more_are_given_on_a_second_than_agreed),
     };
 
