@@ -21,7 +21,8 @@ struct carrier_class {
     const char *uri; /* Ours: its scheme; null: a peer or a limit. */
 
     /* Makes what both ends inherit, before the processes part.  Null if there
-     * is nothing.  Returns 0 or -Exxx. */
+     * is nothing.  Each process frees end->carrier for itself; what is shared
+     * goes with the last of them.  Returns 0 or -Exxx. */
     int (*prepare)(struct end *);
     /* Opens this process's end; may block until the other has done so.
      * Returns 0 or -Exxx. */

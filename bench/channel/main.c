@@ -467,6 +467,16 @@ prepare(struct end *end, struct run *run)
     return run->carrier->prepare ? run->carrier->prepare(end) : 0;
 }
 
+static void
+release(struct end *end)
+{
+    free(end->carrier);
+    free(end->out);
+    free(end->in);
+    free(end->meter.buckets);
+    free(end->meter.windows);
+}
+
 static int
 run_both(struct options *options, struct end *end)
 {
@@ -525,6 +535,7 @@ main(int argc, char **argv)
     } else {
         status = run_both(&options, &end);
     }
+    release(&end);
     remove_dir(options.run.dir);
     return status;
 }
