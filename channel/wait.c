@@ -90,7 +90,10 @@ mchan_arm(struct mchan *channel, unsigned what)
     if (session->state == SESSION_APART || channel->link.streams) {
         return 0;
     }
-    /* Rings: what came before the wish was stored is found by looking again. */
+    /* Rings: what came before the wish was stored is found by looking again.
+     * The wish is W1 of ring.c and has its fence or barrier there; the turn and
+     * holds() are L1.  A turn takes wakes off the socket before it looks at the
+     * rings, so that none is taken whose cause is not seen. */
     if (link_arm(&channel->link, wake_position(channel, what))) {
         return 1; /* It will do the next time. */
     }
@@ -216,7 +219,8 @@ is_quiet(const struct mchan *channel)
            !(channel->transport->ready & (TRANSPORT_HANGUP | TRANSPORT_PEER));
 }
 
-/* Sleeps until there is a message or something else to do. */
+/* Sleeps until there is a message or something else to do.  L1 of ring.c is
+ * link_may_peek(): only the other's messages are waited for. */
 static void
 sleep_quietly(struct mchan *channel, int timeout_ms)
 {

@@ -2,7 +2,17 @@
 /* The words of returns.h.  Waking is as in ring.c: the lender stores the count
  * that it waits for, then fences, then looks once more; the other stores the
  * new count, then fences, then looks whether that one is waited for.  One of
- * the two sees the other.  Called by channel/loan.c. */
+ * the two sees the other.  Called by channel/loan.c.
+ *
+ * Orders, and what each pairs with:
+ *   count    release in returns_give(), acquire in returns_pending(): with
+ *            it is seen the word, which is relaxed, and we have read the
+ *            chunk that is now lent again
+ *   wanted   relaxed; stored in returns_arm(), looked at in returns_give()
+ *   fences   in returns_arm(): the wish before the last look, which is the
+ *            turn behind loans_arm(); in returns_give(): the count before the
+ *            look at the wish
+ * tests/model/returns.pml has all of them. */
 #include "transport/returns.h"
 
 #include <assert.h>

@@ -21,7 +21,27 @@
  *
  * Nothing here is believed: who says RING_AWAKE and then sleeps without a
  * barrier, or says that it is registered and is not, fails to wake or be woken,
- * which it could do by other means; nothing else depends on it. */
+ * which it could do by other means; nothing else depends on it.
+ *
+ * Orders, and what each pairs with:
+ *   header's first word   release in ring_tx_store_header(), acquire in
+ *                         ring_rx_look(): with it are seen the payload, the
+ *                         second word and the zeroed header behind, which are
+ *                         plain or relaxed.  A pad is stored after the record
+ *                         that it leads to and releases that
+ *   released              release in ring_rx_release(), acquire in
+ *                         ring_tx_refresh(): we have read what is now written
+ *                         over
+ *   acked                 relaxed; goes before 'released' and is seen with it.
+ *                         Alone it may come late, which costs nothing
+ *   data_event            relaxed; W1 in ring_rx_arm(), L2 in
+ *                         ring_tx_must_wake(); RING_AWAKE in stay_awake()
+ *   space_event           relaxed; W1 in ring_tx_arm(), L2 in ring_rx_release()
+ *   fence in arm()        W1 before L1, with the fence in the function of L2:
+ *                         W2 before L2
+ *   barrier() in arm()    the same for both sides, with the signal fence there,
+ *                         which keeps the compiler from moving L2 before W2
+ * tests/model/ring.pml has all of them; without each, spin finds an error. */
 #include "transport/ring.h"
 
 #include <assert.h>

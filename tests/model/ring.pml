@@ -486,10 +486,14 @@ nothing:
 #ifndef NO_RELEASE_BEFORE_SLEEP
     give_back();
 #endif
+#ifndef QUIET
     attend(CONSUMER);
+#endif
     /* ring_rx_arm() */
     arm(CONSUMER, DATA_EVENT, position, position);
+#ifndef QUIET
     attend(CONSUMER);
+#endif
 #ifndef NO_LAST_LOOK_DATA
     peek();
     if
@@ -502,7 +506,12 @@ end:
 #ifndef NO_SLEEP
     READABLE(CONSUMER);
 #endif
+#ifdef QUIET /* sleep_quietly() */
+    attend(CONSUMER);
+    goto look
+#else
     goto nothing
+#endif
 }
 
 init
