@@ -517,7 +517,7 @@ overrun(struct attacker *attacker)
 /* Hostile before anything is agreed. */
 
 struct offer {
-    off_t size; /* Less or more than is right; INT32_MAX: another file. */
+    off_t size; /* Less or more than is right, or one of the below. */
     unsigned seals;
     unsigned n_fds;
     uint32_t ring_size; /* 0: the right one. */
@@ -525,45 +525,55 @@ struct offer {
     size_t message_size;
 };
 
+#define NOTHING INT32_MIN
+#define ANOTHER_FILE INT32_MAX
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
 static const struct offer offers[] = {
     {0, 0, 1, 0, 'm', 16},
+    {0, F_SEAL_GROW, 1, 0, 'm', 16},
+    {NOTHING, SEALS, 1, 0, 'm', 16},
+    {NOTHING, SEALS, 1, 0, 'm', 16},
+    {-4096, SEALS, 1, 0, 'm', 16},
     {0, F_SEAL_SHRINK, 1, 0, 'm', 16},
     {0, F_SEAL_GROW, 1, 0, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 1, 0, 'm', 16},
-    {-1, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'm', 16},
-    {-4096, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'm', 16},
-    {4096, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 1, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 4095, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, UINT32_MAX, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 1u << 31, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 0, 0, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 2, 0, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 60, 0, 'm', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'x', 16},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'm', 15},
-    {0, F_SEAL_SHRINK | F_SEAL_GROW, 1, 0, 'm', 1},
-    {INT32_MAX, 0, 1, 0, 'm', 16},
+    {0, SEALS | F_SEAL_WRITE, 1, 0, 'm', 16},
+    {-1, SEALS, 1, 0, 'm', 16},
+    {-4096, SEALS, 1, 0, 'm', 16},
+    {4096, SEALS, 1, 0, 'm', 16},
+    {0, SEALS, 1, 1, 'm', 16},
+    {0, SEALS, 1, 4095, 'm', 16},
+    {0, SEALS, 1, UINT32_MAX, 'm', 16},
+    {0, SEALS, 1, 1u << 31, 'm', 16},
+    {0, SEALS, 0, 0, 'm', 16},
+    {0, SEALS, 2, 0, 'm', 16},
+    {0, SEALS, 60, 0, 'm', 16},
+    {0, SEALS, 1, 0, 'x', 16},
+    {0, SEALS, 1, 0, 'm', 15},
+    {0, SEALS, 1, 0, 'm', 1},
+    {ANOTHER_FILE, 0, 1, 0, 'm', 16},
 };
 
 static int
 offered_file(const struct stage *stage, const struct offer *offer)
 {
-    if (offer->size == INT32_MAX) {
+    if (offer->size == ANOTHER_FILE) {
         return open("/dev/zero", O_RDWR | O_CLOEXEC);
     }
     int fd = memfd_create("hostile", MFD_ALLOW_SEALING | MFD_CLOEXEC);
     off_t right = RAW_WORDS_SIZE + 2 * (off_t)stage->ring_size +
                   (stage->lends ? 2 * (off_t)sizeof(struct returns) : 0);
-    if (fd >= 0 && (ftruncate(fd, right + offer->size) ||
-                    fcntl(fd, F_ADD_SEALS, offer->seals))) {
+    off_t size = offer->size == NOTHING ? 0 : right + offer->size;
+    if (fd >= 0 &&
+        (ftruncate(fd, size) || fcntl(fd, F_ADD_SEALS, offer->seals))) {
         close(fd);
         return -1;
     }
     return fd;
 }
 
-/* Memory that is not as agreed, and cut to nothing as soon as it was sent. */
+/* Memory that is not as agreed, and cut to nothing when it was sent, or when it
+ * may be in use. */
 static void
 offer_badly(struct attacker *attacker)
 {
@@ -577,6 +587,7 @@ offer_badly(struct attacker *attacker)
     int fds[RAW_FDS_MAX];
     memcpy(data + 8, numbers, sizeof numbers);
     int fd = offered_file(stage, offer);
+    int cut = (int)chance(attacker, 40);
     for (unsigned i = 0; i < RAW_FDS_MAX; i++) {
         fds[i] = fd;
     }
@@ -587,7 +598,10 @@ offer_badly(struct attacker *attacker)
     }
     attacker->board->n_bad_offers++;
     for (int i = 0; i < 50 && !is_over(attacker); i++) {
-        (void)!ftruncate(fd, i % 2 ? 0 : 65536);
+        if (i == cut) {
+            (void)!ftruncate(fd, 0);
+            raw_wake(&attacker->raw);
+        }
         nap_us(20);
     }
     close(fd);

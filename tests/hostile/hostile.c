@@ -392,7 +392,7 @@ add(struct total *total, const struct play *play)
 static const char *
 sanitized(void)
 {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(HOSTILE_SANITIZED)
     return "address and undefined";
 #else
     return "none";
