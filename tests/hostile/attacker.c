@@ -635,7 +635,8 @@ greet_badly(struct attacker *attacker)
 {
     struct raw *raw = &attacker->raw;
     uint8_t hello[48];
-    raw->session++;
+    raw->resumes = chance(attacker, 2);
+    raw->session += raw->listens;
     raw->attachment++;
     raw_make_hello(raw, hello);
     for (uint64_t i = 1 + chance(attacker, 3); i; i--) {
@@ -734,7 +735,11 @@ come_up(struct attacker *attacker)
         greet_badly(attacker);
         return false;
     }
-    return raw_greet(raw, PATIENCE_MS);
+    raw->resumes = raw->session && chance(attacker, 2);
+    bool wanted = raw->resumes;
+    bool up = raw_greet(raw, PATIENCE_MS);
+    attacker->board->n_resumed += up && wanted && raw->resumes;
+    return up;
 }
 
 static void

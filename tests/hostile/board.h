@@ -42,7 +42,8 @@ struct board {
     _Atomic uint64_t n_writes;
     _Atomic uint64_t n_stale; /* Of them, into memory of former links. */
     _Atomic uint64_t n_flips; /* Beside them, of a header to and fro. */
-    _Atomic uint64_t n_meetings, n_bad_offers, n_bad_hellos, n_floods;
+    _Atomic uint64_t n_meetings, n_resumed;
+    _Atomic uint64_t n_bad_offers, n_bad_hellos, n_floods;
     _Atomic bool silent; /* It waits to be thrown out for saying nothing. */
 
     /* Anybody. */

@@ -90,8 +90,7 @@ map(struct raw *raw, int fd, uint32_t ring_size, bool lends)
     void *memory =
         mmap(NULL, raw->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     raw->memory = memory == MAP_FAILED ? NULL : memory;
-    raw->head = raw->n_sent = raw->position = raw->n_taken = 0;
-    raw->n_returned = 0;
+    raw->head = raw->position = raw->n_returned = 0;
     return raw->memory;
 }
 
@@ -363,22 +362,39 @@ raw_loan(struct raw *raw, uint64_t words[2], uint64_t handle, uint64_t size)
 
 /* HELLO. */
 
+static uint64_t
+number_in(const uint8_t *hello, size_t at)
+{
+    uint64_t number;
+    memcpy(&number, hello + at, sizeof number);
+    return le64toh(number);
+}
+
+static void
+put_number(uint8_t *hello, size_t at, uint64_t number)
+{
+    number = htole64(number);
+    memcpy(hello + at, &number, sizeof number);
+}
+
 void
 raw_make_hello(const struct raw *raw, uint8_t hello[48])
 {
     uint16_t version = htole16(1);
     uint32_t message_max = htole32(raw->ring_size / 8);
-    uint32_t attachment = htole32(raw->attachment);
-    uint64_t session = htole64(raw->session), loans = htole64(1 << 20);
     memset(hello, 0, 48);
     memcpy(hello, &version, sizeof version);
     memcpy(hello + 4, &message_max, sizeof message_max);
-    if (raw->listens) {
-        memcpy(hello + 8, &session, sizeof session);
-        memcpy(hello + 16, &attachment, sizeof attachment);
+    if (raw->listens || raw->resumes) {
+        put_number(hello, 8, raw->session);
+        put_number(hello, 16, raw->attachment);
+    }
+    if (raw->resumes) {
+        put_number(hello, 24, raw->n_sent);
+        put_number(hello, 32, raw->n_taken);
     }
     if (raw->lends) {
-        memcpy(hello + 40, &loans, sizeof loans);
+        put_number(hello, 40, 1 << 20);
     }
 }
 
@@ -391,7 +407,28 @@ raw_put_hello(struct raw *raw, const uint8_t hello[48])
     return put;
 }
 
-/* The other's HELLO: who says what the attachment is, says it there. */
+/* What the other's HELLO says.  A listener decides which session it is to be,
+ * and so do we when we are one. */
+static void
+learn(struct raw *raw, const uint8_t *hello)
+{
+    bool same = raw->session && number_in(hello, 8) == raw->session;
+    raw->resumes = raw->resumes && same;
+    if (raw->resumes) {
+        raw->n_sent = number_in(hello, 32);
+        raw->n_taken = number_in(hello, 24);
+    } else {
+        raw->n_sent = raw->n_taken = 0;
+    }
+    if (raw->listens) {
+        raw->session += !raw->resumes;
+        raw->attachment++;
+    } else {
+        raw->session = number_in(hello, 8);
+        raw->attachment = (uint32_t)number_in(hello, 16);
+    }
+}
+
 static bool
 take_hello(struct raw *raw, int patience_ms)
 {
@@ -400,10 +437,7 @@ take_hello(struct raw *raw, int patience_ms)
     size_t at = raw_their_ring(raw) + RECORD_HEADER_SIZE;
     for (int i = 0; i < patience_ms * 20; i++) {
         if (raw_pass(raw, &record)) {
-            uint32_t attachment;
-            memcpy(&attachment, raw->memory + at + 16, sizeof attachment);
-            raw->attachment =
-                raw->listens ? raw->attachment : le32toh(attachment);
+            learn(raw, raw->memory + at);
             return true;
         }
         if (i % 64 == 63 && raw_is_over(raw)) {
@@ -422,12 +456,8 @@ bool
 raw_greet(struct raw *raw, int patience_ms)
 {
     uint8_t hello[48];
-    if (raw->listens) {
-        raw->session++;
-        raw->attachment++;
-        if (!take_hello(raw, patience_ms)) {
-            return false;
-        }
+    if (raw->listens && !take_hello(raw, patience_ms)) {
+        return false;
     }
     raw_make_hello(raw, hello);
     return raw_put_hello(raw, hello) &&

@@ -30,8 +30,9 @@ struct raw {
     uint64_t position; /* Theirs: the next to look at, */
     uint64_t n_taken;  /* and the number of the last. */
     uint64_t n_returned;
-    uint64_t session;
+    uint64_t session; /* The last one; 0: there was none. */
     uint32_t attachment;
+    bool resumes; /* Go on with that session, rather than begin another. */
 };
 
 /* What is handed over, or thrown. */

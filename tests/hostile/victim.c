@@ -255,6 +255,29 @@ do_suspend(struct victim *victim)
     }
 }
 
+/* Sessions that another end would know, had there been one. */
+static void
+do_move(struct victim *victim)
+{
+    uint8_t bytes[256];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)prng_u64(&victim->prng);
+    }
+    switch (prng_below(&victim->prng, 8)) {
+    case 0:
+        (void)mchan_import(victim->channel, bytes, sizeof bytes);
+        break;
+    case 1:
+        (void)mchan_import(victim->channel, NULL, 0);
+        break;
+    case 2:
+        (void)mchan_export(victim->channel, NULL, 0);
+        break;
+    default:
+        break;
+    }
+}
+
 static void
 do_ask(struct victim *victim)
 {
@@ -273,7 +296,7 @@ use_channel(struct victim *victim)
     static void (*const actions[])(struct victim *) = {
         do_send, do_send,    do_recv, do_recv,    do_recv, do_reserve,
         do_view, do_view,    do_loan, do_wait,    do_ask,  release_one,
-        do_wait, do_suspend, do_recv, do_reserve,
+        do_wait, do_suspend, do_recv, do_reserve, do_move,
     };
     size_t n = sizeof actions / sizeof *actions;
     actions[prng_below(&victim->prng, n)](victim);
@@ -382,6 +405,7 @@ make_channels(struct victim *victim)
     opts.retry_min_ms = opts.retry_max_ms = 1;
     opts.hold_ms = 100;
     opts.loan_bytes = stage->lends ? LOAN_BYTES : 0;
+    opts.handoff_ms = stage->seed & 4 ? 50 : 0;
     if (mchan_listen(&victim->good, stage->neighbour_uri, NULL)) {
         return false;
     }
