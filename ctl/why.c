@@ -5,6 +5,7 @@
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
+#include "ctl/row.h"
 
 static void print_why(struct ctl *, const json_t *);
 
@@ -80,6 +81,22 @@ reason_text(const json_t *wish, char *out, size_t size)
              values[0] ? ": " : "", values);
 }
 
+/* What happened that led to the wish; a look at utilization is told by the
+ * reason. */
+static void
+print_event(struct ctl *ctl, const json_t *event)
+{
+    char said[ROW_SAID_SIZE], text[ROW_SAID_SIZE + 64];
+
+    if (!event || !strcmp(member_text(event, "name"), "UTILIZATION")) {
+        return;
+    }
+    row_said(event, NULL, said);
+    snprintf(text, sizeof text, "event %s%s%s", member_text(event, "name"),
+             said[0] ? ": " : "", said);
+    say(ctl, "", text);
+}
+
 static void
 print_wish(struct ctl *ctl, const char *head, const json_t *wish)
 {
@@ -108,6 +125,7 @@ print_wish(struct ctl *ctl, const char *head, const json_t *wish)
         snprintf(text, sizeof text, "valid for %s more", left);
         say(ctl, "", text);
     }
+    print_event(ctl, json_object_get(wish, "event"));
     if (strcmp(member_text(wish, "cause"), "-") != 0) {
         snprintf(text, sizeof text, "cause %s (see \"mctl trace %s\")",
                  member_text(wish, "cause"), member_text(wish, "cause"));

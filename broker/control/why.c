@@ -11,13 +11,17 @@
 #include "broker/config/config.h"
 #include "broker/engine/arbiter.h"
 #include "broker/engine/engine.h"
+#include "broker/journal/journal.h"
 #include "broker/control/show.h"
+#include "model/cause.h"
 #include "model/name.h"
 #include "policy/policy.h"
 
 static int find_domain(const struct control_env *, const struct host *,
                        const char *knob, uint32_t *out,
                        struct request_fault *fault);
+static json_t *show_winner(const struct control_env *, const struct wish *,
+                           const struct host *, nsec_t now);
 static json_t *show_losers(const struct verdict *, const struct host *,
                            nsec_t now);
 
@@ -58,7 +62,7 @@ why_knob(const struct control_env *env, const char *knob, nsec_t now,
         show_set(&answer, "since_s",
                  json_real((double)(now - verdict->time) / 1e9));
         show_set(&answer, "winner",
-                 show_wish(&verdict->winner, status.host, now));
+                 show_winner(env, &verdict->winner, status.host, now));
         show_set(&answer, "losers", show_losers(verdict, status.host, now));
         show_set(&answer, "more_losers", json_integer(verdict->n_more_losers));
     } else {
@@ -66,6 +70,31 @@ why_knob(const struct control_env *env, const char *knob, nsec_t now,
         show_set(&answer, "more_losers", json_integer(0));
     }
     return answer;
+}
+
+static void
+take_event(void *event, const struct journal_row *row)
+{
+    json_t **out = event;
+
+    if (row->kind == JOURNAL_EVENT && !*out) {
+        *out = show_row(row);
+    }
+}
+
+/* With the event that it came of, if the journal still has it. */
+static json_t *
+show_winner(const struct control_env *env, const struct wish *wish,
+            const struct host *host, nsec_t now)
+{
+    json_t *winner = show_wish(wish, host, now), *event = NULL;
+
+    if (env->journal && wish->reason.cause != CAUSE_NONE) {
+        (void)journal_trace(env->journal, wish->reason.cause, take_event,
+                            &event);
+    }
+    show_set(&winner, "event", event ? event : json_null());
+    return winner;
 }
 
 static json_t *

@@ -102,6 +102,8 @@ def test_a_note_moves_the_policy_and_can_be_traced(broker):
     why = broker.ctl("why", "cpu0")
     assert why["winner"]["rule"] == "sim/asked"
     assert why["winner"]["cause"] == note["cause"]
+    assert why["winner"]["event"]["detail"]["type"] == AT_ONCE
+    assert "event GUEST_NOTE: %s, 1 B" % AT_ONCE in broker.run_ctl("why", "cpu0").stdout
 
 
 def test_a_shell_can_say_something(broker):

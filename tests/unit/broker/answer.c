@@ -285,6 +285,68 @@ a_trace_has_its_rows_and_hops(void **state)
     assert_refused(f, "{\"verb\":\"trace\",\"cause\":\"x.8\"}", "no cause");
 }
 
+/* Notes. */
+
+static json_t *
+note_of(json_t *data, size_t i)
+{
+    return json_array_get(json_object_get(data, "notes"), i);
+}
+
+static void
+notes_are_shown_as_text_and_bytes(void **state)
+{
+    struct fixture *f = *state;
+    struct note *note;
+    json_t *data = ask(f, "{\"verb\":\"notes\"}");
+
+    assert_int_equal(json_array_size(json_object_get(data, "notes")), 0);
+    json_decref(data);
+    note = notes_keep(f->host.vms[0].notes, "org.example/1", "\033[2J\n", 5);
+    note->when = f->now - NSEC_PER_SEC;
+    note->cause = UINT64_C(1) << 40 | 7;
+    note->recorded = true;
+    notes_keep(f->host.vms[0].notes, "bytes/1", "\0\xff", 2)->stale = true;
+    data = ask(f, "{\"verb\":\"notes\"}");
+    assert_string_equal(text_of(note_of(data, 0), "vm"), "web0");
+    assert_string_equal(text_of(note_of(data, 0), "text"), "\033[2J\n");
+    assert_string_equal(text_of(note_of(data, 0), "base64"), "G1sySgo=");
+    assert_string_equal(text_of(note_of(data, 0), "cause"), "1.7");
+    assert_true(json_real_value(json_object_get(note_of(data, 0), "age_s")) ==
+                1);
+    /* What is not known is null, and what is no text has none. */
+    assert_true(json_is_null(json_object_get(note_of(data, 1), "text")));
+    assert_true(json_is_null(json_object_get(note_of(data, 1), "cause")));
+    assert_true(json_is_null(json_object_get(note_of(data, 1), "made_age_s")));
+    assert_true(json_is_true(json_object_get(note_of(data, 1), "stale")));
+    assert_string_equal(text_of(note_of(data, 1), "base64"), "AP8=");
+    assert_true(json_is_false(json_object_get(data, "cut")));
+    json_decref(data);
+}
+
+static void
+notes_are_asked_for_by_vm_and_type(void **state)
+{
+    static const char *const requests[] = {
+        "{\"verb\":\"notes\",\"vm\":\"web1\",\"type\":\"a/1\"}",
+        "{\"verb\":\"notes\",\"type\":\"a/1\"}",
+        "{\"verb\":\"notes\",\"vm\":\"web0\"}",
+        "{\"verb\":\"notes\",\"type\":\"c/1\"}",
+    };
+    static const size_t n[] = {1, 2, 2, 0};
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < 2; i++) {
+        notes_keep(f->host.vms[i].notes, "a/1", "x", 1);
+        notes_keep(f->host.vms[i].notes, "b/1", "x", 1);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        json_t *data = ask(f, requests[i]);
+        assert_int_equal(json_array_size(json_object_get(data, "notes")), n[i]);
+        json_decref(data);
+    }
+}
+
 /* Memory. */
 
 static int n_allocations, fail_at;
@@ -363,6 +425,8 @@ memory_that_runs_out_costs_one_answer_and_leaks_nothing(void **state)
         "{\"verb\":\"trace\",\"cause\":\"1.7\"}",
         "{\"verb\":\"plugins\"}",
         "{\"verb\":\"events\"}",
+        "{\"verb\":\"notes\"}",
+        "{\"verb\":\"notes\",\"vm\":\"web9\"}",
         "{\"verb\":\"watch\"}",
         "{\"verb\":\"vm_end\",\"vm\":\"web0\"}",
         "not JSON",
@@ -375,6 +439,8 @@ memory_that_runs_out_costs_one_answer_and_leaks_nothing(void **state)
         .name = "basic/raise",
         .detail = "{\"pstate\":1,\"values\":[{\"name\":\"a\",\"value\":1}]}"};
 
+    notes_keep(f->host.vms[0].notes, "a/1", "text", 4);
+    notes_keep(f->host.vms[1].notes, "b/1", "\xff", 1);
     assert_int_equal(journal_add(f->journal, &row), 0);
     json_set_alloc_funcs(counting_malloc, counting_free);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
@@ -408,6 +474,8 @@ main(void)
         TEST(plugins_are_listed_with_those_in_use),
         TEST(events_are_the_last_rows_in_order),
         TEST(a_trace_has_its_rows_and_hops),
+        TEST(notes_are_shown_as_text_and_bytes),
+        TEST(notes_are_asked_for_by_vm_and_type),
         TEST(memory_that_runs_out_costs_one_answer_and_leaks_nothing),
     };
 
