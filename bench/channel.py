@@ -31,11 +31,12 @@ PAUSE_S = 0.03  # Between slices: the others' turn when we go first.
 OURS = ("shm", "unix")
 
 KERNEL = ["pipe", "unix_seqpacket", "unix_stream", "tcp"]
+UNCHECKED = "unchecked"  # Ours, built to believe everything.
 LIBRARIES = ["libqb", "zeromq", "nng"]
 PEERS = LIBRARIES + KERNEL
 SAYS = {"floor": "floor: a cache line", "bare": "bare ring",
         "bare_futex": "bare ring + futex", "shm": "ours, shm:",
-        "unix": "ours, unix:", "libqb": "libqb", "zeromq": "ZeroMQ ipc",
+        "unix": "ours, unix:", "unchecked": "ours without checks", "libqb": "libqb", "zeromq": "ZeroMQ ipc",
         "nng": "NNG ipc", "pipe": "pipe", "unix_seqpacket": "unix SEQPACKET",
         "unix_stream": "unix stream", "tcp": "TCP loopback"}
 
@@ -60,7 +61,7 @@ class Row:
             wait = "sleep"
         elif carrier == "bare_futex" and wait == "poll":
             wait = "spin"
-        made = ["--carrier", carrier, "--what", self.what, "--wait", wait,
+        made = ["--carrier", "shm" if carrier == UNCHECKED else carrier, "--what", self.what, "--wait", wait,
                 "--size", str(self.size)]
         return made + (["--every", str(self.every)] if self.every else [])
 
@@ -68,17 +69,17 @@ class Row:
 def rows():
     there = "64 bytes there and back"
     yield Row("shm_rtt_64", there + ", both ends looking", "rtt", 64,
-              ["floor", "bare", "bare_futex"] + PEERS,
+              ["floor", "bare", "bare_futex", UNCHECKED] + PEERS,
               targets=[("floor", 1.25)], targets_p99=[("floor", 2.5)])
     yield Row("unix_rtt_64", there + ", both ends looking, our unix:", "rtt", 64,
               ["unix_stream", "unix_seqpacket"], ours="unix")
     yield Row("shm_rtt_4096", "4 KiB there and back, both ends looking", "rtt",
               4096, ["bare"] + PEERS, targets=[("bare", 1.10)])
     yield Row("shm_rate_64", "64 bytes, as many as go, rings of 1 MiB", "rate",
-              64, ["bare", "bare_futex"] + PEERS,
+              64, ["bare", "bare_futex", UNCHECKED] + PEERS,
               targets=[("bare", 0.65), ("zeromq", 7), ("libqb", 30)])
     yield Row("shm_copy_65536", "64 KiB copied in and out, rings of 1 MiB",
-              "rate", 65536, ["bare"] + PEERS, targets=[("bare", 0.90)])
+              "rate", 65536, ["bare", UNCHECKED] + PEERS, targets=[("bare", 0.90)])
     for size in (4096, 65536, 1 << 20):
         yield Row("shm_ref_%d" % size, "%d KiB by reference" % (size >> 10),
                   "ref", size, ["bare"],
@@ -104,7 +105,13 @@ def rows():
               ["bare_futex"] + PEERS, wait="sleep", pinned=False)
 
 
-FIGURES = [row.name for row in rows()] + ["shm_idle_cpu", "channel_rss"]
+# What our checks cost, of figures that were measured without them too.
+HARDENING = {"shm_rtt_64": "hardening_rtt_64",
+             "shm_rate_64": "hardening_rate_64",
+             "shm_copy_65536": "hardening_copy_65536"}
+HARDENING_MAX = 5.0  # Per cent.
+FIGURES = [row.name for row in rows()] + ["shm_idle_cpu", "channel_rss"] \
+    + list(HARDENING.values())
 
 
 class Runner:
@@ -113,7 +120,9 @@ class Runner:
     def __init__(self, bed):
         self.bed = bed
         self.program = bed.program("bench/channel/bench-channel")
+        self.trusting = bed.program("bench/channel/bench-channel-trusting")
         self.carriers, self.left_out = self.list()
+        self.carriers.append(UNCHECKED)
         cpus = sorted(os.sched_getaffinity(0))
         self.cpus = cpus[:2] if len(cpus) > 1 else None
         self.slice_s = SLICE_QUICK_S if bed.quick else SLICE_S
@@ -131,8 +140,8 @@ class Runner:
                 carriers.append(name)
         return carriers, left_out
 
-    def run(self, arguments, seconds, pinned):
-        command = [self.program, "--json", "--seconds", str(seconds)] + arguments
+    def run(self, arguments, seconds, pinned, program=None):
+        command = [program or self.program, "--json", "--seconds", str(seconds)] + arguments
         if pinned:
             command += ["--cpus", "%d,%d" % tuple(self.cpus)]
         if self.bed.shield:
@@ -164,8 +173,9 @@ class Runner:
         results = {}
         for carrier in here[turn:] + here[:turn]:
             try:
-                results[carrier] = self.run(row.arguments(carrier),
-                                            self.slice_s, row.pinned)
+                results[carrier] = self.run(
+                    row.arguments(carrier), self.slice_s, row.pinned,
+                    self.trusting if carrier == UNCHECKED else None)
             except (RuntimeError, subprocess.TimeoutExpired) as why:
                 self.failures.setdefault((row.name, carrier), str(why))
         return results
@@ -340,11 +350,24 @@ def crowd_figures(runner):
     return made
 
 
+def hardening(made):
+    """Per cent that a figure is worse for our checks; below 0 it is noise."""
+    for f in made:
+        if f["name"] in HARDENING and UNCHECKED in f["ratio"]:
+            ratio = f["ratio"][UNCHECKED]
+            worse = (1 / ratio if f.get("at_least") else ratio) - 1
+            yield figures.figure(HARDENING[f["name"]], worse * 100, "%",
+                                 HARDENING_MAX, ratio={UNCHECKED: ratio},
+                                 **({"noise": f["noise"]} if "noise" in f
+                                    else {}))
+
+
 def possible(runner):
     """The rows that this machine can run; says what it can't."""
     wanted = list(rows())
     if runner.bed.only:
-        wanted = [row for row in wanted if row.name in runner.bed.only]
+        wanted = [row for row in wanted if row.name in runner.bed.only
+                  or HARDENING.get(row.name) in runner.bed.only]
     if not runner.cpus:
         print("this machine has one CPU: left out is all where ends are pinned "
               "or look all the time")
@@ -374,6 +397,7 @@ def run(bed):
         show_row(runner, row, one, table)
         if one:
             made.append(one)
+    made += list(hardening(made))
     if not bed.only or {"shm_idle_cpu", "channel_rss"} & set(bed.only):
         made += crowd_figures(runner)
     if middle:

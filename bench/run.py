@@ -112,7 +112,7 @@ def main():
         failed |= wrong
         names = importlib.import_module(name).FIGURES
         if name == "channel" and bed.only:
-            names = bed.only
+            names = bed.only  # And what came along is replaced by name.
         kept = figures.merge(kept, names, made)
         figures.store(path, kept)
     figures.show(kept)

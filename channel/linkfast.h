@@ -52,8 +52,9 @@ link_peek(struct link *link, struct record *out, const char **why)
     if (found != 1) {
         return found;
     }
-    if ((out->kind != RECORD_RELIABLE || out->flags || link->said_bye) &&
-        link_check_kind(link, out, why)) {
+    if (RING_REFUSE(
+            (out->kind != RECORD_RELIABLE || out->flags || link->said_bye) &&
+            link_check_kind(link, out, why))) {
         return -EPROTO;
     }
     return 1;

@@ -112,8 +112,8 @@ ring_tx_refresh(struct ring_tx *ring, uint64_t *acked)
         atomic_load_explicit(&ring->peers->released, memory_order_acquire);
     /* Unsigned, so a position behind our tail is as impossible as one beyond
      * our head. */
-    if (released - ring->tail > ring->head - ring->tail ||
-        released & (RING_ALIGN - 1)) {
+    if (RING_REFUSE(released - ring->tail > ring->head - ring->tail ||
+                    released & (RING_ALIGN - 1))) {
         return -EPROTO;
     }
     ring->tail = released;

@@ -209,11 +209,11 @@ ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
     if (__builtin_expect((uint8_t)(word >> 32) == RECORD_PAD, 0)) {
         return ring_rx_pass(ring, size, out, why);
     }
-    if (size > ring->size - offset - RECORD_HEADER_SIZE) {
+    if (RING_REFUSE(size > ring->size - offset - RECORD_HEADER_SIZE)) {
         *why = "record runs over the ring's end";
         return -EPROTO;
     }
-    if (size > ring->message_max) {
+    if (RING_REFUSE(size > ring->message_max)) {
         *why = "record of an impossible size";
         return -EPROTO;
     }

@@ -235,6 +235,17 @@ def test_without_ours_there_is_no_figure():
     assert channel.figure_of(data, 1.0, {})[0] is None
 
 
+@pytest.mark.parametrize("at_least, ratio, percent", [
+    (False, 1.04, 4.0), (False, 0.99, -1.0), (True, 0.8, 25.0)])
+def test_what_checks_cost_is_how_much_worse_the_figure_is(at_least, ratio, percent):
+    made = figures.figure("shm_rtt_64", 1.0, "ns", at_least=at_least,
+                          ratio={"unchecked": ratio})
+    cost, = channel.hardening([made, figures.figure("other", 1.0, "ns")])
+    assert cost["name"] == "hardening_rtt_64"
+    assert cost["value"] == pytest.approx(percent)
+    assert cost["met"] is (percent <= 5)
+
+
 def test_others_and_a_stealing_host_are_noise():
     watch = noise.Watch()
     watch.wall, cpus = 10.0, os.cpu_count()
@@ -254,7 +265,7 @@ def test_the_promised_figures_have_the_promised_peers():
     for name, peers in wanted.items():
         assert set(peers) <= set(rows[name].carriers), name
     for row in rows.values():
-        assert set(row.carriers) <= set(ALL), row.name
+        assert set(row.carriers) <= set(ALL + ["unchecked"]), row.name
 
 
 def test_the_table_fits_into_a_hundred_columns(capsys):
@@ -283,7 +294,8 @@ def test_a_short_run_writes_bench_json(tmp_path):
     found = {f["name"]: f for f in json.loads(out.read_text())}
     wanted = {"kept", "shm_idle_cpu", "channel_rss"}
     if len(os.sched_getaffinity(0)) > 1:
-        wanted |= {"shm_rtt_64", "shm_rate_64"}
+        wanted |= {"shm_rtt_64", "shm_rate_64", "hardening_rtt_64",
+                   "hardening_rate_64"}
         assert found["shm_rtt_64"]["ratio"]["floor"] > 0
         assert found["shm_rate_64"]["at_least"] is True
     assert set(found) == wanted
