@@ -44,7 +44,7 @@ make_memory(struct slab *slab, int *fd_out)
     if (memory == MAP_FAILED) {
         error = -errno;
     } else if (fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)) {
-        error = -errno;
+        error = errno == EINVAL ? -ENOTSUP : -errno; /* Before Linux 5.1. */
         munmap(memory, slab->size);
     }
     if (error) {

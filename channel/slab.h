@@ -42,7 +42,8 @@ struct slab {
     struct slab *next; /* For its owner. */
 };
 
-/* Makes a slab of 'size' bytes, a multiple of SLAB_UNIT up to SLAB_SIZE_MAX.
+/* Makes a slab of 'size' bytes, a multiple of SLAB_UNIT up to SLAB_SIZE_MAX:
+ * 0, -ENOMEM, -ENOTSUP on a kernel that can't seal it, or another -Exxx.
  * '*fd_out' is the caller's, to be shared: who has only it can read what is in
  * the memory and never write there or change its size. */
 int slab_create(struct slab **out, uint64_t size, int *fd_out);

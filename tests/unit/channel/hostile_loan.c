@@ -342,6 +342,28 @@ a_chunk_lent_twice_is_refused(void **state)
 }
 
 static void
+a_bad_loan_of_one_who_left_is_refused_too(void **state)
+{
+    struct scene *scene = *state;
+    unsigned n_fds = scene_count_fds();
+    struct mchan_view got;
+    raw_come_up(scene, LOAN_BYTES);
+    raw_share(scene, LOAN_BYTES, SEALS);
+    raw_lend(scene, 1, first(2), 500);
+    raw_lend(scene, 2, first(33), 500);
+    raw_leave(scene);
+    scene_expect(scene->channel, MCHAN_PEER_LOST);
+    assert_int_equal(try_view(scene, &got), 0);
+    assert_int_equal(got.size, 500);
+    struct mchan_view unused;
+    assert_int_equal(try_view(scene, &unused), -EPROTO);
+    mchan_release(scene->channel, &got);
+    assert_int_equal(scene_count_fds(), n_fds);
+    assert_int_equal(count_maps(), 0);
+    serve_a_good_one(scene);
+}
+
+static void
 memory_not_as_agreed_is_refused(void **state)
 {
     struct scene *scene = *state;
@@ -795,6 +817,7 @@ main(void)
         TEST(a_loan_of_a_wrong_size_is_refused),
         TEST(a_loan_outside_is_refused),
         TEST(a_chunk_lent_twice_is_refused),
+        TEST(a_bad_loan_of_one_who_left_is_refused_too),
         TEST(memory_not_as_agreed_is_refused),
         TEST(what_is_no_memory_is_refused),
         TEST(descriptors_without_agreement_are_closed),
