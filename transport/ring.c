@@ -41,7 +41,8 @@
  *                         W2 before L2
  *   barrier() in arm()    the same for both sides, with the signal fence there,
  *                         which keeps the compiler from moving L2 before W2
- * tests/model/ring.pml has all of them; without each, spin finds an error. */
+ * tests/model/ring.pml has them, and what goes wrong without a fence, a barrier
+ * or a release. */
 #include "transport/ring.h"
 
 #include <assert.h>
