@@ -396,9 +396,10 @@ mislead(struct attacker *attacker)
         }
         uint64_t to_end = raw->ring_size - (raw->head & mask);
         struct record pad = {.kind = RECORD_PAD};
-        pad.size = (uint32_t)(chance(attacker, 2)
-                                  ? to_end - 24 - chance(attacker, 64)
-                                  : chance(attacker, 2 * raw->ring_size));
+        pad.size = (uint32_t)(to_end - 24); /* Half a header is left. */
+        if (chance(attacker, 2)) {
+            pad.size = (uint32_t)chance(attacker, 2 * raw->ring_size);
+        }
         uint64_t next = raw->head + RECORD_HEADER_SIZE + pad.size;
         struct record record =
             raw_message(raw, (uint32_t)chance(attacker, raw->ring_size / 8));

@@ -285,6 +285,13 @@ do_ask(struct victim *victim)
     struct mchan_peer peer;
     (void)mchan_ack(victim->channel);
     (void)mchan_stats(victim->channel, &stats, sizeof stats);
+    if (stats.n_acked > stats.n_sent || stats.n_dropped > stats.n_sent) {
+        board_fail(victim->board,
+                   "of %llu sent %llu are acknowledged and %llu dropped",
+                   (unsigned long long)stats.n_sent,
+                   (unsigned long long)stats.n_acked,
+                   (unsigned long long)stats.n_dropped);
+    }
     (void)mchan_peer(victim->channel, &peer);
     (void)mchan_message_max(victim->channel);
     (void)mchan_deadline(victim->channel);
