@@ -117,23 +117,34 @@ start(const struct stage *stage, enum role role)
     return pid;
 }
 
-/* Whoever ended, ended well; the attacker when it was through. */
+/* Takes note of an end that was none.  Others may have failed before, since the
+ * victim was gone; why it went is worth more. */
+static void
+note_end(struct play *play, enum role role, int status)
+{
+    static const char *const names[] = {"victim", "neighbour", "attacker"};
+    struct board *board = play->board;
+    if (!status) {
+        return;
+    }
+    if (role == VICTIM || !board->failed) {
+        snprintf(board->why, sizeof board->why, "the %s ended with %s %d",
+                 names[role], WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+    board->failed = true;
+    play->crashed = play->crashed || role == VICTIM;
+}
+
 static void
 look_for_dead(struct play *play)
 {
-    static const char *const names[] = {"victim", "neighbour", "attacker"};
     for (int i = 0; i < N_ROLES; i++) {
         int status;
         if (play->pids[i] > 0 &&
             waitpid(play->pids[i], &status, WNOHANG) == play->pids[i]) {
             play->pids[i] = 0;
-            if (status) {
-                play->crashed = play->crashed || i == VICTIM;
-                board_fail(play->board, "the %s ended with %s %d", names[i],
-                           WIFSIGNALED(status) ? "signal" : "status",
-                           WIFSIGNALED(status) ? WTERMSIG(status)
-                                               : WEXITSTATUS(status));
-            }
+            note_end(play, i, status);
         }
     }
 }
@@ -233,23 +244,13 @@ settle(struct play *play)
     }
 }
 
-/* The neighbour may say first that the victim is gone; why is worth more. */
+/* The neighbour may see first that the victim is gone. */
 static void
 look_for_crash(struct play *play)
 {
     int64_t until = now_ns() + 2 * NSEC_PER_SEC;
     while (play->pids[VICTIM] && now_ns() < until) {
-        int status;
-        if (waitpid(play->pids[VICTIM], &status, WNOHANG) ==
-            play->pids[VICTIM]) {
-            play->pids[VICTIM] = 0;
-            play->crashed = status;
-            snprintf(play->board->why, sizeof play->board->why,
-                     "the victim ended with %s %d",
-                     WIFSIGNALED(status) ? "signal" : "status",
-                     WIFSIGNALED(status) ? WTERMSIG(status)
-                                         : WEXITSTATUS(status));
-        }
+        look_for_dead(play);
         nap(TICK_NS);
     }
 }
