@@ -15,7 +15,6 @@
 #define EVENTS_AT_ONCE 8
 #define HELLO_COPY_MAX 256 /* A longer HELLO is refused. */
 
-static int refresh(struct mchan *, const char **why);
 static int attend(struct mchan *, const char **why);
 static void try_connect(struct mchan *, nsec_t now);
 static void meet(struct mchan *, nsec_t now);
@@ -192,7 +191,8 @@ keep(struct mchan *channel, nsec_t now)
 {
     const char *unused;
     if (channel->session.state == SESSION_UP) {
-        (void)refresh(channel, &unused); /* Its last word on what it took. */
+        (void)channel_refresh(channel,
+                              &unused); /* Its last word on what it took. */
         channel_keep(channel, now);
     }
 }
@@ -398,20 +398,17 @@ attend(struct mchan *channel, const char **why)
     return 0;
 }
 
-static int
-refresh(struct mchan *channel, const char **why)
+int
+channel_refresh(struct mchan *channel, const char **why)
 {
     struct session *session = &channel->session;
-    uint64_t acked, before = session->acked;
+    uint64_t acked;
     if (session->state != SESSION_UP) {
         return 0;
     }
     int error = link_acked(&channel->link, &acked, why);
     if (!error && acked) { /* 0: it has not said anything yet. */
         error = session_acked(session, acked, why);
-    }
-    if (!error) {
-        channel->stats.n_acked += session->acked - before;
     }
     return error ? error : loans_collect(channel, why);
 }
@@ -558,7 +555,7 @@ serve(struct mchan *channel, nsec_t now)
         error = link_read(link, &why);
     }
     if (!error) {
-        error = refresh(channel, &why);
+        error = channel_refresh(channel, &why);
     }
     int found = error ? error : judge(channel, &why);
     if (!found && never_ends(channel, now)) {

@@ -98,6 +98,8 @@ bool channel_sleep(struct mchan *, int timeout_ms);
 int channel_peek(struct mchan *, struct record *out);
 /* The peer broke the protocol, as was found out between two turns. */
 void channel_violated(struct mchan *, const char *why);
+/* Takes note of what the peer is through with: 0 or -EPROTO. */
+int channel_refresh(struct mchan *, const char **why);
 /* Says goodbye if somebody is there. */
 void channel_bye(struct mchan *);
 

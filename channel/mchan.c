@@ -238,6 +238,7 @@ mchan_stats(const struct mchan *channel, struct mchan_stats *out, size_t size)
 {
     struct mchan_stats stats = channel->stats;
     stats.n_wakes += channel->link.n_wakes;
+    stats.n_acked = channel->session.n_acked;
     stats.n_dropped = channel->session.n_dropped;
     stats.n_lent = channel->loans.slab ? channel->loans.slab->n_lent : 0;
     memset(out, 0, size);

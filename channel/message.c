@@ -68,6 +68,13 @@ try_send(struct mchan *channel, const struct mchan_msg *message)
 /* The other classes.  They are never refused for want of room, nor while the
  * peer is away. */
 
+/* A ring tells by itself what the peer is through with. */
+static bool
+wants_turn(struct mchan *channel)
+{
+    return channel->link.streams || ++channel->n_idle % CHANNEL_SPIN_LOOKS == 0;
+}
+
 static int
 send_latest(struct mchan *channel, const struct mchan_msg *message)
 {
@@ -86,8 +93,11 @@ send_latest(struct mchan *channel, const struct mchan_msg *message)
         return overtaken;
     }
     channel->stats.n_overtaken += (unsigned)overtaken;
+    const char *unused;
+    (void)channel_refresh(channel, &unused); /* A turn judges what is wrong. */
     channel_put_waiting(channel);
-    if (channel->latest->waiting) {
+    if (channel->session.state != SESSION_UP ||
+        (channel->latest->waiting && wants_turn(channel))) {
         channel_turn(channel);
     } else {
         (void)link_flush(&channel->link);

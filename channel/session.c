@@ -126,6 +126,31 @@ update_sends(struct session *session)
                      !session->suspended;
 }
 
+/* How many of from..to also lie within within_from..within_to. */
+static uint64_t
+common(uint64_t from, uint64_t to, uint64_t within_from, uint64_t within_to)
+{
+    from = from > within_from ? from : within_from;
+    to = to < within_to ? to : within_to;
+    return from <= to ? to - from + 1 : 0;
+}
+
+/* The peer is through with ours up to 'to', as far as it was given them. */
+static void
+settle(struct session *session, uint64_t to)
+{
+    uint64_t from = session->acked + 1, dropped = session->dropped;
+    session->n_acked += to - session->acked;
+    if (dropped >= from || session->dropped_to >= from) {
+        uint64_t behind = session->dropped_from > dropped
+                              ? session->dropped_from
+                              : dropped + 1;
+        session->n_acked -= common(from, to, 1, dropped) +
+                            common(from, to, behind, session->dropped_to);
+    }
+    session->acked = to;
+}
+
 /* The same session goes on.  What its user was given, the peer will not take
  * again; so it is as good as acknowledged, also to us. */
 static void
@@ -138,7 +163,8 @@ attach_again(struct session *session, const struct hello *peer)
         report(session, MCHAN_RESUMED);
     }
     session->resuming = session->away = false;
-    session->acked = session->put = peer->delivered;
+    settle(session, peer->delivered);
+    session->put = peer->delivered;
     session->replays = session->put < session->sent;
     session->done = session->delivered;
 }
@@ -295,7 +321,7 @@ session_acked(struct session *session, uint64_t acked, const char **why)
         *why = "acknowledgement of what was never sent";
         return -EPROTO;
     }
-    session->acked = acked;
+    settle(session, acked);
     return 0;
 }
 

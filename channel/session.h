@@ -57,8 +57,8 @@ struct session {
     uint64_t dropped;            /* Ours: up to here reported as dropped, if
                                     not acknowledged; and from..to. */
     uint64_t dropped_from, dropped_to;
-    uint64_t n_dropped;
-    uint64_t delivered, done; /* The peer's. */
+    uint64_t n_acked, n_dropped; /* In all sessions; none counts twice. */
+    uint64_t delivered, done;    /* The peer's. */
     bool sends;     /* Up, and what is sent now may be put into the link. */
     bool replays;   /* Up, but not all that was sent is put. */
     bool told_up;   /* UP was reported, and no PEER_LOST since. */

@@ -27,9 +27,11 @@ enum mchan_class {
     /* In order, kept until acknowledged, sent again when the session goes on
      * over another attachment; -EAGAIN when there is no room. */
     MCHAN_RELIABLE,
-    /* Newest per key wins: for telemetry.  Never -EAGAIN; what a newer value
-     * overtakes is counted, and after a new attachment each key's newest value
-     * is sent again. */
+    /* Newest per key wins: for telemetry.  Never -EAGAIN, also while the peer
+     * is away.  One value of a key is under way at a time; what a newer one
+     * overtakes before it was sent is counted.  In each new attachment the
+     * newest value of each key is sent again, flagged.  Who sends such values
+     * must call mchan_arm() before it sleeps, as any user. */
     MCHAN_LATEST,
     /* Sent if there is room now, else dropped and counted. */
     MCHAN_DATAGRAM,
@@ -54,7 +56,8 @@ struct mchan_opts {
     uint32_t retry_min_ms, retry_max_ms; /* Reconnection; 0: 10 and 1000. */
     void *sim; /* The simulated network, for "sim:" URIs. */
     /* How long what the peer did not acknowledge is kept while it is away,
-     * before it is dropped; 0: until the peer is back. */
+     * before it is DROPPED; if the session goes on, GAP tells the peer.  0:
+     * until the peer is back. */
     uint32_t hold_ms;
     /* How long mchan_wait() may look before it sleeps; 0: about what a wake
      * costs here, at most 20; MCHAN_NO_SPIN: not at all. */
@@ -104,8 +107,9 @@ struct mchan_info {
 enum mchan_event_type {
     MCHAN_UP,          /* A session stands; 'attachment' is new. */
     MCHAN_PEER_LOST,   /* The peer died or left; 'reason'. */
-    MCHAN_SUSPENDING,  /* The VM is about to move. */
-    MCHAN_RESUMED,     /* It moved, or did not; the session goes on. */
+    MCHAN_SUSPENDING,  /* Ours or the peer's VM is about to move. */
+    MCHAN_RESUMED,     /* It moved ('attachment' is new), or did not; the
+                          session goes on. */
     MCHAN_GAP,         /* Messages from..to of the peer's will not come. */
     MCHAN_DROPPED,     /* Our messages from..to were not delivered. */
     MCHAN_PROTO_ERROR, /* The peer broke the protocol; 'reason'. */
@@ -138,6 +142,11 @@ struct mchan_event {
  * behind it, that what it still had to say will not come.  After a goodbye, and
  * where there can't be another peer, DROPPED comes behind PEER_LOST.
  *
+ * Between SUSPENDING and RESUMED the loss of the transport is no PEER_LOST, and
+ * what is sent is kept, as much as a ring holds.  PEER_LOST comes if the peer
+ * has forgotten the session, or said that it is suspended and did not return
+ * within a minute.
+ *
  * What the peer sent before it was lost can still be received, for a second
  * (without limit if there can't be another peer).  While too many events wait
  * to be collected, no attachment begins. */
@@ -150,10 +159,14 @@ int mchan_listen(struct mchan **out, const char *uri,
 /* Connects, and connects again for ever after each loss, backing off.  Does not
  * block; MCHAN_UP tells. */
 int mchan_open(struct mchan **out, const char *uri, const struct mchan_opts *);
-void mchan_close(struct mchan *); /* Says goodbye; accepts null. */
+/* Says goodbye behind all that was sent; accepts null.  What a byte stream does
+ * not take at once is lost, and the goodbye with it: who must know that all
+ * arrived waits until it is acknowledged (mchan_stats' n_acked). */
+void mchan_close(struct mchan *);
 
-/* 0, -EAGAIN (full: wait for the descriptor), -EMSGSIZE, -ENOTCONN, or -EPROTO
- * (the peer broke the protocol and this attachment is over). */
+/* 0, -EAGAIN (full, or what was kept is to be sent again first: wait for the
+ * descriptor), -EMSGSIZE, -ENOTCONN, or -EPROTO (the peer broke the protocol
+ * and this attachment is over). */
 int mchan_send(struct mchan *, const struct mchan_msg *);
 /* We are through with what was received, without asking for more. */
 int mchan_ack(struct mchan *);
@@ -161,9 +174,10 @@ int mchan_ack(struct mchan *);
 /* Writing a message where it is sent from, without a copy: mchan_reserve()
  * lends room for 'size' bytes until mchan_commit(), which sends the first
  * message->size of them (message->data is ignored), or mchan_abort().  Errors
- * as of mchan_send(), and then nothing is reserved any more.  Other calls on
- * the channel in between give the room back, and mchan_commit() then returns
- * -EINVAL.  Reliable messages and datagrams only. */
+ * as of mchan_send(), and then nothing is reserved any more; -EAGAIN while
+ * suspended.  Other calls on the channel in between may give the room back, and
+ * mchan_commit() then returns -EINVAL; sending always does.  Reliable messages
+ * and datagrams only. */
 int mchan_reserve(struct mchan *, size_t size, void **data_out);
 int mchan_commit(struct mchan *, const struct mchan_msg *);
 void mchan_abort(struct mchan *);
@@ -238,7 +252,9 @@ int64_t mchan_deadline(const struct mchan *);
  * kept, and the loss of the transport is nobody's death.  mchan_resume() goes
  * on at 'uri' (null: where it was; the same transport if that still stands),
  * and both ends see RESUMED, or PEER_LOST if the other has forgotten.  0,
- * -ENOTCONN if there is no session, -EALREADY. */
+ * -ENOTCONN if there is no session, -EALREADY, -EAGAIN while too many events
+ * wait to be collected; of a URI the errors of mchan_open(), and it is still
+ * suspended then. */
 int mchan_suspend(struct mchan *);
 int mchan_resume(struct mchan *, const char *uri);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames: how records travel on a byte stream, and what HELLO, BYE and ACK
- * carry on any transport.
+/* Frames: how records travel on a byte stream, and what HELLO, BYE, ACK
+ * and SKIP carry on any transport.
  *
  * Each direction of an attachment opens with a preamble that states a random
  * sync word; every frame after it starts with that word, so that what a byte
@@ -32,13 +32,16 @@
 #define FRAME_SEARCH_MAX 131072 /* Bytes passed over to find a preamble. */
 
 #define HELLO_SIZE 64
-#define HELLO_SIZE_MIN 48 /* What is behind that is zero in older ones. */
-#define HELLO_UNSETTLED 1u  /* Flag, see struct hello. */
+#define HELLO_SIZE_MIN 48  /* What is behind that is zero in older ones. */
+#define HELLO_UNSETTLED 1u /* Flag, see struct hello. */
 #define HELLO_VERSION 1
 #define HELLO_MESSAGE_MIN 256 /* Least message_max that is accepted. */
+/* Number of the last message sent. */
 #define BYE_SIZE 8
-#define ACK_SIZE 16 /* Number of the last message done with; records so far.   \
-                     */
+/* Number of the last message done with, and how many records of any kind but
+ * HELLO, BYE and ACK that makes in this attachment. */
+#define ACK_SIZE 16
+/* Number of the last message that won't come; the first is the record's. */
 #define SKIP_SIZE 8
 
 /* HELLO: 0 version u16, 2 flags u16, 4 message_max u32, 8 session u64,

@@ -13,12 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/prng.h"
 #include "include/mchan.h"
 #include "transport/sim.h"
 #include "transport/transport.h"
@@ -645,6 +647,92 @@ values_wait_for_the_peer_and_come_again_to_the_next(void **state)
     }
 }
 
+/* Writing in place. */
+
+static void
+what_is_written_in_place_arrives(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    size_t max = mchan_message_max(front);
+    uint8_t *got = malloc(max);
+    for (size_t i = 0; i < 300; i++) {
+        size_t reserved = i * 977 % (max + 1);
+        size_t size = i % 3 ? reserved : reserved / 3;
+        struct mchan_msg message = {.size = size, .tag = 9};
+        struct mchan_info info;
+        void *place = NULL;
+        assert_int_equal(mchan_reserve(front, reserved, &place), 0);
+        memset(place, (int)i, reserved);
+        assert_int_equal(mchan_commit(front, &message), 0);
+        memset(got, 0xff, max);
+        assert_int_equal(rig_recv(rig, BACK, got, max, &info), size);
+        assert_int_equal(info.sequence, i + 1);
+        assert_int_equal(info.tag, 9);
+        for (size_t at = 0; at < size; at++) {
+            assert_int_equal(got[at], (uint8_t)i);
+        }
+    }
+    free(got);
+}
+
+static void
+a_reservation_is_given_up_by_what_is_sent_after_it(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    struct mchan_msg message = {.size = 4};
+    char got[8];
+    void *place;
+    assert_int_equal(mchan_commit(front, &message), -EINVAL);
+    assert_int_equal(mchan_reserve(front, 4, &place), 0);
+    assert_int_equal(send_bytes(front, "abc", 4, 0), 0);
+    assert_int_equal(mchan_commit(front, &message), -EINVAL);
+    assert_int_equal(mchan_reserve(front, 4, &place), 0);
+    memcpy(place, "def", 4);
+    mchan_abort(front);
+    assert_int_equal(mchan_commit(front, &message), -EINVAL);
+    /* More than was reserved, and a class that does not do this. */
+    assert_int_equal(mchan_reserve(front, 3, &place), 0);
+    assert_int_equal(mchan_commit(front, &message), -EINVAL);
+    assert_int_equal(mchan_reserve(front, 4, &place), 0);
+    message.delivery = MCHAN_LATEST;
+    assert_int_equal(mchan_commit(front, &message), -EINVAL);
+    assert_int_equal(mchan_reserve(front, mchan_message_max(front) + 1, &place),
+                     -EMSGSIZE);
+    assert_int_equal(rig_recv(rig, BACK, got, sizeof got, NULL), 4);
+    assert_string_equal(got, "abc");
+    assert_int_equal(send_bytes(front, "ghi", 4, 0), 0);
+    assert_int_equal(rig_recv(rig, BACK, got, sizeof got, NULL), 4);
+    assert_string_equal(got, "ghi");
+}
+
+static void
+what_was_received_can_be_acknowledged_alone(void **state)
+{
+    struct rig *rig = *state;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    struct mchan *back = rig->end[BACK].channel;
+    struct mchan_stats stats;
+    char data[4];
+    assert_int_equal(send_bytes(front, "one", 4, 0), 0);
+    assert_int_equal(send_bytes(front, "two", 4, 0), 0);
+    rig_recv(rig, BACK, data, 4, NULL);
+    assert_int_equal(mchan_ack(back), 0);
+    time_t until = seconds() + PATIENCE_S;
+    do {
+        mchan_arm(front, MCHAN_READABLE);
+        rig_rest(rig);
+        mchan_stats(front, &stats, sizeof stats);
+    } while (!stats.n_acked && seconds() < until);
+    assert_int_equal(stats.n_acked, 1);
+    assert_int_equal(rig_recv(rig, BACK, data, 4, NULL), 4);
+    assert_string_equal(data, "two");
+}
+
 /* With other processes. */
 
 static unsigned
@@ -698,6 +786,99 @@ start_guest(const struct rig *rig)
         struct pollfd readable = {.fd = mchan_fd(channel), .events = POLLIN};
         poll(&readable, 1, 1000);
     }
+}
+
+/* A guest that counts, in step with nobody. */
+static pid_t
+start_counter(const struct rig *rig, uint32_t n)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) {
+        return pid;
+    }
+    struct mchan *channel;
+    struct mchan_event event;
+    struct mchan_stats stats;
+    uint32_t sent = 0;
+    if (mchan_open(&channel, rig->uri, &rig->opts)) {
+        _exit(1);
+    }
+    do {
+        while (mchan_next_event(channel, &event)) {
+            if (event.type == MCHAN_DROPPED) {
+                _exit(2);
+            }
+        }
+        while (sent < n && !send_bytes(channel, &sent, sizeof sent, 0)) {
+            sent++;
+        }
+        if (!mchan_arm(channel, sent < n ? MCHAN_READABLE | MCHAN_WRITABLE
+                                         : MCHAN_READABLE)) {
+            struct pollfd readable = {.fd = mchan_fd(channel),
+                                      .events = POLLIN};
+            poll(&readable, 1, 1000);
+        }
+        mchan_stats(channel, &stats, sizeof stats);
+    } while (stats.n_acked < n);
+    mchan_close(channel);
+    _exit(0);
+}
+
+/* Shuts down every connection of this process. */
+static void
+cut_connections(void)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        int listens;
+        socklen_t size = sizeof listens;
+        if (!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) &&
+            !listens) {
+            shutdown(fd, SHUT_RDWR);
+        }
+    }
+}
+
+static void
+cut_off_again_and_again_nothing_is_lost_or_doubled(void **state)
+{
+    struct rig *rig = *state;
+    enum { N = 100000, CUTS = 40 };
+    struct prng prng;
+    prng_init(&prng, 7);
+    rig_open(rig, BACK);
+    pid_t pid = start_counter(rig, N);
+    uint32_t cut_at = 100;
+    unsigned n_cuts = 0, n_resumed = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t got = 0;
+        struct mchan_info info;
+        assert_int_equal(rig_recv(rig, BACK, &got, sizeof got, &info), 4);
+        assert_int_equal(got, i);
+        assert_int_equal(info.sequence, i + 1);
+        assert_false(info.maybe_repeated);
+        if (i == cut_at && n_cuts < CUTS) {
+            cut_connections();
+            cut_at += 1 + (uint32_t)prng_below(&prng, 2 * N / CUTS);
+            n_cuts++;
+        }
+        collect(&rig->end[BACK]);
+        for (unsigned j = 0; j < rig->end[BACK].n_events; j++) {
+            assert_int_not_equal(rig->end[BACK].events[j].type, MCHAN_GAP);
+            n_resumed += rig->end[BACK].events[j].resumed;
+        }
+        rig->end[BACK].n_events = 0;
+    }
+    int status;
+    char data[4];
+    /* Asking for more acknowledges the last. */
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        assert_true(mchan_recv(rig->end[BACK].channel, data, 4, NULL) < 0);
+        rig_rest(rig);
+        rig->end[BACK].n_events = 0;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(n_cuts > 10 && n_resumed > 5);
 }
 
 static void
@@ -769,6 +950,11 @@ static const struct {
     {RULE(all_classes_flow_beside_each_other)},
     {RULE(datagrams_without_room_are_dropped_and_counted)},
     {RULE(values_wait_for_the_peer_and_come_again_to_the_next)},
+    {RULE(what_is_written_in_place_arrives)},
+    {RULE(a_reservation_is_given_up_by_what_is_sent_after_it)},
+    {RULE(what_was_received_can_be_acknowledged_alone)},
+    {RULE(cut_off_again_and_again_nothing_is_lost_or_doubled),
+     .real_only = true},
     {RULE(killed_peers_leave_nothing_behind), .real_only = true},
     {RULE(closing_releases_everything)},
 };

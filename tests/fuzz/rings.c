@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel/link.h"
+#include "channel/window.h"
 #include "transport/ring.h"
 
 #define SIZE RING_SIZE_MIN
@@ -72,6 +74,38 @@ produce(struct memory *memory)
     }
 }
 
+/* Our own records, in memory that the other side wrote over, are looked for
+ * again when the link is lost: what is found is in bounds and in order. */
+static void
+salvage(struct memory *memory, uint64_t from, uint64_t size)
+{
+    struct link link = {0};
+    struct window window = {0};
+    struct window_entry entry;
+    uint64_t next = UINT64_C(1) << 32;
+    const uint64_t first = next, last = next + 100;
+    ring_tx_init(&link.tx, memory->theirs, SIZE, &memory->words[0],
+                 &memory->words[1]);
+    link.tx.tail = from & ~(uint64_t)(RING_ALIGN - 1);
+    link.tx.head =
+        link.tx.tail + (size % (SIZE + 1) & ~(uint64_t)(RING_ALIGN - 1));
+    if (link_salvage(&link, first, last, 0, &window)) {
+        abort();
+    }
+    const uint8_t *data;
+    while ((data = window_first(&window, &entry)) != NULL) {
+        if (entry.sequence < next || entry.to < entry.sequence ||
+            entry.to > last || entry.record.size > ring_message_max(SIZE)) {
+            abort();
+        }
+        next = entry.to + 1;
+        window_remove_first(&window);
+    }
+    if (window.data || window.ring_bytes) {
+        abort();
+    }
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -85,6 +119,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t at = 0; at < SIZE; at++) {
         memory.theirs[at] = data[32 + at % (size - 32)];
     }
+    salvage(&memory, data[32] * RING_ALIGN, data[33] * (SIZE / 255));
+    salvage(&memory, 0, SIZE);
     consume(&memory);
     produce(&memory);
     return 0;

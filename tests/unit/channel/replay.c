@@ -48,7 +48,7 @@ struct end {
     struct mchan *channel;
     /* What it sent. */
     struct letter *letters;
-    uint32_t n_letters;
+    uint32_t n_letters, first_letter; /* The first of the channel's. */
     /* What its events said. */
     bool up;
     uint64_t session;
@@ -444,6 +444,7 @@ open_end(struct world *world, int which)
     REQUIRE(world, !error);
     end->up = end->suspended = false;
     end->session = 0;
+    end->first_letter = end->n_letters;
     memset(end->put, 0, sizeof end->put);
 }
 
@@ -621,6 +622,9 @@ judge(struct world *world)
         REQUIRE(world, !loans->slab || !loans->slab->n_lent);
         REQUIRE(world, !loans->old_lent);
         REQUIRE(world, !loans->old_slabs || end->has_loan);
+        REQUIRE(world, end->channel->session.n_acked +
+                               end->channel->session.n_dropped ==
+                           end->n_letters - end->first_letter);
         for (int key = 0; key < KEYS; key++) {
             REQUIRE(world, !end->put[key] ||
                                end->put[key] == world->end[!which].got[key]);
