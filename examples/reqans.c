@@ -7,8 +7,8 @@
  *
  *   reqans URI          answers, for ever
  *   reqans URI NUMBER   asks for so many squares, eight at a time */
-#include <errno.h>
 #include <mchan.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,61 +16,55 @@
 
 #define UNDER_WAY_MAX 8
 
-/* Both directions. */
+/* Both directions; in an answer 'number' is squared. */
 struct question {
-    uint64_t id;
-    uint64_t number; /* In an answer: its square. */
+    uint64_t id, number;
 };
 
-static struct mchan_msg
-message_of(const struct question *question)
+static int
+say(struct mchan *channel, uint64_t id, uint64_t number)
 {
-    struct mchan_msg message = {.data = question, .size = sizeof *question};
-    return message;
+    struct question question = {id, number};
+    struct mchan_msg message = {.data = &question, .size = sizeof question};
+    return mchan_send(channel, &message);
 }
 
 static void
 answer_for_ever(struct mchan *channel)
 {
-    struct question question;
+    struct question q;
     struct mchan_event event;
     for (;;) {
         mchan_wait(channel, -1);
         while (mchan_next_event(channel, &event)) {
             /* Whoever comes is answered; who leaves needs nothing. */
         }
-        while (mchan_recv(channel, &question, sizeof question, NULL) ==
-               sizeof question) {
-            question.number *= question.number;
-            struct mchan_msg answer = message_of(&question);
-            /* There is room: each who asks has at most eight under way. */
-            (void)mchan_send(channel, &answer);
+        while (mchan_recv(channel, &q, sizeof q, NULL) == sizeof q) {
+            /* There is room: who asks has at most eight under way. */
+            (void)say(channel, q.id, q.number * q.number);
         }
     }
 }
 
-/* What is under way: slot id % UNDER_WAY_MAX, free if its id is 0. */
+/* What is under way stands in slot id % UNDER_WAY_MAX; 0: nothing. */
 struct asker {
-    struct mchan *channel;
-    struct question asked[UNDER_WAY_MAX];
-    int sent[UNDER_WAY_MAX]; /* In this session. */
+    uint64_t ids[UNDER_WAY_MAX];
+    bool sent[UNDER_WAY_MAX]; /* In this session. */
     uint64_t n, next, n_answered, n_asked_again;
 };
 
 /* Fills free slots, and sends what was not sent. */
 static void
-ask(struct asker *asker)
+ask(struct asker *asker, struct mchan *channel)
 {
     while (asker->next <= asker->n &&
-           !asker->asked[asker->next % UNDER_WAY_MAX].id) {
-        struct question question = {asker->next, asker->next};
-        asker->sent[asker->next % UNDER_WAY_MAX] = 0;
-        asker->asked[asker->next++ % UNDER_WAY_MAX] = question;
+           !asker->ids[asker->next % UNDER_WAY_MAX]) {
+        asker->ids[asker->next % UNDER_WAY_MAX] = asker->next;
+        asker->next++;
     }
     for (int i = 0; i < UNDER_WAY_MAX; i++) {
-        if (asker->asked[i].id && !asker->sent[i]) {
-            struct mchan_msg message = message_of(&asker->asked[i]);
-            asker->sent[i] = !mchan_send(asker->channel, &message);
+        if (asker->ids[i] && !asker->sent[i]) {
+            asker->sent[i] = !say(channel, asker->ids[i], asker->ids[i]);
         }
     }
 }
@@ -80,34 +74,28 @@ on_event(struct asker *asker, const struct mchan_event *event)
 {
     /* In a session that goes on nothing is lost.  In a new one the other end
      * knows nothing of what was asked, or has forgotten it. */
-    if (event->type == MCHAN_UP && !event->resumed) {
-        for (int i = 0; i < UNDER_WAY_MAX; i++) {
-            asker->n_asked_again += (uint64_t)asker->sent[i];
-            asker->sent[i] = 0;
-        }
+    for (int i = 0;
+         event->type == MCHAN_UP && !event->resumed && i < UNDER_WAY_MAX; i++) {
+        asker->n_asked_again += asker->sent[i];
+        asker->sent[i] = false;
     }
 }
 
-static int
+static void
 on_answer(struct asker *asker, const struct question *answer)
 {
-    struct question *slot = &asker->asked[answer->id % UNDER_WAY_MAX];
-    if (!answer->id || slot->id != answer->id) {
-        return 0; /* The second answer to what was asked again. */
-    }
-    if (answer->number != slot->number * slot->number) {
-        return -EPROTO;
-    }
-    slot->id = 0;
-    asker->sent[answer->id % UNDER_WAY_MAX] = 0;
-    asker->n_answered++;
-    return 0;
+    uint64_t slot = answer->id % UNDER_WAY_MAX;
+    if (answer->id && asker->ids[slot] == answer->id) {
+        asker->ids[slot] = 0;
+        asker->sent[slot] = false;
+        asker->n_answered += answer->number == answer->id * answer->id;
+    } /* Else it is the second answer to what was asked again. */
 }
 
-static int
+static void
 ask_for(struct mchan *channel, uint64_t n)
 {
-    struct asker asker = {.channel = channel, .n = n, .next = 1};
+    struct asker asker = {.n = n, .next = 1};
     struct question answer;
     struct mchan_event event;
     while (asker.n_answered < n) {
@@ -117,17 +105,12 @@ ask_for(struct mchan *channel, uint64_t n)
         }
         while (mchan_recv(channel, &answer, sizeof answer, NULL) ==
                sizeof answer) {
-            if (on_answer(&asker, &answer)) {
-                fprintf(stderr, "reqans: a wrong answer\n");
-                return 1;
-            }
+            on_answer(&asker, &answer);
         }
-        ask(&asker);
+        ask(&asker, channel);
     }
-    printf("%llu answers, asked again %llu\n",
-           (unsigned long long)asker.n_answered,
+    printf("%llu answers, asked again %llu\n", (unsigned long long)n,
            (unsigned long long)asker.n_asked_again);
-    return 0;
 }
 
 int
@@ -144,12 +127,10 @@ main(int argc, char **argv)
         fprintf(stderr, "reqans: %s: %s\n", argv[1], strerror(-error));
         return 1;
     }
-    int status = 0;
     if (argc == 2) {
         answer_for_ever(channel);
-    } else {
-        status = ask_for(channel, strtoull(argv[2], NULL, 0));
     }
+    ask_for(channel, strtoull(argv[2], NULL, 0));
     mchan_close(channel);
-    return status;
+    return 0;
 }

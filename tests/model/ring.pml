@@ -323,16 +323,15 @@ room:
     :: else -> skip
     fi;
     /* ring_tx_arm() */
+    got = AFTER(head, pad + size + SPARE + POSITIONS - SLOTS);
 #ifdef EARLY_WISH
-    if /* For somebody's earlier wish. */
-    :: arm(PRODUCER, SPACE_EVENT, AFTER(tail, 1), head)
-    :: arm(PRODUCER, SPACE_EVENT,
-           AFTER(head, pad + size + SPARE + POSITIONS - SLOTS), head)
+    if /* Somebody waits for less. */
+    :: got = AFTER(tail, 1)
+    :: skip
     fi;
-#else
-    arm(PRODUCER, SPACE_EVENT,
-        AFTER(head, pad + size + SPARE + POSITIONS - SLOTS), head);
 #endif
+    arm(PRODUCER, SPACE_EVENT, got, head);
+    got = 0;
     attend(PRODUCER);
 #ifndef NO_LAST_LOOK_ROOM
     refresh();
