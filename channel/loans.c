@@ -239,15 +239,6 @@ find_kept(struct mchan *channel, const struct record *record,
     return -ENOENT;
 }
 
-const uint8_t *
-loans_kept(struct mchan *channel, const struct record *record,
-           const uint8_t *loan, uint64_t *size_out)
-{
-    struct slab *slab;
-    int64_t unit = find_kept(channel, record, loan, &slab, size_out);
-    return unit < 0 ? NULL : slab_data(slab, (uint32_t)unit);
-}
-
 /* To where nothing is lent: as a copy, if it is small enough. */
 static int
 copy_again(struct mchan *channel, struct record record, const uint8_t *data,

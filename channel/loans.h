@@ -62,9 +62,6 @@ void loans_arm(struct mchan *);
 /* Puts a loan that a former link carried, 'loan' being what lay there: 0,
  * -ENOENT if it never can be sent again, or why it can not be now. */
 int loans_put_again(struct mchan *, const struct record *, const uint8_t *loan);
-/* The bytes of a loan that is kept, for who must copy them; or null. */
-const uint8_t *loans_kept(struct mchan *, const struct record *,
-                          const uint8_t *loan, uint64_t *size_out);
 /* Lets go of slabs of former links that are good for nothing any more. */
 void loans_settle(struct mchan *);
 
