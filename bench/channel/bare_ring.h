@@ -10,7 +10,7 @@
  * has read an eighth of the ring at a time.
  *
  * What made it faster, each measured against the others in interleaved rounds
- * (docs/decisions/0009): small records follow each other without alignment,
+ * (docs/decisions/0014): small records follow each other without alignment,
  * which moves 9 cache lines for 8 messages of 64 bytes instead of 16; both
  * sides prefetch 1 KiB ahead; who finds nothing asks for the record's second
  * line as well as for its first, so that both come at once; large ones have
