@@ -213,6 +213,20 @@ do_view(struct victim *victim)
     }
 }
 
+/* What is lent to us to fill is nobody else's. */
+static void
+check_loan(struct victim *victim, const struct mchan_loan *loan)
+{
+    uintptr_t from = (uintptr_t)loan->data, to = from + loan->size;
+    for (unsigned i = 0; i < victim->n_loans; i++) {
+        const struct mchan_loan *other = &victim->loans[i];
+        uintptr_t other_from = (uintptr_t)other->data;
+        if (from < other_from + other->size && other_from < to) {
+            board_fail(victim->board, "two loans overlap");
+        }
+    }
+}
+
 static void
 do_loan(struct victim *victim)
 {
@@ -220,6 +234,7 @@ do_loan(struct victim *victim)
         struct mchan_loan loan;
         size_t size = 4096 + prng_below(&victim->prng, 60000);
         if (!mchan_loan(victim->channel, size, &loan)) {
+            check_loan(victim, &loan);
             memset(loan.data, 0x3c, size);
             victim->loans[victim->n_loans++] = loan;
         }
