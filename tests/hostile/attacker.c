@@ -378,7 +378,9 @@ lend(struct attacker *attacker)
         } else if (raw->lends && chance(attacker, 8) == 0) {
             return_badly(attacker);
         }
+        raw->twist = chance(attacker, 16) ? 0 : chance(attacker, 256);
         talk(attacker);
+        raw->twist = 0;
         dither(attacker);
     }
 }

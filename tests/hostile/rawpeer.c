@@ -301,7 +301,7 @@ give_back(struct raw *raw, size_t loan_at)
     size_t at = raw_my_returns(raw);
     size_t word = raw->n_returned++ % RETURNS_MAX;
     raw_store(raw, at + offsetof(struct returns, words) + 8 * word,
-              raw_load(raw, loan_at));
+              raw_load(raw, loan_at) ^ raw->twist);
     raw_store(raw, at + offsetof(struct returns, count), raw->n_returned);
 }
 

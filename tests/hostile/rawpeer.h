@@ -30,6 +30,7 @@ struct raw {
     uint64_t position; /* Theirs: the next to look at, */
     uint64_t n_taken;  /* and the number of the last. */
     uint64_t n_returned;
+    uint64_t twist;   /* What is given back is another, by these bits. */
     uint64_t session; /* The last one; 0: there was none. */
     uint32_t attachment;
     bool resumes; /* Go on with that session, rather than begin another. */
