@@ -24,11 +24,11 @@ link_init(struct link *link, struct transport *transport, uint32_t ring_size,
         link->transport = transport;
         return 0;
     }
-    /* A frame is at most an eighth longer than its record, so all that the peer
-     * may have in flight fits, and one frame more. */
-    link->buffer_size = ring_size + ring_size / 8 + FRAME_HEADER_SIZE +
+    /* A frame is at most half longer than its record, so all that the peer may
+     * have in flight fits, and one frame more. */
+    link->buffer_size = ring_size + ring_size / 2 + FRAME_HEADER_SIZE +
                         FRAME_HELLO_MAX + ring_message_max(ring_size);
-    link->window = aligned_alloc(RING_ALIGN, ring_size);
+    link->window = aligned_alloc(RING_LINE, ring_size);
     link->buffer = malloc(link->buffer_size);
     if (!link->window || !link->buffer) {
         link_fini(link);

@@ -97,7 +97,7 @@ ring_tx_init(struct ring_tx *ring, uint8_t *data, uint64_t size,
              struct ring_words *mine, struct ring_words *peers)
 {
     assert(ring_size_valid(size));
-    assert(((uintptr_t)data & (RING_ALIGN - 1)) == 0);
+    assert(((uintptr_t)data & (RING_LINE - 1)) == 0);
     memset(ring, 0, sizeof *ring);
     ring->data = data;
     ring->size = size;
@@ -152,7 +152,7 @@ ring_rx_init(struct ring_rx *ring, uint8_t *data, uint64_t size,
              struct ring_words *mine, struct ring_words *peers)
 {
     assert(ring_size_valid(size));
-    assert(((uintptr_t)data & (RING_ALIGN - 1)) == 0);
+    assert(((uintptr_t)data & (RING_LINE - 1)) == 0);
     memset(ring, 0, sizeof *ring);
     ring->data = data;
     ring->size = size;

@@ -2,7 +2,7 @@
 /* A ring of records with one producer and one consumer, in memory that both map
  * or, as the window of a byte stream, in memory of our own.
  *
- * Records start at multiples of 64 bytes with the header of base/record.h.  The
+ * Records start at multiples of 16 bytes with the header of base/record.h.  The
  * first eight bytes of the header commit the record: the producer zeroes them
  * for the next one, then release-stores its own; the consumer waits for
  * something that is not zero.  A record never wraps; a RECORD_PAD fills the end
@@ -33,7 +33,8 @@
 #define RING_REFUSE(condition) __builtin_expect(!!(condition), 0)
 #endif
 
-#define RING_ALIGN 64u
+#define RING_ALIGN 16u
+#define RING_LINE 64u /* What travels between CPUs. */
 #define RING_SIZE_MIN 4096u
 #define RING_SIZE_DEFAULT 65536u
 #define RING_SIZE_MAX (64u << 20)
@@ -103,7 +104,7 @@ bool ring_size_valid(uint64_t size);
 /* The largest payload that is ever accepted in a ring of this size. */
 uint32_t ring_message_max(uint64_t size);
 
-/* The memory is zeroed and aligned to RING_ALIGN; 'mine' and 'peers' are null
+/* The memory is zeroed and aligned to RING_LINE; 'mine' and 'peers' are null
  * for a ring that is not shared. */
 void ring_tx_init(struct ring_tx *, uint8_t *data, uint64_t size,
                   struct ring_words *mine, struct ring_words *peers);

@@ -17,8 +17,8 @@
 
 struct memory {
     struct ring_words words[2];
-    alignas(RING_ALIGN) uint8_t mine[SIZE];
-    alignas(RING_ALIGN) uint8_t theirs[SIZE];
+    alignas(RING_LINE) uint8_t mine[SIZE];
+    alignas(RING_LINE) uint8_t theirs[SIZE];
 };
 
 static void

@@ -141,7 +141,7 @@ some_header(struct attacker *attacker)
     uint64_t position = mine ? raw->head : raw->position;
     position = chance(attacker, 4)
                    ? near(attacker, position)
-                   : RING_ALIGN * chance(attacker, raw->ring_size / 64);
+                   : RING_ALIGN * chance(attacker, raw->ring_size / RING_ALIGN);
     size_t ring = mine ? raw_my_ring(raw) : raw_their_ring(raw);
     return ring + (position & (raw->ring_size - 1)) + 8 * chance(attacker, 2);
 }
@@ -267,7 +267,7 @@ tease(struct attacker *attacker)
         size_t at = raw_my_words(raw) + event + 8 * chance(attacker, 2);
         if (chance(attacker, 2)) {
             at = raw_my_ring(raw) + RECORD_HEADER_SIZE +
-                 RING_ALIGN * chance(attacker, raw->ring_size / RING_ALIGN) +
+                 RING_LINE * chance(attacker, raw->ring_size / RING_LINE) +
                  8 * chance(attacker, 6);
         }
         write_at(attacker, at, some_value(attacker));
@@ -288,8 +288,8 @@ lie(struct attacker *attacker)
         talk(attacker);
         if (chance(attacker, 8)) {
             write_at(attacker,
-                     raw_my_ring(raw) + 24 +
-                         (near(attacker, raw->head) & (raw->ring_size - 1)),
+                     raw_my_ring(raw) + ((near(attacker, raw->head) + 24) &
+                                         (raw->ring_size - 1)),
                      some_value(attacker));
             continue;
         }

@@ -320,7 +320,7 @@ while_away_no_more_is_kept_than_a_ring_holds(void **state)
     while (!say(world, FRONT, n + 1)) {
         n++;
     }
-    assert_int_equal(n, RING / RING_ALIGN);
+    assert_int_equal(n, RING / ring_record_size(sizeof n));
     assert_int_equal(say(world, FRONT, n + 1), -EAGAIN);
     assert_int_equal(mchan_arm(world->end[FRONT], MCHAN_WRITABLE), 1);
     expect(world, FRONT, MCHAN_SUSPENDING);

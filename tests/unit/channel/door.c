@@ -512,7 +512,7 @@ room_comes_back_as_it_is_acknowledged(void **state)
              * for; with the first, in a ring, HELLO's room comes back. */
             if (taken == 2) {
                 n_first = n;
-                assert_in_range(n, 4096 / 64 - 2, 4096 / 64 - 1);
+                assert_in_range(n, 4096 / 32 - 2, 4096 / 32 - 1);
             }
             if (taken > 2) {
                 assert_int_equal(n, n_first + taken - 2);

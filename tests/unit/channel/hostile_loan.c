@@ -656,7 +656,7 @@ choose_word(struct scene *scene, struct prng *prng)
 }
 
 static size_t
-choose_place(struct prng *prng)
+choose_place(const struct scene *scene, struct prng *prng)
 {
     size_t returns = WORDS + 2 * RING;
     switch (prng_below(prng, 8)) {
@@ -669,9 +669,12 @@ choose_place(struct prng *prng)
     case 3: /* and what is counted. */
         return returns + sizeof(struct returns) + 256 +
                prng_below(prng, 64) * 8;
+    case 4: /* Where the next header is looked for. */
+    case 5:
+        return (size_t)(scene->tx.data - scene->memory) +
+               (scene->tx.head & (RING - 1)) + prng_below(prng, 2) * 8;
     default:
-        return WORDS + prng_below(prng, 2 * RING / 64) * 64 +
-               prng_below(prng, 4) * 8;
+        return WORDS + prng_below(prng, 2 * RING / 8) * 8;
     }
 }
 
@@ -679,8 +682,8 @@ static void
 scribble(struct scene *scene, struct prng *prng)
 {
     uint64_t *words = (uint64_t *)(void *)scene->memory;
-    __atomic_store_n(&words[choose_place(prng) / 8], choose_word(scene, prng),
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&words[choose_place(scene, prng) / 8],
+                     choose_word(scene, prng), __ATOMIC_RELAXED);
 }
 
 struct hands {
