@@ -20,6 +20,7 @@ static void try_connect(struct mchan *, nsec_t now);
 static void meet(struct mchan *, nsec_t now);
 static void serve(struct mchan *, nsec_t now);
 static void drain(struct mchan *, nsec_t now);
+static void wait_for_handoff(struct mchan *, nsec_t now);
 
 nsec_t
 channel_now(const struct mchan *channel)
@@ -138,7 +139,9 @@ channel_deadline(const struct mchan *channel)
 {
     nsec_t deadline = channel->deadline;
     if (channel->session.state == SESSION_UP) {
-        return deadline;
+        return channel->session.claim.session
+                   ? nsec_min(deadline, channel->handoff_until)
+                   : deadline;
     }
     if (channel->session.state == SESSION_APART && deadline == NSEC_NEVER) {
         deadline = connect_deadline(channel);
@@ -336,7 +339,7 @@ attached(struct mchan *channel)
     channel->tell_resumed = false; /* HELLO did. */
     if (session->acked < session->sent) {
         window_release(&channel->window, session->acked);
-    } else {
+    } else if (!session->unsettled || channel->listens) {
         window_fini(&channel->window);
     }
     if (channel->latest) {
@@ -376,7 +379,45 @@ meet(struct mchan *channel, nsec_t now)
         channel->deadline = NSEC_NEVER;
         attached(channel);
         (void)link_flush(link);
+        wait_for_handoff(channel, now);
     }
+}
+
+/* The time counts from the guest's first try on, but anew if it was elsewhere
+ * in between. */
+static void
+wait_for_handoff(struct mchan *channel, nsec_t now)
+{
+    const struct session *session = &channel->session;
+    if (!session->claim.session) {
+        return;
+    }
+    bool over =
+        now >= channel->handoff_until && channel->handoff_until != INT64_MIN;
+    if (channel->handoff_session != session->id ||
+        channel->handoff_mark != session->claim.mark || over ||
+        session->claim.attachment > channel->handoff_attachment) {
+        channel->handoff_session = session->id;
+        channel->handoff_mark = session->claim.mark;
+        channel->handoff_until = now + channel->handoff_ns;
+    }
+    channel->handoff_attachment = session->attachment;
+}
+
+static int
+give_up_handoff(struct mchan *channel, nsec_t now, const char **why)
+{
+    struct session *session = &channel->session;
+    if (!session->claim.session || now < channel->handoff_until) {
+        return 0;
+    }
+    channel->handoff_session = 0;
+    if (!session_give_up(session)) {
+        return 0;
+    }
+    session_refuse(session);
+    *why = "messages of a session from elsewhere that are too large here";
+    return -EPROTO;
 }
 
 /* Up. */
@@ -453,6 +494,27 @@ take_skip(struct mchan *channel, const struct record *record, const char **why)
     return error ? error : 1;
 }
 
+static int
+take_settled(struct mchan *channel, const struct record *record,
+             const char **why)
+{
+    uint8_t data[SETTLED_SIZE];
+    struct settled settled;
+    if (record->size != sizeof data) {
+        *why = "SETTLED of a wrong size";
+        return -EPROTO;
+    }
+    link_take(&channel->link, record, data);
+    int error = frame_get_settled(&settled, data, sizeof data, why);
+    if (!error) {
+        error = session_settled(&channel->session, record, &settled, why);
+    }
+    if (!error) {
+        window_release(&channel->window, channel->session.acked);
+    }
+    return error ? error : 1;
+}
+
 /* What the user is told of by an event.  1 when he was, 0 if it must wait until
  * he has collected others. */
 static int
@@ -463,6 +525,9 @@ take_news(struct mchan *channel, const struct record *record, const char **why)
     }
     if (record->kind == RECORD_SKIP) {
         return take_skip(channel, record, why);
+    }
+    if (record->kind == RECORD_SETTLED) {
+        return take_settled(channel, record, why);
     }
     int error = session_notice(&channel->session, record, why);
     if (!error) {
@@ -475,7 +540,7 @@ static bool
 is_news(const struct record *record)
 {
     return record->kind == RECORD_SKIP || record->kind == RECORD_SUSPEND ||
-           record->kind == RECORD_RESUME;
+           record->kind == RECORD_RESUME || record->kind == RECORD_SETTLED;
 }
 
 /* 0, or -EPROTO if this is no message or not the one that must come next. */
@@ -556,6 +621,9 @@ serve(struct mchan *channel, nsec_t now)
     }
     if (!error) {
         error = channel_refresh(channel, &why);
+    }
+    if (!error) {
+        error = give_up_handoff(channel, now, &why);
     }
     int found = error ? error : judge(channel, &why);
     if (!found && never_ends(channel, now)) {
@@ -646,7 +714,8 @@ channel_sleep(struct mchan *channel, int timeout_ms)
 void
 channel_bye(struct mchan *channel)
 {
-    if (channel->session.state != SESSION_UP) {
+    if (channel->session.state != SESSION_UP ||
+        channel->session.claim.session) {
         return;
     }
     uint8_t data[BYE_SIZE];

@@ -59,7 +59,12 @@ struct mchan {
     struct latest *latest; /* Owned; null before the first value. */
     bool tell_resumed;     /* The peer is still to be told by a record. */
     struct reserved reserved;
-    struct mgmtfront front; /* One of the two is used. */
+    nsec_t handoff_ns;        /* How long a stranger's session may take. */
+    nsec_t handoff_until;     /* For this one. */
+    uint64_t handoff_session; /* 0: none waits. */
+    uint32_t handoff_mark;
+    uint32_t handoff_attachment; /* The last that it was given. */
+    struct mgmtfront front;      /* One of the two is used. */
     struct mgmtback back;
     struct prng prng;  /* For sync words. */
     nsec_t deadline;   /* Of HELLO, of draining, of the end of a frame; else

@@ -16,7 +16,8 @@
 #include "channel/handoffparts.h"
 #include "channel/parcel.h"
 
-#define WAIT_NS (2 * NSEC_PER_SEC)
+/* Less than the channel's 2 s, so that it is the handoff that gives up. */
+#define WAIT_NS (1900 * NSEC_PER_MSEC)
 #define RETRY_NS (100 * NSEC_PER_MSEC)
 #define KEEP_NS (60 * NSEC_PER_SEC)
 #define PARCEL_MAX (256u << 10)
@@ -87,7 +88,15 @@ hold(struct handoff *handoff, struct entry *entry, uint64_t session,
     entry_enter(handoff, entry, HANDOFF_HOLDING, NSEC_NEVER);
     entry->session = session;
     entry->attachment = attachment;
+}
+
+/* The guest speaks here, so it runs here, whatever was meant to be. */
+static void
+runs_here(struct entry *entry)
+{
     entry->here = true;
+    entry->paused = false;
+    entry->granted = entry->asker = HANDOFF_NOBODY;
 }
 
 int
@@ -107,11 +116,11 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
     }
     if (came) {
         entry->attachment = attachment;
-        entry->here = true;
     } else {
         hold(handoff, entry, session, attachment);
         entry->unknown = unknown;
     }
+    runs_here(entry);
     if (wanted || came) {
         talk_tell(handoff, entry, now);
     }
@@ -126,9 +135,7 @@ handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
     if (!entry) {
         return -ENOSPC;
     }
-    entry->here = true;
-    entry->paused = false;
-    entry->granted = HANDOFF_NOBODY;
+    runs_here(entry);
     bool same = entry->session == session;
     if (same && entry->key == key &&
         (entry->state == HANDOFF_WANTING ||
@@ -144,7 +151,12 @@ handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
     entry_enter(handoff, entry, HANDOFF_WANTING, now + handoff->opts.wait_ns);
     entry->session = session;
     entry->key = key;
+    entry->visit =
+        (uint64_t)now; /* No other has that, not even after a crash. */
     entry->next = now;
+    if (kept) {
+        entry->until -= handoff->opts.wait_ns / 2;
+    }
     if (kept && to == HANDOFF_NOBODY) {
         entry_give_up(handoff, entry); /* Nobody else can have it. */
     } else if (session_of_another(handoff, vm, session)) {
@@ -210,14 +222,11 @@ handoff_left(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
 void
 handoff_runs(struct handoff *handoff, const struct handoff_vm *vm)
 {
-    struct entry *entry = entry_find(handoff, vm);
+    struct entry *entry = entry_make(handoff, vm);
     if (!entry) {
-        return;
+        return; /* Then its guest's session will find no room either. */
     }
-    entry->here = true;
-    entry->paused = false;
-    entry->granted = HANDOFF_NOBODY;
-    entry->asker = HANDOFF_NOBODY;
+    runs_here(entry);
     if (entry->state == HANDOFF_EXPORTING && entry->action == HANDOFF_EXPORT) {
         entry->state = HANDOFF_HOLDING;
         entry->action = NO_ACTION;
@@ -272,18 +281,23 @@ handoff_exported(struct handoff *handoff, const struct handoff_vm *vm,
     if (!entry || entry->state != HANDOFF_EXPORTING) {
         return;
     }
-    uint32_t asker = entry->asker, key = entry->asker_key;
+    const struct handoff_msg question = {.kind = HANDOFF_PULL,
+                                         .peer = entry->asker,
+                                         .vm = *vm,
+                                         .session = entry->session,
+                                         .key = entry->asker_key,
+                                         .visit = entry->asker_visit,
+                                         .whom = HANDOFF_NOBODY};
     int error = parcel ? entry_store(handoff, entry, parcel, parcel_size, notes,
                                      notes_size)
                        : -ENOENT;
     if (error) {
         entry_enter(handoff, entry, HANDOFF_PASSED,
                     now + handoff->opts.keep_ns);
-        talk_say(handoff, entry, HANDOFF_UNKNOWN, asker);
-        return;
+        return; /* It asks again. */
     }
     entry_enter(handoff, entry, HANDOFF_KEPT, now + handoff->opts.keep_ns);
-    talk_offer(handoff, entry, asker, key, false);
+    talk_offer(handoff, entry, &question);
 }
 
 void
@@ -370,7 +384,7 @@ pull(struct handoff *handoff, struct entry *entry, nsec_t now)
     entry->n_referrals = 0;
     for (uint32_t i = 0; i < handoff->opts.n_peers; i++) {
         if (i != handoff->opts.self) {
-            talk_pull(handoff, entry, i, false);
+            talk_pull(handoff, entry, i, HANDOFF_NOBODY, false);
         }
     }
     if (handoff->opts.n_peers == 1) {
@@ -473,7 +487,7 @@ entry_enter(struct handoff *handoff, struct entry *entry,
     entry->action = NO_ACTION;
     entry->asker = entry->to = entry->from = entry->hint = HANDOFF_NOBODY;
     entry->foreign = entry->disputed = false;
-    entry->unknown = entry->to_tell = 0;
+    entry->unknown = entry->referred = entry->to_tell = 0;
     entry->n_referrals = 0;
 }
 
@@ -521,7 +535,8 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
     entry->parcel_size = parcel_size;
     entry->notes = own_notes;
     entry->notes_size = notes_size;
-    entry->low = reader.head.confirmed;
+    entry->mark = reader.head.mark;
+    entry->former = reader.head.former;
     entry->attachment = reader.head.attachment;
     handoff->stats.n_bytes += parcel_size + notes_size;
     return 0;
@@ -530,7 +545,7 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
 bool
 entry_fits(const struct entry *entry, uint32_t key)
 {
-    return entry->parcel && entry->low <= key && key <= entry->attachment;
+    return entry->parcel && key && (key == entry->mark || key == entry->former);
 }
 
 bool

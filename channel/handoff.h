@@ -4,14 +4,14 @@
  * I/O and no clock: what happened is told by the calls below, what is to be
  * done is asked for by handoff_next_action() and handoff_next_msg().
  *
- * The new end pulls.  Its guest's HELLO names a session and, as 'key', the last
- * attachment in which that session was settled, that is, in which anything
- * reliable can have moved.  Only a memory whose attachments include the key is
- * the right one; any other is out of date and is never given out.  So the key,
- * which the guest keeps, and not the order in which brokers' messages arrive,
- * decides; asking twice, late answers and two memories of one session are
- * harmless.  The end that settles a session gives the guest an attachment above
- * all former ones (HANDOFF_LEAP), so the highest wins.
+ * The new end pulls.  Its guest's HELLO names a session and, as 'key', what the
+ * last attachment was called (its mark) in which that session was settled, that
+ * is, in which anything reliable can have moved.  Only a memory with that mark
+ * is the right one; any other is out of date and is never given out.  So the
+ * key, which the guest keeps, and not the order in which brokers' messages
+ * arrive, decides; asking twice, late answers and two memories of one session
+ * are harmless.  The end that comes to know a session gives the guest an
+ * attachment above all former ones (HANDOFF_LEAP), so the highest wins.
  *
  *   A                                 B
  *   HOLDING   the VM leaves           STRANGER: WANTING
@@ -20,6 +20,11 @@
  *   KEPT      ----- HERE -----------> IMPORTING -> HOLDING
  *   PASSED    <---- TAKEN ----------- until A has answered
  *             ----- OK ------------->
+ *
+ * A guest that comes to a host makes a visit there, and an answer counts for
+ * the visit it was asked for.  So memory that was given out and did not arrive
+ * can't do so later, when the old end has taken up its own copy again and sent
+ * more.
  *
  * B keeps what comes when its guest has left again (KEPT), and until it comes
  * names A to whoever asks (FROZEN).  Peers are numbers, as the configuration
@@ -54,7 +59,7 @@ struct handoff_opts {
      * mean the same at all of them. */
     uint32_t n_peers, self;
     uint32_t n_vms_max;
-    nsec_t wait_ns;  /* For the handoff; 0: 2 s. */
+    nsec_t wait_ns;  /* For the handoff; 0: 1.9 s. */
     nsec_t retry_ns; /* Between two pulls; 0: 100 ms. */
     nsec_t keep_ns;  /* What nobody pulls, and what was passed on; 0: 60 s. */
     size_t parcel_max, notes_max; /* Bytes of each; 0: 256 KiB and 64 KiB. */
@@ -70,8 +75,8 @@ void handoff_destroy(struct handoff *);
 /* MCHAN_UP: the session is settled here, with this attachment. */
 int handoff_attached(struct handoff *, const struct handoff_vm *,
                      uint64_t session, uint32_t attachment, nsec_t now);
-/* MCHAN_STRANGER: a guest is here with a session that is not, last settled with
- * attachment 'key'. */
+/* MCHAN_STRANGER: a guest is here with a session that is not; its 'from' is the
+ * key. */
 int handoff_stranger(struct handoff *, const struct handoff_vm *,
                      uint64_t session, uint32_t key, nsec_t now);
 /* This host lets the VM move to that peer, or ANYBODY; NOBODY takes it back. */
@@ -86,7 +91,8 @@ void handoff_ended(struct handoff *, const struct handoff_vm *);
 
 /* What this host's channels are to do. */
 enum handoff_do {
-    /* mchan_export() the VM's session; then handoff_exported(). */
+    /* mchan_suspend() and mchan_export() the VM's session; then
+     * handoff_exported(). */
     HANDOFF_EXPORT,
     /* mchan_import() 'parcel' and give 'notes' to their owner; then
      * handoff_imported(). */
@@ -95,7 +101,8 @@ enum handoff_do {
     HANDOFF_GIVE_UP,
     /* mchan_import() nothing: the session is another VM's. */
     HANDOFF_REFUSE,
-    /* The session went on elsewhere; what is here of it is out of date. */
+    /* mchan_forget(): the session went on elsewhere, and what is here of it is
+     * out of date. */
     HANDOFF_DROP,
 };
 
@@ -138,9 +145,10 @@ struct handoff_msg {
     struct handoff_vm vm;
     uint64_t session;
     uint32_t key;
-    uint32_t attachment;        /* TAKEN, KEEPS: with which it goes on. */
-    uint32_t whom;              /* ASK, PASS. */
-    bool insists;               /* PULL: whom you named does not have it. */
+    uint64_t visit;      /* Of the guest at who pulls; answers repeat it. */
+    uint32_t attachment; /* TAKEN, KEEPS: with which it goes on. */
+    uint32_t whom;       /* ASK, PASS. */
+    bool insists;        /* PULL: whom you named does not have it. */
     const void *parcel, *notes; /* HERE; borrowed until the next call. */
     size_t parcel_size, notes_size;
 };

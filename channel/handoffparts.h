@@ -13,23 +13,25 @@ struct entry {
     enum handoff_state state;
     int action; /* enum handoff_do that is to be done, or NO_ACTION. */
     uint64_t session;
-    /* HOLDING, PASSED: the last; KEPT: up to which the memory is right. */
-    uint32_t attachment;
-    uint32_t low; /* KEPT, IMPORTING: from which it is. */
-    uint32_t key; /* WANTING to FROZEN: the guest's. */
+    uint32_t attachment;   /* The last that was given. */
+    uint32_t mark, former; /* KEPT, IMPORTING: the keys to it. */
+    uint32_t key;          /* WANTING to FROZEN: the guest's, */
+    uint64_t visit;        /* and which of its visits; 0: it is over. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
     uint32_t granted;          /* To whom. */
     uint32_t asker, asker_key; /* Who waits for its release. */
-    uint32_t to;               /* KEPT, PASSED: who has it. */
-    uint32_t from;             /* IMPORTING: whose answer it was. */
-    uint32_t hint;             /* WANTING, FROZEN: who may have it. */
-    bool foreign;              /* Somebody said that it is another VM's. */
-    uint64_t unknown;          /* The peers that said so, a bit each. */
-    uint32_t n_referrals;      /* Followed in this round. */
-    nsec_t next;               /* Pull. */
-    nsec_t until;              /* This state lasts. */
-    uint64_t to_tell;          /* TAKEN, to these; */
+    uint64_t asker_visit;
+    uint32_t to;          /* KEPT, PASSED: who has it. */
+    uint32_t from;        /* IMPORTING: whose answer it was. */
+    uint32_t hint;        /* WANTING, FROZEN: who may have it. */
+    bool foreign;         /* Somebody said that it is another VM's. */
+    uint64_t unknown;     /* The peers that said so, a bit each. */
+    uint64_t referred;    /* Those who named one of those, or us. */
+    uint32_t n_referrals; /* Followed in this round. */
+    nsec_t next;          /* Pull. */
+    nsec_t until;         /* This state lasts. */
+    uint64_t to_tell;     /* TAKEN, to these; */
     nsec_t next_tell, tell_until;
     uint8_t *parcel, *notes; /* Owned. */
     size_t parcel_size, notes_size;
@@ -63,15 +65,13 @@ bool session_of_another(const struct handoff *, const struct handoff_vm *,
 /* Nobody has it, as far as can be known: takes what is left. */
 void entry_give_up(struct handoff *, struct entry *);
 
-/* Puts a message into the queue. */
-void talk_say(struct handoff *, const struct entry *, enum handoff_kind,
-              uint32_t peer);
+/* 'referrer' sent us to that peer, or NOBODY. */
 void talk_pull(struct handoff *, const struct entry *, uint32_t peer,
-               bool insists);
+               uint32_t referrer, bool insists);
 /* Begins to tell everybody who may remember the session where it is. */
 void talk_tell(struct handoff *, struct entry *, nsec_t now);
-/* The memory is packed and 'asker' wants it. */
-void talk_offer(struct handoff *, struct entry *, uint32_t peer, uint32_t key,
-                bool insists);
+/* The memory is packed, and that is asked for. */
+void talk_offer(struct handoff *, struct entry *,
+                const struct handoff_msg *question);
 
 #endif

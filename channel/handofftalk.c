@@ -8,7 +8,7 @@
 #include "channel/handoffparts.h"
 
 #define TELL_NS NSEC_PER_SEC
-#define REFERRALS_MAX 8 /* Followed at once, for each round of pulls. */
+#define REFERRALS_MAX 4 /* Followed at once, for each round of pulls. */
 
 static struct handoff_msg *
 put(struct handoff *handoff, const struct handoff_vm *vm, uint64_t session,
@@ -28,33 +28,43 @@ put(struct handoff *handoff, const struct handoff_vm *vm, uint64_t session,
     return msg;
 }
 
-void
-talk_say(struct handoff *handoff, const struct entry *entry,
-         enum handoff_kind kind, uint32_t peer)
+/* An answer repeats the key of the question, which may be an old one. */
+static void
+say(struct handoff *handoff, const struct handoff_msg *question,
+    enum handoff_kind kind)
 {
-    (void)put(handoff, &entry->vm, entry->session, kind, peer);
+    struct handoff_msg *msg =
+        put(handoff, &question->vm, question->session, kind, question->peer);
+    if (msg) {
+        msg->key = question->key;
+        msg->visit = question->visit;
+    }
+}
+
+static void
+say_ask(struct handoff *handoff, const struct handoff_msg *question,
+        uint32_t whom)
+{
+    struct handoff_msg *msg = put(handoff, &question->vm, question->session,
+                                  HANDOFF_ASK, question->peer);
+    if (msg) {
+        msg->key = question->key;
+        msg->visit = question->visit;
+        msg->whom = whom;
+    }
 }
 
 void
 talk_pull(struct handoff *handoff, const struct entry *entry, uint32_t peer,
-          bool insists)
+          uint32_t referrer, bool insists)
 {
     struct handoff_msg *msg =
         put(handoff, &entry->vm, entry->session, HANDOFF_PULL, peer);
     if (msg) {
         msg->key = entry->key;
+        msg->visit = entry->visit;
+        msg->whom = referrer;
         msg->insists = insists;
-    }
-}
-
-static void
-say_ask(struct handoff *handoff, const struct entry *entry, uint32_t peer,
-        uint32_t whom)
-{
-    struct handoff_msg *msg =
-        put(handoff, &entry->vm, entry->session, HANDOFF_ASK, peer);
-    if (msg) {
-        msg->whom = whom;
     }
 }
 
@@ -96,35 +106,33 @@ handoff_next_msg(struct handoff *handoff, struct handoff_msg *out)
 /* Asked for a session. */
 
 void
-talk_offer(struct handoff *handoff, struct entry *entry, uint32_t peer,
-           uint32_t key, bool insists)
+talk_offer(struct handoff *handoff, struct entry *entry,
+           const struct handoff_msg *question)
 {
-    if (!entry_fits(entry, key)) {
+    uint32_t peer = question->peer;
+    if (!entry_fits(entry, question->key)) {
         handoff->stats.n_stale++;
-        talk_say(handoff, entry, HANDOFF_UNKNOWN, peer);
+        say(handoff, question, HANDOFF_UNKNOWN);
         return;
     }
     if (!entry_released_to(entry, peer)) {
         if (entry->here) {
-            talk_say(handoff, entry, HANDOFF_NOT_YET, peer);
+            say(handoff, question, HANDOFF_NOT_YET);
         } else {
-            say_ask(handoff, entry, peer, entry->granted);
+            say_ask(handoff, question, entry->granted);
         }
         return;
     }
     /* Who has it already may have sent with it; if it has forgotten, the key
      * says that nobody settled it since. */
-    if (entry->to != HANDOFF_NOBODY && entry->to != peer && !insists) {
-        say_ask(handoff, entry, peer, entry->to);
+    if (entry->to != HANDOFF_NOBODY && entry->to != peer &&
+        !question->insists) {
+        say_ask(handoff, question, entry->to);
         return;
     }
     handoff->stats.n_given += entry->to != peer;
     entry->to = peer;
-    struct handoff_msg *msg =
-        put(handoff, &entry->vm, entry->session, HANDOFF_HERE, peer);
-    if (msg) {
-        msg->key = key;
-    }
+    say(handoff, question, HANDOFF_HERE);
 }
 
 static void
@@ -132,13 +140,14 @@ answer_holding(struct handoff *handoff, struct entry *entry,
                const struct handoff_msg *msg)
 {
     if (!entry->here && !entry_released_to(entry, msg->peer)) {
-        say_ask(handoff, entry, msg->peer, entry->granted);
+        say_ask(handoff, msg, entry->granted);
         return;
     }
     if (entry->granted == HANDOFF_NOBODY || entry->granted == HANDOFF_ANYBODY ||
         entry->granted == msg->peer) {
         entry->asker = msg->peer;
         entry->asker_key = msg->key;
+        entry->asker_visit = msg->visit;
     }
     if (entry->state == HANDOFF_EXPORTING) {
         return; /* Whoever asked last gets it. */
@@ -147,35 +156,49 @@ answer_holding(struct handoff *handoff, struct entry *entry,
         entry->state = HANDOFF_EXPORTING;
         entry->action = HANDOFF_EXPORT;
     } else {
-        talk_say(handoff, entry, HANDOFF_NOT_YET, msg->peer);
+        say(handoff, msg, HANDOFF_NOT_YET);
     }
 }
 
-/* We were on the way between the one who has it and the one who asks. */
+/* The VM was here on its way from the one who has it to the one who asks: that
+ * may be known here, or be said by who sent the asker here. */
 static void
 answer_frozen(struct handoff *handoff, struct entry *entry,
               const struct handoff_msg *msg)
 {
-    if (entry->hint == HANDOFF_NOBODY || entry->hint == msg->peer) {
-        talk_say(handoff, entry, HANDOFF_UNKNOWN, msg->peer);
+    uint32_t has = entry->hint == HANDOFF_NOBODY ? msg->whom : entry->hint;
+    if (entry->here) {
+        say(handoff, msg, HANDOFF_NOT_YET);
         return;
     }
+    if (has >= handoff->opts.n_peers || has == msg->peer ||
+        has == handoff->opts.self) {
+        entry->visit = 0;
+        say(handoff, msg, HANDOFF_UNKNOWN);
+        return;
+    }
+    if (!entry_released_to(entry, msg->peer)) {
+        say_ask(handoff, msg, entry->granted);
+        return;
+    }
+    entry->visit = 0; /* It goes to the asker, not here any more. */
     struct handoff_msg *pass =
-        put(handoff, &entry->vm, entry->session, HANDOFF_PASS, entry->hint);
+        put(handoff, &msg->vm, msg->session, HANDOFF_PASS, has);
     if (pass) {
         pass->whom = msg->peer;
     }
-    say_ask(handoff, entry, msg->peer, entry->hint);
+    say_ask(handoff, msg, has);
 }
 
 static void
 on_pull(struct handoff *handoff, struct entry *entry,
         const struct handoff_msg *msg)
 {
-    if (!entry || entry->session != msg->session) {
+    bool came_without =
+        entry && entry->state == HANDOFF_FROZEN && !entry->session;
+    if (!entry || (entry->session != msg->session && !came_without)) {
         bool foreign = session_of_another(handoff, &msg->vm, msg->session);
-        (void)put(handoff, &msg->vm, msg->session,
-                  foreign ? HANDOFF_FOREIGN : HANDOFF_UNKNOWN, msg->peer);
+        say(handoff, msg, foreign ? HANDOFF_FOREIGN : HANDOFF_UNKNOWN);
         return;
     }
     switch (entry->state) {
@@ -184,11 +207,11 @@ on_pull(struct handoff *handoff, struct entry *entry,
         answer_holding(handoff, entry, msg);
         break;
     case HANDOFF_KEPT:
-        talk_offer(handoff, entry, msg->peer, msg->key, msg->insists);
+        talk_offer(handoff, entry, msg);
         break;
     case HANDOFF_WANTING:
     case HANDOFF_IMPORTING:
-        talk_say(handoff, entry, HANDOFF_NOT_YET, msg->peer);
+        say(handoff, msg, HANDOFF_NOT_YET);
         break;
     case HANDOFF_FROZEN:
         answer_frozen(handoff, entry, msg);
@@ -196,9 +219,9 @@ on_pull(struct handoff *handoff, struct entry *entry,
     case HANDOFF_PASSED:
         if (entry->to == HANDOFF_NOBODY || entry->to == msg->peer ||
             msg->insists) {
-            talk_say(handoff, entry, HANDOFF_UNKNOWN, msg->peer);
+            say(handoff, msg, HANDOFF_UNKNOWN);
         } else {
-            say_ask(handoff, entry, msg->peer, entry->to);
+            say_ask(handoff, msg, entry->to);
         }
         break;
     case HANDOFF_NONE:
@@ -214,7 +237,8 @@ on_here(struct handoff *handoff, struct entry *entry,
 {
     bool waits =
         entry->state == HANDOFF_WANTING || entry->state == HANDOFF_FROZEN;
-    if (!waits || entry->key != msg->key || entry->action != NO_ACTION) {
+    if (!waits || entry->visit != msg->visit || !msg->visit ||
+        entry->action != NO_ACTION) {
         handoff->stats.n_late += entry->state != HANDOFF_IMPORTING;
         if (entry->state == HANDOFF_HOLDING) {
             say_with(handoff, entry, HANDOFF_TAKEN, msg->peer);
@@ -243,19 +267,31 @@ on_here(struct handoff *handoff, struct entry *entry,
     entry->action = HANDOFF_IMPORT;
 }
 
+/* Whether there is anybody left who may have it.  Those who name each other do
+ * not count when it is us who still has it. */
 static void
-on_unknown(struct handoff *handoff, struct entry *entry,
-           const struct handoff_msg *msg)
+look_around(struct handoff *handoff, struct entry *entry)
 {
     uint64_t all = handoff->opts.n_peers == 64
                        ? UINT64_MAX
                        : (UINT64_C(1) << handoff->opts.n_peers) - 1;
-    entry->foreign |= msg->kind == HANDOFF_FOREIGN;
-    entry->unknown |= UINT64_C(1) << msg->peer;
+    uint64_t without = entry->unknown;
+    if (entry_fits(entry, entry->key)) {
+        without |= entry->referred;
+    }
     all &= ~(UINT64_C(1) << handoff->opts.self);
-    if (entry->unknown == all && entry->until != NSEC_NEVER) {
+    if ((without & all) == all && entry->until != NSEC_NEVER) {
         entry_give_up(handoff, entry);
     }
+}
+
+static void
+on_unknown(struct handoff *handoff, struct entry *entry,
+           const struct handoff_msg *msg)
+{
+    entry->foreign |= msg->kind == HANDOFF_FOREIGN;
+    entry->unknown |= UINT64_C(1) << msg->peer;
+    look_around(handoff, entry);
 }
 
 static void
@@ -271,14 +307,24 @@ on_ask(struct handoff *handoff, struct entry *entry,
     if (msg->whom != handoff->opts.self) {
         entry->hint = msg->whom;
     }
+    bool self = msg->whom == handoff->opts.self;
+    bool vain = self || entry->unknown >> msg->whom & 1;
+    entry->referred = vain ? entry->referred | bit : entry->referred & ~bit;
+    look_around(handoff, entry);
+    if (entry->state != HANDOFF_WANTING) {
+        return;
+    }
     if (entry->n_referrals++ >= REFERRALS_MAX) {
         return; /* They may be right the next time. */
     }
     bool late = entry->until != NSEC_NEVER &&
                 now >= entry->until - handoff->opts.wait_ns / 2;
-    bool forgot = late || msg->whom == handoff->opts.self ||
-                  entry->unknown >> msg->whom & 1;
-    talk_pull(handoff, entry, forgot ? msg->peer : msg->whom, forgot);
+    if (!self) {
+        talk_pull(handoff, entry, msg->whom, msg->peer, false);
+    }
+    if (vain || late) {
+        talk_pull(handoff, entry, msg->peer, msg->peer, true);
+    }
 }
 
 /* Telling where it is. */
@@ -329,7 +375,7 @@ on_taken(struct handoff *handoff, struct entry *entry,
                 entry->state != HANDOFF_WANTING &&
                 entry->state != HANDOFF_IMPORTING;
     if (!ours) {
-        (void)put(handoff, &msg->vm, msg->session, HANDOFF_OK, msg->peer);
+        say(handoff, msg, HANDOFF_OK);
         return;
     }
     bool in_channel =
@@ -348,7 +394,7 @@ on_taken(struct handoff *handoff, struct entry *entry,
     if (newer || entry->state == HANDOFF_FROZEN) {
         forget(handoff, entry, msg, now);
     }
-    talk_say(handoff, entry, HANDOFF_OK, msg->peer);
+    say(handoff, msg, HANDOFF_OK);
 }
 
 static void
@@ -404,7 +450,7 @@ handoff_on_msg(struct handoff *handoff, const struct handoff_msg *msg,
         handoff->stats.n_late += msg->kind == HANDOFF_HERE;
         return;
     }
-    bool wants = entry->state == HANDOFF_WANTING;
+    bool wants = entry->state == HANDOFF_WANTING && msg->visit == entry->visit;
     switch (msg->kind) {
     case HANDOFF_HERE:
         on_here(handoff, entry, msg);
@@ -413,6 +459,7 @@ handoff_on_msg(struct handoff *handoff, const struct handoff_msg *msg,
         if (wants) {
             entry->hint = msg->peer;
             entry->unknown &= ~(UINT64_C(1) << msg->peer);
+            entry->referred &= ~(UINT64_C(1) << msg->peer);
         }
         break;
     case HANDOFF_UNKNOWN:

@@ -17,6 +17,9 @@ channel_keep(struct mchan *channel, nsec_t now)
     struct session *session = &channel->session;
     struct window kept = {0};
     uint64_t last = session->replays ? session->put : session->sent;
+    if (session->unsettled) {
+        return; /* Nothing of it went into this link. */
+    }
     if (link_salvage(&channel->link, session->acked + 1, last, now, &kept) ||
         window_append(&kept, &channel->window)) {
         /* No memory: what can't be found is skipped when the time comes. */
@@ -159,6 +162,21 @@ channel_put_notice(struct mchan *channel, uint8_t kind)
     return link_put(&channel->link, &record, NULL);
 }
 
+/* False if there is no room for it. */
+static bool
+put_settled(struct mchan *channel)
+{
+    struct settled settled;
+    uint8_t data[SETTLED_SIZE];
+    struct record record = session_say_settled(&channel->session, &settled);
+    frame_put_settled(data, &settled);
+    if (link_put(&channel->link, &record, data)) {
+        return false;
+    }
+    session_said_settled(&channel->session);
+    return true;
+}
+
 void
 channel_put_waiting(struct mchan *channel)
 {
@@ -170,9 +188,12 @@ channel_put_waiting(struct mchan *channel)
     if (channel->tell_resumed && !channel_put_notice(channel, RECORD_RESUME)) {
         channel->tell_resumed = false;
     }
+    if (session->owes_settled && !put_settled(channel)) {
+        return;
+    }
     while (session->replays && replay_first(channel)) {
     }
-    if (session->sends && channel->latest) {
+    if (session_flows(session) && channel->latest) {
         stats->n_sent += latest_put(channel->latest, &channel->link,
                                     session->attachment, &stats->bytes_sent);
     }
@@ -199,6 +220,9 @@ channel_waits_for(const struct mchan *channel)
 {
     if (channel->session.suspended) {
         return 0;
+    }
+    if (channel->session.owes_settled) {
+        return link_position_for(&channel->link, SETTLED_SIZE);
     }
     if (channel->session.replays) {
         return replay_waits_for(channel);

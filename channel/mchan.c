@@ -124,8 +124,10 @@ set_up(struct mchan *channel, const char *uri, const struct mchan_opts *opts)
             opts->spin_us == MCHAN_NO_SPIN ? 0 : opts->spin_us * NSEC_PER_USEC;
     }
     session_init(&channel->session);
+    channel->handoff_ns = (nsec_t)opts->handoff_ms * NSEC_PER_MSEC;
     loans_init(&channel->loans, opts->loan_bytes);
     int error = set_chance(channel, opts);
+    channel->back.waits = channel->handoff_ns > 0;
     if (!error && !class->simulated) {
         error = make_descriptors(channel);
     }

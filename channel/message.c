@@ -112,7 +112,7 @@ put_datagram(struct mchan *channel, const struct mchan_msg *message)
                             .kind = RECORD_DATAGRAM,
                             .tag = message->tag,
                             .attachment = channel->session.attachment};
-    return channel->session.sends &&
+    return session_flows(&channel->session) &&
            !link_put(&channel->link, &record, message->data);
 }
 
@@ -242,6 +242,7 @@ tell(const struct session *session, const struct record *record,
     default:
         info->delivery = MCHAN_RELIABLE;
         info->sequence = session->delivered;
+        info->maybe_repeated |= session->delivered <= session->repeated_to;
     }
 }
 

@@ -4,6 +4,7 @@
  * the user is told of a GAP. */
 #include "channel/mgmtback.h"
 
+#include "channel/handoff.h"
 #include "channel/session.h"
 
 /* A guest that remembers more attachments than this made them up. */
@@ -75,12 +76,43 @@ next_attachment(uint32_t ours, uint32_t guests)
     return ours + 1 ? ours + 1 : 1;
 }
 
+/* The guest comes from elsewhere with a session that somebody may remember.  If
+ * we do too, but not this time of it, the greater attachment is the newer. */
+static bool
+is_stranger(const struct mgmtback *back, const struct session *session,
+            const struct hello *guest)
+{
+    if (!back->waits || !guest->session || !guest->mark ||
+        guest->session == session->refused ||
+        guest->attachment > ATTACHMENT_CLAIM_MAX) {
+        return false;
+    }
+    return guest->session != session->id || session->unsettled ||
+           guest->attachment > session->attachment;
+}
+
+/* Above any that the former end gave and the guest did not see. */
+static uint32_t
+stranger_attachment(const struct session *session, const struct hello *guest)
+{
+    bool again = session->unsettled && session->id == guest->session &&
+                 guest->attachment <= session->attachment;
+    return next_attachment(session->attachment, guest->attachment) +
+           (again ? 0 : HANDOFF_LEAP);
+}
+
 void
 mgmtback_on_hello(struct mgmtback *back, struct session *session,
                   const struct hello *guest)
 {
     uint64_t id = session->id;
+    session->next_mark = (uint32_t)prng_u64(&back->prng) | 1;
     if (!session_resumable(session, guest)) {
+        if (is_stranger(back, session, guest)) {
+            session_attach_stranger(session,
+                                    stranger_attachment(session, guest), guest);
+            return;
+        }
         do {
             id = prng_u64(&back->prng);
         } while (!id || id == session->id || id == guest->session);

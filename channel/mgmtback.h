@@ -5,6 +5,7 @@
 #ifndef CHANNEL_MGMTBACK_H
 #define CHANNEL_MGMTBACK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/clock.h"
@@ -26,6 +27,7 @@ struct mgmtback {
     nsec_t refilled; /* When that was last counted. */
     nsec_t next_try; /* NSEC_NEVER: there is no other peer to come;
                         INT64_MIN: whenever one comes. */
+    bool waits; /* For others to bring the sessions that are unknown here. */
     struct prng prng;
 };
 

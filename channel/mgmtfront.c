@@ -98,12 +98,17 @@ mgmtfront_on_hello(struct session *session, const struct hello *mvm,
         return -EPROTO;
     }
     if (mvm->session == session->id) {
+        if (mvm->attachment > session->attachment && mvm->unsettled &&
+            mvm->message_max >= session->message_max_agreed) {
+            session_attach_unsettled(session, mvm->attachment);
+            return 0;
+        }
         if (mvm->attachment <= session->attachment ||
             !session_resumable(session, mvm)) {
             *why = "HELLO resumes what did not happen";
             return -EPROTO;
         }
-    } else if (mvm->sent || mvm->delivered) {
+    } else if (mvm->sent || mvm->delivered || mvm->unsettled) {
         *why = "HELLO of a new session that is not at its start";
         return -EPROTO;
     }

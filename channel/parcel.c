@@ -98,12 +98,13 @@ parcel_begin(struct parcel_writer *writer, void *data, size_t room,
     put16(to + 4, VERSION);
     put64(to + 16, parcel->session);
     put32(to + 24, parcel->attachment);
-    put32(to + 28, parcel->confirmed);
+    put32(to + 28, parcel->mark);
     put64(to + 32, parcel->sent);
     put64(to + 40, parcel->acked);
     put64(to + 48, parcel->delivered);
     put64(to + 56, parcel->done);
     put32(to + 64, parcel->message_max);
+    put32(to + 72, parcel->former);
 }
 
 void
@@ -160,7 +161,7 @@ check_envelope(const uint8_t *data, size_t size, const char **why)
     if (get16(data + 4) != VERSION) {
         return refuse(why, "parcel of an unknown version");
     }
-    if (get16(data + 6) || get32(data + 8) != size) {
+    if (get16(data + 6) || get32(data + 76) || get32(data + 8) != size) {
         return refuse(why, "parcel cut or longer than it says");
     }
     if (get32(data + 12) != frame_crc32c(0, data + CRC_FROM, size - CRC_FROM)) {
@@ -172,8 +173,7 @@ check_envelope(const uint8_t *data, size_t size, const char **why)
 static int
 check_head(const struct parcel *head, const char **why)
 {
-    if (!head->session || !head->confirmed ||
-        head->confirmed > head->attachment ||
+    if (!head->session || !head->attachment || !head->mark ||
         head->attachment > PARCEL_ATTACHMENT_MAX) {
         return refuse(why, "parcel of no session");
     }
@@ -273,7 +273,8 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
     reader->head = (struct parcel){
         .session = get64(data + 16),
         .attachment = get32(data + 24),
-        .confirmed = get32(data + 28),
+        .mark = get32(data + 28),
+        .former = get32(data + 72),
         .sent = get64(data + 32),
         .acked = get64(data + 40),
         .delivered = get64(data + 48),

@@ -10,14 +10,17 @@
  *            8  size             u32, of the whole
  *           12  crc              u32, CRC32C of bytes 16..
  *           16  session          u64, not 0
- *           24  attachment       u32, the last that was given to the peer
- *           28  confirmed        u32, the last that the peer knew of
+ *           24  attachment       u32, the last
+ *           28  mark             u32, not 0, what that was called
  *           32  sent             u64
  *           40  acked            u64
  *           48  delivered        u64
  *           56  done             u64
  *           64  message_max      u32, agreed upon for the session
  *           68  n_records        u32
+ *           72  former           u32, the mark before, if the peer may not
+ *                                have seen the last; else 0
+ *           76  zero             u32
  *
  *   record   0  size             u32, bytes behind this header
  *            4  kind             u8, enum parcel_kind
@@ -34,7 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PARCEL_HEAD_SIZE 72
+#define PARCEL_HEAD_SIZE 80
 #define PARCEL_RECORD_SIZE 24
 #define PARCEL_SIZE_MAX (16u << 20)
 /* The highest attachment that anybody may claim. */
@@ -42,7 +45,7 @@
 
 struct parcel {
     uint64_t session;
-    uint32_t attachment, confirmed;
+    uint32_t attachment, mark, former;
     uint64_t sent, acked, delivered, done;
     uint32_t message_max;
 };

@@ -19,8 +19,8 @@ session_init(struct session *session)
 
 /* Events. */
 
-static struct mchan_event *
-report(struct session *session, enum mchan_event_type type)
+struct mchan_event *
+session_report(struct session *session, enum mchan_event_type type)
 {
     assert(session->n_events < SESSION_EVENTS);
     uint32_t at = (session->first_event + session->n_events) % SESSION_EVENTS;
@@ -37,7 +37,7 @@ static struct mchan_event *
 report_range(struct session *session, enum mchan_event_type type, uint64_t from,
              uint64_t to)
 {
-    struct mchan_event *event = report(session, type);
+    struct mchan_event *event = session_report(session, type);
     event->from = from;
     event->to = to;
     return event;
@@ -47,7 +47,7 @@ static void
 report_reason(struct session *session, enum mchan_event_type type,
               const char *reason)
 {
-    struct mchan_event *event = report(session, type);
+    struct mchan_event *event = session_report(session, type);
     snprintf(event->reason, sizeof event->reason, "%s", reason);
 }
 
@@ -97,12 +97,37 @@ session_hello(const struct session *session, struct hello *out)
     out->attachment = session->attachment;
     out->sent = session->sent;
     out->delivered = session->delivered;
+    out->unsettled = session->unsettled;
+    out->mark = session->claim.session ? 0 : session->mark;
+    out->acked = session->acked;
+    out->agreed = session->message_max_agreed;
+}
+
+/* False if the guest saw another end since, or was set back to before. */
+bool
+session_knows_mark(const struct session *session, uint32_t mark)
+{
+    return !mark || !session->next_mark || mark == session->mark ||
+           mark == session->former;
+}
+
+/* The guest's end takes over the MVM's; the MVM's has a new one. */
+static void
+take_mark(struct session *session, const struct hello *peer)
+{
+    if (session->next_mark) {
+        session->former = peer->mark;
+        session->mark = session->next_mark;
+    } else {
+        session->mark = peer->mark;
+    }
 }
 
 bool
 session_resumable(const struct session *session, const struct hello *peer)
 {
     return session->id && peer->session == session->id && !session->settled &&
+           !session->unsettled && session_knows_mark(session, peer->mark) &&
            peer->sent >= session->delivered &&
            peer->delivered >= session->acked &&
            peer->delivered <= session->sent &&
@@ -119,11 +144,25 @@ report_lost(struct session *session, const char *reason)
     session->told_up = session->away = session->resuming = false;
 }
 
-static void
-update_sends(struct session *session)
+void
+session_update_sends(struct session *session)
 {
     session->sends = session->state == SESSION_UP && !session->replays &&
-                     !session->suspended;
+                     !session->suspended && !session->unsettled &&
+                     !session->owes_settled;
+}
+
+void
+session_report_again(struct session *session)
+{
+    if (!session->told_up) {
+        session_report(session, MCHAN_UP)->resumed = true;
+    }
+    if (session->resuming || (session->told_up && session->away)) {
+        session_report(session, MCHAN_RESUMED);
+    }
+    session->resuming = session->away = false;
+    session->told_up = true;
 }
 
 /* How many of from..to also lie within within_from..within_to. */
@@ -136,8 +175,8 @@ common(uint64_t from, uint64_t to, uint64_t within_from, uint64_t within_to)
 }
 
 /* The peer is through with ours up to 'to', as far as it was given them. */
-static void
-settle(struct session *session, uint64_t to)
+void
+session_settle_to(struct session *session, uint64_t to)
 {
     uint64_t from = session->acked + 1, dropped = session->dropped;
     session->n_acked += to - session->acked;
@@ -156,17 +195,13 @@ settle(struct session *session, uint64_t to)
 static void
 attach_again(struct session *session, const struct hello *peer)
 {
-    if (!session->told_up) {
-        report(session, MCHAN_UP)->resumed = true;
-    }
-    if (session->resuming || (session->told_up && session->away)) {
-        report(session, MCHAN_RESUMED);
-    }
-    session->resuming = session->away = false;
-    settle(session, peer->delivered);
+    session_report_again(session);
+    session_settle_to(session, peer->delivered);
     session->put = peer->delivered;
     session->replays = session->put < session->sent;
     session->done = session->delivered;
+    session->unsettled = session->owes_settled = false;
+    take_mark(session, peer);
 }
 
 /* What the former session still had to bring is not known, unless it was the
@@ -174,7 +209,7 @@ attach_again(struct session *session, const struct hello *peer)
 static void
 report_unknown_gap(struct session *session, uint64_t former)
 {
-    if (former && !session->settled) {
+    if (former && !session->settled && !session->unsettled) {
         report_range(session, MCHAN_GAP, session->delivered + 1, UINT64_MAX)
             ->session = former;
     }
@@ -189,21 +224,33 @@ start_over(struct session *session)
     session->delivered = session->done = 0;
     session->suspended = session->away = session->resuming = false;
     session->replays = session->settled = false;
+    session->unsettled = session->owes_settled = false;
+    session->repeated_to = 0;
+    session->former = 0;
 }
 
-static void
-attach_anew(struct session *session, uint64_t id, const struct hello *peer)
+static struct mchan_event *
+attach_anew(struct session *session, uint64_t id, const struct hello *peer,
+            enum mchan_event_type type)
 {
     uint64_t former = session->id;
     report_lost(session, "the peer has forgotten the session");
     session_drop_all(session);
     session->id = id;
-    report(session, MCHAN_UP);
+    struct mchan_event *event = session_report(session, type);
     report_unknown_gap(session, former);
     session->message_max_agreed = peer->message_max < session->message_max
                                       ? peer->message_max
                                       : session->message_max;
+    take_mark(session, peer);
     start_over(session);
+    return event;
+}
+
+struct mchan_event *
+session_replace(struct session *session, const struct hello *guest)
+{
+    return attach_anew(session, guest->session, guest, MCHAN_STRANGER);
 }
 
 void
@@ -216,10 +263,10 @@ session_attach(struct session *session, uint64_t id, uint32_t attachment,
     if (id == session->id) {
         attach_again(session, peer);
     } else {
-        attach_anew(session, id, peer);
+        (void)attach_anew(session, id, peer, MCHAN_UP);
     }
     session->told_up = true;
-    update_sends(session);
+    session_update_sends(session);
 }
 
 /* Messages. */
@@ -254,6 +301,10 @@ session_check(const struct session *session, const struct record *record,
         return -EPROTO;
     }
     if (record_is_numbered(record->kind)) {
+        if (session->unsettled) {
+            *why = "message before it was settled which is next";
+            return -EPROTO;
+        }
         if (record->sequence != (uint32_t)(session->delivered + 1)) {
             *why = "message out of sequence";
             return -EPROTO;
@@ -293,7 +344,8 @@ bool
 session_keeps(const struct session *session)
 {
     return session->told_up && !session->settled &&
-           (session->suspended || session->state != SESSION_UP);
+           (session->suspended || session->unsettled ||
+            session->state != SESSION_UP);
 }
 
 void
@@ -301,7 +353,7 @@ session_sent_later(struct session *session)
 {
     assert(session_keeps(session));
     session->sent++;
-    session->replays = session->state == SESSION_UP;
+    session->replays = session->state == SESSION_UP && !session->unsettled;
 }
 
 void
@@ -310,18 +362,24 @@ session_replayed(struct session *session, uint64_t to)
     assert(session->replays && to > session->put && to <= session->sent);
     session->put = to;
     session->replays = to < session->sent;
-    update_sends(session);
+    session_update_sends(session);
 }
 
 int
 session_acked(struct session *session, uint64_t acked, const char **why)
 {
     uint64_t put = session->replays ? session->put : session->sent;
+    if (session->unsettled) {
+        return 0; /* Of former attachments. */
+    }
     if (acked < session->acked || acked > put) {
         *why = "acknowledgement of what was never sent";
         return -EPROTO;
     }
-    settle(session, acked);
+    if (acked > session->acked) {
+        session->former = 0;
+    }
+    session_settle_to(session, acked);
     return 0;
 }
 
@@ -334,7 +392,7 @@ session_bye(struct session *session, uint64_t sent, const char **why)
         *why = "BYE with an impossible sequence number";
         return -EPROTO;
     }
-    if (sent > session->delivered) {
+    if (sent > session->delivered && !session->claim.session) {
         report_range(session, MCHAN_GAP, session->delivered + 1, sent);
     }
     session->settled = true;
@@ -345,7 +403,7 @@ int
 session_skipped(struct session *session, const struct record *record,
                 uint64_t to, const char **why)
 {
-    if (record->attachment != session->attachment ||
+    if (record->attachment != session->attachment || session->unsettled ||
         record->sequence != (uint32_t)(session->delivered + 1)) {
         *why = "messages skipped out of sequence";
         return -EPROTO;
@@ -447,8 +505,8 @@ session_suspend(struct session *session)
     }
     session->suspended = true;
     session->resuming = false;
-    update_sends(session);
-    report(session, MCHAN_SUSPENDING);
+    session_update_sends(session);
+    session_report(session, MCHAN_SUSPENDING);
 }
 
 void
@@ -457,11 +515,11 @@ session_resume(struct session *session)
     assert(session->suspended && session_may_report(session));
     session->suspended = false;
     if (session->state == SESSION_UP) {
-        report(session, MCHAN_RESUMED);
+        session_report(session, MCHAN_RESUMED);
     } else {
         session->resuming = true;
     }
-    update_sends(session);
+    session_update_sends(session);
 }
 
 int
@@ -475,7 +533,7 @@ session_notice(struct session *session, const struct record *record,
         return -EPROTO;
     }
     if (session->told_up && away != session->away) {
-        report(session, away ? MCHAN_SUSPENDING : MCHAN_RESUMED);
+        session_report(session, away ? MCHAN_SUSPENDING : MCHAN_RESUMED);
         session->away = away;
     }
     return 0;
@@ -489,11 +547,12 @@ leave(struct session *session, const char *reason, bool lost)
     if (session->state == SESSION_UP) {
         session->state = SESSION_LEAVING;
         session->replays = false;
+        session->claim.session = 0; /* A stranger's still waits. */
     }
     if (lost) {
         report_lost(session, reason);
     }
-    update_sends(session);
+    session_update_sends(session);
     session->error = -ENOTCONN;
 }
 
@@ -517,6 +576,9 @@ session_end(struct session *session)
 {
     assert(session->state != SESSION_UP);
     session->state = SESSION_APART;
+    if (!session->next_mark) {
+        session->unsettled = false; /* The guest knows what it has. */
+    }
 }
 
 void
@@ -533,6 +595,15 @@ session_forget(struct session *session, const char *reason)
     report_lost(session, reason);
     session_drop_all(session);
     report_unknown_gap(session, former);
+    session->id = 0;
+    start_over(session);
+}
+
+void
+session_hand_over(struct session *session, const char *reason)
+{
+    assert(session->state == SESSION_APART);
+    report_lost(session, reason);
     session->id = 0;
     start_over(session);
 }

@@ -13,6 +13,12 @@
  *
  * LEAVING: the peer is gone, but messages that came before are still given out.
  *
+ * An MVM's end may meet a guest whose session it does not know, because the VM
+ * came from elsewhere.  Then the attachment is up but 'unsettled': nothing
+ * reliable moves in it until RECORD_SETTLED says what else a HELLO does, from
+ * memory that was brought (session_settle) or without (session_give_up); see
+ * settle.c.
+ *
  * What was not acknowledged when a transport is lost is kept by channel.c
  * (window.h).  When the same session goes on, the peer's HELLO says what it was
  * given, and the rest is put before anything new.  Messages that can't be sent
@@ -59,15 +65,26 @@ struct session {
     uint64_t dropped_from, dropped_to;
     uint64_t n_acked, n_dropped; /* In all sessions; none counts twice. */
     uint64_t delivered, done;    /* The peer's. */
-    bool sends;     /* Up, and what is sent now may be put into the link. */
-    bool replays;   /* Up, but not all that was sent is put. */
-    bool told_up;   /* UP was reported, and no PEER_LOST since. */
-    bool suspended; /* We are. */
-    bool away;      /* The peer said that it is. */
-    bool resuming;  /* We were, and RESUMED is still to be reported. */
-    bool settled;   /* The peer said goodbye and how much it sent;
-                       nothing is missing without a word. */
-    int error;      /* While not UP: -ENOTCONN or -EPROTO. */
+    bool sends;         /* Up, and what is sent now may be put into the link. */
+    bool replays;       /* Up, but not all that was sent is put. */
+    bool told_up;       /* UP was reported, and no PEER_LOST since. */
+    bool suspended;     /* We are. */
+    bool away;          /* The peer said that it is. */
+    bool resuming;      /* We were, and RESUMED is still to be reported. */
+    bool settled;       /* The peer said goodbye and how much it sent;
+                           nothing is missing without a word. */
+    bool unsettled;     /* The MVM does not know the session yet. */
+    bool owes_settled;  /* It does, and the guest is to be told, */
+    bool forgot;        /* that it will not. */
+    uint32_t mark;      /* What the last settled attachment is called; */
+    uint32_t former;    /* the one before, while the guest may not have seen
+                           the last; else 0; */
+    uint32_t next_mark; /* the next one, at the MVM's end. */
+    uint64_t repeated_to; /* The peer's, up to here: perhaps repeated. */
+    uint64_t refused;     /* A session that is another's and begins anew. */
+    struct hello claim;   /* The guest's while its session is unknown; else
+                             claim.session is 0. */
+    int error;            /* While not UP: -ENOTCONN or -EPROTO. */
     uint32_t n_events, first_event;
     struct mchan_event events[SESSION_EVENTS];
 };
@@ -83,12 +100,50 @@ void session_hello(const struct session *, struct hello *out);
 /* True if 'peer' remembers the same session, neither end forgot anything that
  * the other was told of, and what either kept fits through the new link. */
 bool session_resumable(const struct session *, const struct hello *peer);
+/* True if the guest's mark is one of ours, or it says none. */
+bool session_knows_mark(const struct session *, uint32_t mark);
 /* HELLO was agreed upon: the session 'id' goes on, or is new, with this
  * attachment.  Reports UP; of a new one also DROPPED before it and GAP behind
  * it, about the former.  If it goes on, 'acked' covers what the peer was given,
  * and 'replays' says if there is more, which is to be put first. */
 void session_attach(struct session *, uint64_t id, uint32_t attachment,
                     const struct hello *peer);
+
+/* settle.c.  The same, of a guest whose session is unknown here: reports
+ * STRANGER, and before it DROPPED and GAP about what was here. */
+void session_attach_stranger(struct session *, uint32_t attachment,
+                             const struct hello *guest);
+/* Memory of the session that waits was brought: 0, or -ENOENT if it is not what
+ * the guest remembers.  Reports UP, or the next attachment does. */
+struct parcel;
+int session_settle(struct session *, const struct parcel *);
+/* Nobody has it: goes on behind what the guest says; reports UP and GAP.  0,
+ * -ENOENT, or -EMSGSIZE if the guest's messages are too large for this link. */
+int session_give_up(struct session *);
+/* It is another VM's: whoever brings it gets a new one. */
+void session_refuse(struct session *);
+/* What the guest is then told, and that it was. */
+struct record session_say_settled(struct session *, struct settled *out);
+void session_said_settled(struct session *);
+/* The guest's end: the MVM does not know the session; now it does, 0 or
+ * -EPROTO. */
+void session_attach_unsettled(struct session *, uint32_t attachment);
+int session_settled(struct session *, const struct record *,
+                    const struct settled *, const char **why);
+/* True if latest values and datagrams may be put. */
+bool session_flows(const struct session *);
+/* What is to be handed over. */
+void session_pack(const struct session *, struct parcel *out);
+
+/* For settle.c: an event to be filled in; 'sends' from the rest; what every
+ * attachment reports of a session that goes on; and what the guest has in place
+ * of what was here, with STRANGER, which is returned. */
+struct mchan_event *session_report(struct session *, enum mchan_event_type);
+void session_update_sends(struct session *);
+void session_settle_to(struct session *, uint64_t acked);
+void session_report_again(struct session *);
+struct mchan_event *session_replace(struct session *,
+                                    const struct hello *guest);
 
 /* A message of this attachment, if it is numbered the next one: 0 or
  * -EPROTO. */
@@ -99,6 +154,7 @@ static inline void
 session_delivered(struct session *session)
 {
     session->delivered++;
+    session->former = 0; /* It knows this attachment. */
 }
 /* The user asked for the next one. */
 static inline void
@@ -155,6 +211,8 @@ void session_lose(struct session *, const char *reason);
 /* The session is over, whatever the peer remembers of it: reports PEER_LOST,
  * DROPPED and GAP.  Not while a link stands. */
 void session_forget(struct session *, const char *reason);
+/* The session was handed over: it is over here, and nothing is lost. */
+void session_hand_over(struct session *, const char *reason);
 
 bool session_next_event(struct session *, struct mchan_event *out);
 

@@ -88,6 +88,18 @@ window_first(const struct window *window, struct window_entry *out)
     return window->data + window->start + sizeof *out;
 }
 
+const uint8_t *
+window_next(const struct window *window, size_t *at, struct window_entry *out)
+{
+    size_t position = window->start + *at;
+    if (position >= window->end) {
+        return NULL;
+    }
+    memcpy(out, window->data + position, sizeof *out);
+    *at += sizeof *out + out->record.size;
+    return window->data + position + sizeof *out;
+}
+
 void
 window_remove_first(struct window *window)
 {

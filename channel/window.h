@@ -38,6 +38,9 @@ int window_add(struct window *, const struct window_entry *, const void *data);
 int window_append(struct window *, struct window *other);
 /* The bytes of the first entry, or null when there is none. */
 const uint8_t *window_first(const struct window *, struct window_entry *out);
+/* The same of the entry at '*at', which begins at 0, and moves that on. */
+const uint8_t *window_next(const struct window *, size_t *at,
+                           struct window_entry *out);
 void window_remove_first(struct window *);
 /* Forgets everything up to 'sequence'. */
 void window_release(struct window *, uint64_t sequence);

@@ -114,7 +114,8 @@ enum mchan_event_type {
     MCHAN_DROPPED,     /* Our messages from..to were not delivered. */
     MCHAN_PROTO_ERROR, /* The peer broke the protocol; 'reason'. */
     MCHAN_STRANGER,    /* A peer's 'session' is unknown here and waits for
-                          mchan_import(); only with handoff_ms. */
+                          mchan_import(); only with handoff_ms.  'from' is what
+                          who has it knows its last attachment by. */
 };
 
 #define MCHAN_REASON_SIZE 96
@@ -265,11 +266,17 @@ int mchan_resume(struct mchan *, const char *uri);
 int mchan_forget(struct mchan *);
 
 /* A session's memory, for the end that takes it over: numbers, and what was
- * not acknowledged.  mchan_export() writes it once, of a suspended session,
- * which is over here with that; it returns the bytes written, or needed if
- * 'data' is null (the session then stays).  mchan_import() brings it to an end
- * that reported STRANGER or will; null: nobody has it.  -ENOENT if its session
- * is not the one that waits, -EPROTO if the bytes are no session. */
+ * not acknowledged.  mchan_export() writes it once, of a suspended session
+ * (-EBUSY if it is not, -ENOTSUP if what it keeps was lent), which is over here
+ * with that; it returns the bytes written, or needed if 'data' is null (the
+ * session then stays), -ENOBUFS, or -ENOTCONN.
+ *
+ * mchan_import() brings it to an end that reported STRANGER or will; null:
+ * nobody has it, and the session goes on behind what the peer says, with GAP and
+ * maybe_repeated; no bytes: it is another's, and a new one begins.  Until then
+ * latest values and datagrams move and reliable messages do not.  -ENOENT if its
+ * session is not the one that waits or comes too late, -EPROTO if the bytes are
+ * no session. */
 ssize_t mchan_export(struct mchan *, void *data, size_t size);
 int mchan_import(struct mchan *, const void *data, size_t size);
 
@@ -290,8 +297,9 @@ struct mchan_stats {
     uint64_t n_wakes;     /* Times the peer had to be woken. */
     uint64_t n_overtaken; /* Latest values that a newer one replaced. */
     uint64_t n_datagrams_dropped;
-    uint64_t n_replayed; /* Messages sent again. */
-    uint64_t n_lent;     /* Loans that the peer has not given back. */
+    uint64_t n_replayed;      /* Messages sent again. */
+    uint64_t n_lent;          /* Loans that the peer has not given back. */
+    uint64_t n_late_handoffs; /* Imports that were refused with -ENOENT. */
 };
 int mchan_stats(const struct mchan *, struct mchan_stats *out, size_t size);
 

@@ -18,6 +18,7 @@
 #define LANE_BYTES 65536 /* Sent and not yet read. */
 #define LANE_PIECES 1024
 #define LANE_TAIL 8192 /* Of those, what the next link still gets. */
+#define TAIL_MAX 4096
 
 struct piece {
     nsec_t due;
@@ -38,18 +39,25 @@ struct lane {
 struct sim_transport {
     struct transport transport;
     struct sim_network *network;
-    struct place *place;
+    struct place *port;  /* Its address; */
+    struct place *place; /* where that is now, or where it is linked. */
     bool listens, linked;
+    bool cut; /* Linked no more: it moved away. */
 };
 
 struct place {
     char name[SIM_NETWORK_NAME_SIZE];
     struct sim_transport *ends[2]; /* Who listens, and who is linked to it. */
     bool waiting;                  /* The second is not yet accepted. */
+    bool orphan;                   /* It moved away, and the first is linked to
+                                      nobody. */
+    struct place *home;            /* Where who comes here is; null: here. */
     bool down, stalled, tails;
     nsec_t delay_ns;
     double corruption, loss, repeats;
     struct lane lanes[2]; /* What each of the ends sent. */
+    uint32_t n_tail;      /* Bytes that come before what the second sends. */
+    uint8_t tail[TAIL_MAX];
 };
 
 struct sim_network {
@@ -202,6 +210,45 @@ sim_network_set_tails(struct sim_network *network, const char *name, bool tails)
     }
 }
 
+/* Takes away the last bytes. */
+static void
+lane_trim(struct lane *lane, uint32_t n, uint8_t *out)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = lane->first_byte + lane->n_bytes - n + i;
+        out[i] = lane->bytes[at % LANE_BYTES];
+    }
+    lane->n_bytes -= n;
+    while (n > 0) {
+        struct piece *piece =
+            &lane->pieces[(lane->first + lane->n - 1) % LANE_PIECES];
+        uint32_t part = n < piece->size ? n : piece->size;
+
+        piece->size -= part;
+        n -= part;
+        lane->n -= piece->size == 0;
+    }
+}
+
+/* Takes the link from under the second end of a place. */
+static void
+leave(struct place *from, struct place *to, uint32_t n_tail)
+{
+    struct lane *said = &from->lanes[1];
+
+    n_tail = n_tail < said->n_bytes ? n_tail : said->n_bytes;
+    to->n_tail = n_tail < TAIL_MAX ? n_tail : TAIL_MAX;
+    lane_trim(said, to->n_tail, to->tail);
+    lane_reset(&from->lanes[0]);
+    from->ends[1]->cut = true;
+    from->ends[1] = NULL;
+    from->orphan = from->ends[0] && from->ends[0]->linked;
+    if (from->waiting) {
+        from->waiting = false;
+        lane_reset(said);
+    }
+}
+
 void
 sim_network_set_repeats(struct sim_network *network, const char *name,
                         double chance)
@@ -210,6 +257,37 @@ sim_network_set_repeats(struct sim_network *network, const char *name,
 
     if (place) {
         place->repeats = chance;
+    }
+}
+
+void
+sim_network_move(struct sim_network *network, const char *name, const char *to,
+                 uint32_t n_tail)
+{
+    struct place *port = find_place(network, name);
+    struct place *target = find_place(network, to);
+    struct place *from;
+
+    if (!port || !target) {
+        return;
+    }
+    from = port->home ? port->home : port;
+    if (from->ends[1] && from->ends[1]->port == port) {
+        leave(from, target, n_tail);
+    }
+    port->home = target;
+    sim_network_hang_up(network, to);
+    network->news = true;
+}
+
+void
+sim_network_hang_up(struct sim_network *network, const char *name)
+{
+    struct place *place = find_place(network, name);
+
+    if (place && place->orphan) {
+        place->lanes[1].closed = nsec_min(place->lanes[1].closed, network->now);
+        network->news = true;
     }
 }
 
@@ -369,7 +447,7 @@ sim_open(struct transport **out, const char *address,
     }
     self->transport.class = &transport_sim;
     self->network = network;
-    self->place = place;
+    self->port = self->place = place;
     self->listens = opts->listen;
     if (opts->listen) {
         place->ends[0] = self;
@@ -390,6 +468,11 @@ sim_drop(struct transport *transport)
         return;
     }
     self->linked = false;
+    if (self->cut) {
+        self->cut = false;
+        return;
+    }
+    place->orphan = false;
     place->lanes[!self->listens].closed =
         nsec_min(place->lanes[!self->listens].closed,
                  self->network->now + place->delay_ns);
@@ -421,8 +504,12 @@ static int
 sim_connect(struct transport *transport)
 {
     struct sim_transport *self = sim_cast(transport);
-    struct place *place = self->place;
+    struct place *place;
 
+    if (!self->listens && !self->linked) {
+        self->place = self->port->home ? self->port->home : self->port;
+    }
+    place = self->place;
     if (self->listens) {
         if (place->waiting && !place->down) {
             place->waiting = false;
@@ -438,6 +525,9 @@ sim_connect(struct transport *transport)
         lane_reset(&place->lanes[end]);
         lane_give_tail(&place->lanes[end], self->network->now);
     }
+    (void)lane_write(&place->lanes[1], place->tail, place->n_tail,
+                     self->network->now);
+    place->n_tail = 0;
     place->ends[1] = self;
     place->waiting = true;
     self->linked = true;
@@ -486,15 +576,30 @@ send_again(struct sim_transport *self, const struct iovec *iov, int n)
     }
 }
 
+/* A paused guest's port takes what nobody will read. */
+static ssize_t
+swallow(const struct iovec *iov, int n)
+{
+    size_t size = 0;
+
+    for (int i = 0; i < n; i++) {
+        size += iov[i].iov_len;
+    }
+    return (ssize_t)size;
+}
+
 static ssize_t
 sim_send(struct transport *transport, const struct iovec *iov, int n)
 {
     struct sim_transport *self = sim_cast(transport);
     size_t sent = 0;
 
-    if (!self->linked ||
+    if (!self->linked || self->cut ||
         self->place->lanes[!self->listens].closed != NSEC_NEVER) {
         return -EPIPE;
+    }
+    if (self->listens && self->place->orphan) {
+        return swallow(iov, n);
     }
     for (int i = 0; i < n; i++) {
         uint32_t part = iov[i].iov_len > 0 ? send_part(self, &iov[i]) : 0;
@@ -524,6 +629,9 @@ sim_recv(struct transport *transport, void *data, size_t size)
 
     if (!self->linked) {
         return -ENOTCONN;
+    }
+    if (self->cut) {
+        return 0;
     }
     n = self->place->stalled ? 0
                              : lane_read(lane, data, size, self->network->now);

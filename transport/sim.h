@@ -53,4 +53,17 @@ void sim_network_set_corruption(struct sim_network *, const char *name,
 void sim_network_set_loss(struct sim_network *, const char *name,
                           double chance);
 
+/* A VM that moves.  Whoever goes to 'name' from now on comes to the place
+ * 'to', as a guest's port keeps its name while the host behind it changes.  A
+ * link that stands is taken from under the guest: what the other end wrote and
+ * was not read is lost, and of what the guest wrote the last 'n_tail' bytes
+ * that were not read come to whoever it meets next, before it says anything;
+ * both as virtio-serial does when its guest migrates.  The end that is left
+ * behind is not told: it can still read what came before, and may write, which
+ * goes nowhere. */
+void sim_network_move(struct sim_network *, const char *name, const char *to,
+                      uint32_t n_tail);
+/* Now it is told that nobody is there. */
+void sim_network_hang_up(struct sim_network *, const char *name);
+
 #endif

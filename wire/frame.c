@@ -202,12 +202,12 @@ void
 frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *hello)
 {
     memset(out, 0, HELLO_SIZE);
-    put_u32(out, HELLO_VERSION |
-                     (hello->unsettled ? HELLO_UNSETTLED : 0u) << 16);
+    put_u32(out, HELLO_VERSION | (hello->unsettled ? HELLO_UNSETTLED : 0u)
+                                     << 16);
     put_u32(out + 4, hello->message_max);
     frame_put_u64(out + 8, hello->session);
     put_u32(out + 16, hello->attachment);
-    put_u32(out + 20, hello->confirmed);
+    put_u32(out + 20, hello->mark);
     frame_put_u64(out + 24, hello->sent);
     frame_put_u64(out + 32, hello->delivered);
     frame_put_u64(out + 40, hello->loan_bytes);
@@ -250,8 +250,36 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
     out->delivered = delivered;
     out->loan_bytes = get_u64(bytes + 40);
     out->unsettled = get_u32(bytes) >> 16 & HELLO_UNSETTLED;
-    out->confirmed = get_u32(bytes + 20);
+    out->mark = get_u32(bytes + 20);
     out->acked = acked;
     out->agreed = longer ? get_u32(bytes + 56) : 0;
+    return 0;
+}
+
+void
+frame_put_settled(uint8_t out[SETTLED_SIZE], const struct settled *settled)
+{
+    memset(out, 0, SETTLED_SIZE);
+    put_u32(out, settled->forgot);
+    put_u32(out + 4, settled->message_max);
+    frame_put_u64(out + 8, settled->sent);
+    frame_put_u64(out + 16, settled->delivered);
+    put_u32(out + 24, settled->mark);
+}
+
+int
+frame_get_settled(struct settled *out, const void *data, size_t size,
+                  const char **why)
+{
+    const uint8_t *bytes = data;
+    if (size != SETTLED_SIZE || get_u32(bytes) > 1) {
+        *why = "SETTLED that makes no sense";
+        return -EPROTO;
+    }
+    out->forgot = get_u32(bytes);
+    out->message_max = get_u32(bytes + 4);
+    out->sent = get_u64(bytes + 8);
+    out->delivered = get_u64(bytes + 16);
+    out->mark = get_u32(bytes + 24);
     return 0;
 }

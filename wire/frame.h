@@ -43,9 +43,10 @@
 #define ACK_SIZE 16
 /* Number of the last message that won't come; the first is the record's. */
 #define SKIP_SIZE 8
+#define SETTLED_SIZE 32
 
 /* HELLO: 0 version u16, 2 flags u16, 4 message_max u32, 8 session u64,
- * 16 attachment u32, 20 confirmed u32, 24 sent u64, 32 delivered u64,
+ * 16 attachment u32, 20 mark u32, 24 sent u64, 32 delivered u64,
  * 40 loan_bytes u64, 48 acked u64, 56 agreed u32, 60 zero u32.  Longer ones are
  * accepted and the rest ignored, for later versions. */
 struct hello {
@@ -58,10 +59,22 @@ struct hello {
     /* The MVM's end does not know the session yet; what it says of numbers
      * counts only when RECORD_SETTLED comes.  Until then nothing reliable. */
     bool unsettled;
-    /* The guest: the last attachment that was settled; 0: does not say. */
-    uint32_t confirmed;
+    /* What this attachment is called, once it is settled: by chance, so that
+     * the guest's last says whose memory of the session is right, and whether
+     * it was set back.  The guest says the last that it knows; 0: it does not
+     * say. */
+    uint32_t mark;
     uint64_t acked;  /* What it sent up to here it does not have any more. */
     uint32_t agreed; /* The largest message of this session; 0: no session. */
+};
+
+/* SETTLED: 0 forgot u32, 4 message_max u32, 8 sent u64, 16 delivered u64,
+ * 24 mark u32, 28 zero u32. */
+struct settled {
+    bool forgot; /* Nobody knows what the session was before. */
+    uint32_t message_max;
+    uint32_t mark;            /* As in HELLO. */
+    uint64_t sent, delivered; /* As in HELLO. */
 };
 
 uint32_t frame_crc32c(uint32_t crc, const void *data, size_t size);
@@ -100,6 +113,10 @@ void frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *);
 int frame_get_hello(struct hello *out, const void *data, size_t size,
                     const char **why);
 /* Of the others. */
+void frame_put_settled(uint8_t out[SETTLED_SIZE], const struct settled *);
+/* 0 or -EPROTO with a constant 'why'. */
+int frame_get_settled(struct settled *out, const void *data, size_t size,
+                      const char **why);
 void frame_put_u64(uint8_t out[8], uint64_t value);
 uint64_t frame_u64(const uint8_t data[8]);
 int frame_get_u64(uint64_t *out, const void *data, size_t size);

@@ -19,7 +19,8 @@
 static const struct parcel head = {
     .session = 77,
     .attachment = 9,
-    .confirmed = 8,
+    .mark = 8,
+    .former = 5,
     .sent = 7,
     .acked = 2,
     .delivered = 12,
@@ -139,8 +140,8 @@ impossible_heads_are_refused(void **state)
     }
     wrong[0].session = 0;
     wrong[1].attachment = 0;
-    wrong[2].confirmed = 0;
-    wrong[3].confirmed = head.attachment + 1;
+    wrong[2].mark = 0;
+    wrong[3].acked = head.acked + 1;
     wrong[4].attachment = UINT32_MAX;
     wrong[5].acked = head.sent + 1;
     wrong[6].sent = UINT64_MAX;
@@ -163,7 +164,7 @@ impossible_messages_are_refused(void **state)
 {
     static const struct parcel one = {.session = 1,
                                       .attachment = 1,
-                                      .confirmed = 1,
+                                      .mark = 1,
                                       .sent = 1,
                                       .message_max = 256};
     const struct parcel_record wrong[] = {
@@ -193,9 +194,9 @@ there_is_one_way_to_write_it(void **state)
 {
     uint8_t data[ROOM];
     size_t size = pack(data, sizeof data, &head);
-    size_t spare[] = {6, PARCEL_HEAD_SIZE + 5,
+    size_t spare[] = {6, 76, PARCEL_HEAD_SIZE + 5,
                       PARCEL_HEAD_SIZE + PARCEL_RECORD_SIZE + 6};
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         data[spare[i]] = 1;
         seal(data, size);
         assert_int_equal(open_bytes(data, size), -EPROTO);
