@@ -316,17 +316,17 @@ lend_once(struct attacker *attacker)
 {
     struct raw *raw = &attacker->raw;
     uint64_t words[2];
-    uint64_t unit = chance(attacker, chance(attacker, 8) ? 256 : 260);
+    uint64_t unit = chance(attacker, chance(attacker, 64) ? 256 : 260);
     uint64_t handle = unit | (1 + attacker->n_here) << 32;
-    uint64_t size = chance(attacker, chance(attacker, 8) ? 8192 : 2 << 20);
-    if (chance(attacker, 32) == 0) {
+    uint64_t size = chance(attacker, chance(attacker, 64) ? 8192 : 2 << 20);
+    if (chance(attacker, 128) == 0) {
         handle = some_value(attacker);
     }
-    if (chance(attacker, 32) == 0) {
+    if (chance(attacker, 128) == 0) {
         size = some_value(attacker);
     }
     struct record record = raw_loan(raw, words, handle, size);
-    if (chance(attacker, 64) == 0) {
+    if (chance(attacker, 256) == 0) {
         record.size = (uint32_t)chance(attacker, 16);
     }
     if (!raw_put(raw, &record, words)) {
@@ -375,12 +375,15 @@ lend(struct attacker *attacker)
     while (!is_over(attacker)) {
         if (chance(attacker, 4) == 0) {
             lend_once(attacker);
-        } else if (raw->lends && chance(attacker, 8) == 0) {
+        } else if (raw->lends && chance(attacker, 64) == 0) {
             return_badly(attacker);
         }
-        raw->twist = chance(attacker, 16) ? 0 : chance(attacker, 256);
+        raw->twist = chance(attacker, 8) ? 0 : chance(attacker, 256);
         talk(attacker);
         raw->twist = 0;
+        if (chance(attacker, 8) == 0) {
+            nap_us(20); /* The victim is to lend, too. */
+        }
         dither(attacker);
     }
 }
