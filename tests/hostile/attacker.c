@@ -378,7 +378,8 @@ lend(struct attacker *attacker)
         } else if (raw->lends && chance(attacker, 64) == 0) {
             return_badly(attacker);
         }
-        raw->twist = chance(attacker, 8) ? 0 : chance(attacker, 256);
+        /* A neighbour, more often than anybody. */
+        raw->twist = chance(attacker, 4) ? 0 : 1u << chance(attacker, 8);
         talk(attacker);
         raw->twist = 0;
         if (chance(attacker, 8) == 0) {

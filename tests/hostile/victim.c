@@ -232,7 +232,10 @@ do_loan(struct victim *victim)
 {
     if (victim->n_loans < LOANS_MAX) {
         struct mchan_loan loan;
-        size_t size = 4096 + prng_below(&victim->prng, 60000);
+        size_t size = 4096;
+        if (prng_below(&victim->prng, 2)) {
+            size += prng_below(&victim->prng, 60000);
+        }
         if (!mchan_loan(victim->channel, size, &loan)) {
             check_loan(victim, &loan);
             memset(loan.data, 0x3c, size);
