@@ -26,6 +26,8 @@
 #define SPIN_AGAIN 64
 /* However the clock goes, a spin ends. */
 #define SPIN_LOOKS_MAX (1 << 14)
+/* Wishes that may be used up while they are stored, before we do not sleep. */
+#define ARMS_MAX 16
 #define MEASURES 3
 #define MEASURE_NS (20 * NSEC_PER_USEC)
 
@@ -76,6 +78,34 @@ wake_position(const struct mchan *channel, unsigned what)
     return waits && (int64_t)(waits - room) < 0 ? waits : room;
 }
 
+/* What wishes are stored against. */
+struct stand {
+    uint64_t position, tail, taken;
+    int state;
+};
+
+static struct stand
+where_it_stands(const struct mchan *channel)
+{
+    struct stand stand = {
+        .position = channel->link.rx.position,
+        .tail = channel->link.tx.tail,
+        .taken = channel->loans.rx.taken,
+        .state = channel->session.state,
+    };
+    return stand;
+}
+
+/* True if a wish that was stored then may be used up now: for a record that was
+ * not for the user, for room that was not enough, for the wrong loan. */
+static bool
+has_moved(const struct mchan *channel, const struct stand *then)
+{
+    struct stand now = where_it_stands(channel);
+    return now.position != then->position || now.tail != then->tail ||
+           now.taken != then->taken || now.state != then->state;
+}
+
 int
 mchan_arm(struct mchan *channel, unsigned what)
 {
@@ -84,22 +114,30 @@ mchan_arm(struct mchan *channel, unsigned what)
         link_acknowledge(&channel->link, session->done, true);
     }
     channel_turn(channel);
-    if (holds(channel, what)) {
-        return 1;
+    for (int i = 0; i < ARMS_MAX; i++) {
+        if (holds(channel, what)) {
+            return 1;
+        }
+        if (session->state == SESSION_APART || channel->link.streams) {
+            return 0;
+        }
+        /* Rings: what came before the wish was stored is found by looking
+         * again.  The wish is W1 of ring.c and has its fence or barrier there;
+         * the turn and holds() are L1.  A turn takes wakes off the socket
+         * before it looks at the rings, so that none is taken whose cause is
+         * not seen.  What it finds may be a part of what is waited for: then
+         * the wish is used up, and so is its wake. */
+        struct stand stand = where_it_stands(channel);
+        if (link_arm(&channel->link, wake_position(channel, what))) {
+            return 1; /* It will do the next time. */
+        }
+        loans_arm(channel);
+        channel_turn(channel);
+        if (!has_moved(channel, &stand)) {
+            return holds(channel, what);
+        }
     }
-    if (session->state == SESSION_APART || channel->link.streams) {
-        return 0;
-    }
-    /* Rings: what came before the wish was stored is found by looking again.
-     * The wish is W1 of ring.c and has its fence or barrier there; the turn and
-     * holds() are L1.  A turn takes wakes off the socket before it looks at the
-     * rings, so that none is taken whose cause is not seen. */
-    if (link_arm(&channel->link, wake_position(channel, what))) {
-        return 1; /* It will do the next time. */
-    }
-    loans_arm(channel);
-    channel_turn(channel);
-    return holds(channel, what);
+    return 1; /* The peer is busy.  So are we. */
 }
 
 static inline void

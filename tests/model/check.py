@@ -47,7 +47,9 @@ HOLDS = {
     "without_barriers": ring(TSO, 3, "FENCED"),
     "who_sleeps_without_a_turn": ring(TSO, 3, "FENCED", "QUIET"),
     "without_fences_where_stores_are_seen_at_once": ring(SC, 3, *NO_FENCES),
+    "wishes_for_less_than_is_needed": ring(TSO, 3, "FENCED", "EARLY_WISH", *ONE_WAKE),
     "what_was_lent_comes_back_as_on_x86": returns(TSO),
+    "more_than_one_must_come_back": returns(TSO, "WANT_ALL", "CHUNKS=3", "LOANS=6"),
     "what_was_lent_comes_back_as_in_C11": returns(WEAK, "CHUNKS=3", "LOANS=6"),
 }
 HOLDS_DEEP = {
@@ -81,6 +83,10 @@ BREAKS = {
         (*ring(TSO, 3, "FENCED", "NO_LAST_LOOK_DATA"), SLEEPS),
     "without_the_last_look_for_room":
         (*ring(TSO, 3, "FENCED", "NO_LAST_LOOK_ROOM"), SLEEPS),
+    "when_room_that_is_not_enough_uses_up_the_wish":
+        (*ring(TSO, 3, "FENCED", "EARLY_WISH", "NO_REARM"), SLEEPS),
+    "when_what_came_back_is_not_enough_and_uses_up_the_wish":
+        (*returns(TSO, "WANT_ALL", "CHUNKS=3", "LOANS=6", "NO_REARM"), SLEEPS),
     "when_room_is_kept_while_asleep":
         (*ring(TSO, 3, "FENCED", "NO_RELEASE_BEFORE_SLEEP"), SLEEPS),
     "when_wakes_are_left_until_the_socket_is_full":

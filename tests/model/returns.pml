@@ -7,7 +7,7 @@
  *
  * Shown: the lender does not sleep for ever though something came back; what it
  * takes is what was given; no chunk is written to while it is read.  NO_FENCE_GIVE,
- * NO_FENCE_ARM, NO_LAST_LOOK and NO_RELEASE take out what that needs. */
+ * NO_FENCE_ARM, NO_LAST_LOOK, NO_REARM and NO_RELEASE take out what that needs. */
 
 #ifndef CHUNKS
 #define CHUNKS 2
@@ -60,9 +60,16 @@ inline collect()
     count = 0
 }
 
+/* What it sleeps for: one chunk, or all of them at once. */
+#ifdef WANT_ALL
+#define ENOUGH (n_out == 0)
+#else
+#define ENOUGH (n_out < CHUNKS)
+#endif
+
 proctype lender()
 {
-    byte taken, count, chunk, n_out;
+    byte taken, count, chunk, n_out, stood;
 next:
     if
     :: n_loans == LOANS -> goto stop
@@ -72,10 +79,12 @@ next:
 nothing:
     collect();
     if
-    :: n_out < CHUNKS -> goto lend
+    :: ENOUGH -> goto lend
     :: else -> skip
     fi;
     /* returns_arm() */
+again:
+    stood = taken;
     woken = 0; /* Wakes until here were taken in. */
     put(LENDER, WANTED, taken + 1, 0);
 #ifndef NO_FENCE_ARM
@@ -85,9 +94,15 @@ nothing:
     collect();
 #endif
     if
-    :: n_out < CHUNKS -> goto lend
+    :: ENOUGH -> goto lend
     :: else -> skip
     fi;
+#ifndef NO_REARM
+    if /* Some came back, and the wish may be used up. */
+    :: stood != taken -> goto again
+    :: else -> skip
+    fi;
+#endif
     printf("sleep %d\n", LENDER);
     woken;
     goto nothing;

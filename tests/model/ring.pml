@@ -298,7 +298,7 @@ proctype producer()
 {
     byte head = START, tail = START, woken = START;
     byte zeroed = 255, slept = START; /* Nowhere; at its start. */
-    byte size, pad, start, ahead, got;
+    byte size, pad, start, ahead, got, stood;
     bool awake, must;
 next:
     atomic {
@@ -322,6 +322,8 @@ room:
     :: FITS(size) -> goto write
     :: else -> skip
     fi;
+again:
+    stood = tail;
     /* ring_tx_arm() */
     got = AFTER(head, pad + size + SPARE + POSITIONS - SLOTS);
 #ifdef EARLY_WISH
@@ -340,10 +342,18 @@ room:
     :: FITS(size) -> goto write
     :: else -> skip
     fi;
+#ifndef NO_REARM
+    if /* Some room came, and the wish may be used up. */
+    :: stood != tail -> goto again
+    :: else -> skip
+    fi;
+#endif
+    stood = 0;
     printf("sleep %d\n", PRODUCER);
     READABLE(PRODUCER);
     goto room;
 write:
+    stood = 0;
     commit();
     if
     :: wake_consumer()
