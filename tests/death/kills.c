@@ -785,7 +785,10 @@ main(int argc, char **argv)
             write_row(json, &trial, n == 1);
         }
         n_failed += trial.failure != NULL;
-        /* The rest goes with the program. */
+        for (int j = 0; j < 2; j++) {
+            free(trial.lost_ns[j]);
+            free(trial.again_ns[j]);
+        }
     }
     if (args.tap) {
         printf("1..%u\n", n);
