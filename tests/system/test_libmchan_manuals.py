@@ -27,8 +27,9 @@ def types(parameter):
 def prototypes():
     """Each function: what it returns and takes, and the comment before it."""
     found, comment = {}, ""
+    outside = re.sub(r"^(struct|enum) \w+ \{\n.*?^\};", "/* */", HEADER, flags=re.S | re.M)
     for part in re.finditer(r"/\*(.*?)\*/|^(\w[\w ]*?[ *])(mchan_\w+)\(([^;{}]*)\);",
-                            HEADER, re.S | re.M):
+                            outside, re.S | re.M):
         if part.group(1):
             comment = part.group(1)
         else:
@@ -96,7 +97,7 @@ def test_the_errors_that_the_door_returns_are_in_its_pages(source):
     text = re.sub(r"/\*.*?\*/", "", (TOP / "channel" / source).read_text(), flags=re.S)
     documented = set().union(*(errors_of(PAGES[page]) for page in DOORS[source]))
     returned = set(re.findall(r"(?:return|[?:]) -(E[A-Z]+)\b", text))
-    assert returned - {"ENOTSUP"} <= documented
+    assert returned <= documented
 
 
 @pytest.mark.parametrize("tag, page", [
