@@ -108,7 +108,8 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
         return -ENOSPC;
     }
     bool same = entry->session == session;
-    bool wanted = same && entry->state == HANDOFF_WANTING;
+    bool wanted = same && (entry->state == HANDOFF_WANTING ||
+                           entry->state == HANDOFF_FROZEN);
     bool came = same && entry->state == HANDOFF_HOLDING && entry->to_tell;
     uint64_t unknown = entry->unknown;
     if (wanted) {
@@ -125,6 +126,15 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
         talk_tell(handoff, entry, now);
     }
     return 0;
+}
+
+static void
+want(struct handoff *handoff, struct entry *entry, nsec_t now)
+{
+    entry_enter(handoff, entry, HANDOFF_WANTING, now + handoff->opts.wait_ns);
+    /* No other visit has that, not even after a crash. */
+    entry->visit = (uint64_t)now;
+    entry->next = now;
 }
 
 int
@@ -148,12 +158,9 @@ handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
         handoff->stats.n_stale += entry->parcel != NULL;
         entry_forget_bytes(handoff, entry);
     }
-    entry_enter(handoff, entry, HANDOFF_WANTING, now + handoff->opts.wait_ns);
     entry->session = session;
     entry->key = key;
-    entry->visit =
-        (uint64_t)now; /* No other has that, not even after a crash. */
-    entry->next = now;
+    want(handoff, entry, now);
     if (kept) {
         entry->until -= handoff->opts.wait_ns / 2;
     }
@@ -220,7 +227,7 @@ handoff_left(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
 }
 
 void
-handoff_runs(struct handoff *handoff, const struct handoff_vm *vm)
+handoff_runs(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
 {
     struct entry *entry = entry_make(handoff, vm);
     if (!entry) {
@@ -233,6 +240,9 @@ handoff_runs(struct handoff *handoff, const struct handoff_vm *vm)
     }
     if (entry->state == HANDOFF_HOLDING) {
         entry->until = NSEC_NEVER;
+    } else if (entry->state == HANDOFF_FROZEN && entry->session) {
+        /* Its guest may be waiting here all the time. */
+        want(handoff, entry, now);
     }
 }
 

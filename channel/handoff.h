@@ -86,7 +86,7 @@ void handoff_granted(struct handoff *, const struct handoff_vm *,
  * move after all); it is no more. */
 void handoff_paused(struct handoff *, const struct handoff_vm *, nsec_t now);
 void handoff_left(struct handoff *, const struct handoff_vm *, nsec_t now);
-void handoff_runs(struct handoff *, const struct handoff_vm *);
+void handoff_runs(struct handoff *, const struct handoff_vm *, nsec_t now);
 void handoff_ended(struct handoff *, const struct handoff_vm *);
 
 /* What this host's channels are to do. */

@@ -13,7 +13,8 @@ mchan_suspend(struct mchan *channel)
 {
     struct session *session = &channel->session;
     channel_turn(channel); /* The peer's last word may be there already. */
-    if (!session->id || session->settled) {
+    if (!session->id || session->settled ||
+        (session->unsettled && channel->listens)) {
         return -ENOTCONN;
     }
     if (session->suspended) {

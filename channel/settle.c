@@ -143,7 +143,8 @@ session_say_settled(struct session *session, struct settled *out)
     memset(out, 0, sizeof *out);
     out->forgot = session->forgot;
     out->message_max = session->message_max_agreed;
-    out->sent = session->sent;
+    /* What was sent since then is new. */
+    out->sent = session->forgot ? session->put : session->sent;
     out->delivered = session->delivered;
     out->mark = session->mark;
     return record;

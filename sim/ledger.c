@@ -20,7 +20,6 @@
 
 struct line {
     struct ledger_note note;
-    uint16_t guest;
     uint64_t session, sequence;
     uint32_t n_plain, n_flagged;
     bool told;
@@ -30,6 +29,11 @@ struct ledger {
     size_t n_lines, n_max;
     struct line *lines;
     bool gone[LEDGER_SPEAKERS_MAX];
+    uint32_t n_sessions;
+    struct {
+        uint64_t id;
+        uint16_t guest; /* The last that was in it. */
+    } sessions[LEDGER_SESSIONS_MAX];
     /* The last serial that an ear heard of a speaker, unflagged. */
     uint32_t heard[LEDGER_EARS_MAX][LEDGER_SPEAKERS_MAX];
     /* Where the lines of a speaker are: of serial 1, then each next one's. */
@@ -119,7 +123,7 @@ grow(void *array, size_t size)
 
 void
 ledger_sent(struct ledger *ledger, const struct ledger_note *note,
-            uint16_t guest, uint64_t session, uint64_t sequence)
+            uint64_t session, uint64_t sequence)
 {
     uint32_t **index = &ledger->index[note->speaker][note->vm];
     uint32_t *n_index = &ledger->n_index[note->speaker][note->vm];
@@ -140,10 +144,8 @@ ledger_sent(struct ledger *ledger, const struct ledger_note *note,
         abort(); /* The simulation's own error. */
     }
     (*index)[(*n_index)++] = (uint32_t)ledger->n_lines;
-    ledger->lines[ledger->n_lines++] = (struct line){.note = *note,
-                                                     .guest = guest,
-                                                     .session = session,
-                                                     .sequence = sequence};
+    ledger->lines[ledger->n_lines++] =
+        (struct line){.note = *note, .session = session, .sequence = sequence};
     ledger->counts.n_sent++;
 }
 
@@ -214,6 +216,36 @@ ledger_told(struct ledger *ledger, bool from_guest, uint64_t session,
 }
 
 void
+ledger_joined(struct ledger *ledger, uint16_t guest, uint64_t session)
+{
+    uint32_t i = 0;
+    while (i < ledger->n_sessions && ledger->sessions[i].id != session) {
+        i++;
+    }
+    if (i == LEDGER_SESSIONS_MAX) {
+        abort();
+    }
+    ledger->n_sessions += i == ledger->n_sessions;
+    ledger->sessions[i].id = session;
+    ledger->sessions[i].guest = guest;
+}
+
+/* Who should have said or got it is no more, or never was in that session. */
+static bool
+is_gone(const struct ledger *ledger, const struct line *line)
+{
+    if (line->note.from_guest) {
+        return ledger->gone[line->note.speaker];
+    }
+    for (uint32_t i = 0; i < ledger->n_sessions; i++) {
+        if (ledger->sessions[i].id == line->session) {
+            return ledger->gone[ledger->sessions[i].guest];
+        }
+    }
+    return true;
+}
+
+void
 ledger_gone(struct ledger *ledger, uint16_t speaker)
 {
     ledger->gone[speaker] = true;
@@ -231,7 +263,7 @@ ledger_balances(struct ledger *ledger)
     for (size_t i = 0; i < ledger->n_lines && !ledger->why[0]; i++) {
         const struct line *line = &ledger->lines[i];
         if (!line->n_plain && !line->n_flagged && !line->told &&
-            !ledger->gone[line->guest]) {
+            !is_gone(ledger, line)) {
             accuse(ledger, line, "never given out, and nobody was told");
         }
     }

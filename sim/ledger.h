@@ -12,6 +12,7 @@
 #define LEDGER_WHY_SIZE 256
 #define LEDGER_SPEAKERS_MAX 256
 #define LEDGER_EARS_MAX 256
+#define LEDGER_SESSIONS_MAX 1024
 /* What a note needs of a message; it may be longer. */
 #define LEDGER_NOTE_SIZE 16
 
@@ -34,10 +35,11 @@ void ledger_write(uint8_t out[LEDGER_NOTE_SIZE], const struct ledger_note *);
 /* False if these bytes are no note: something mixed them up. */
 bool ledger_read(const void *data, size_t size, struct ledger_note *out);
 
-/* It was accepted, and is number 'sequence' of the session, whose guest is this
- * speaker. */
-void ledger_sent(struct ledger *, const struct ledger_note *, uint16_t guest,
-                 uint64_t session, uint64_t sequence);
+/* It was accepted, and is number 'sequence' of the session. */
+void ledger_sent(struct ledger *, const struct ledger_note *, uint64_t session,
+                 uint64_t sequence);
+/* This guest is in that session now. */
+void ledger_joined(struct ledger *, uint16_t guest, uint64_t session);
 /* It was given to an ear. */
 void ledger_given(struct ledger *, const struct ledger_note *, uint32_t ear,
                   uint64_t session, uint64_t sequence, bool maybe_repeated);

@@ -83,6 +83,19 @@ add_up(struct moves *world, const struct handoff *handoff)
     world->result->n_disputed += stats.n_disputed;
 }
 
+/* A broker that gave up waiting for a VM that was gone again may have gone on
+ * with its session alone; what it sent dies with it. */
+static void
+forget_fork(struct moves *world, uint32_t host, uint32_t vm)
+{
+    const struct session *session =
+        &world->brokers[host].talkers[vm].channel->session;
+    if (world->vms[vm].host != host && session->id && !session->unsettled) {
+        ledger_told(world->ledger, false, session->id, session->acked + 1,
+                    session->sent);
+    }
+}
+
 /* It dies without a word and forgets everything. */
 void
 broker_crash(struct moves *world, uint32_t host)
@@ -97,6 +110,7 @@ broker_crash(struct moves *world, uint32_t host)
         char place[64];
         place_name(place, sizeof place, vm, host);
         sim_network_set_down(world->network, place, true);
+        forget_fork(world, host, vm);
         mchan_close(broker->talkers[vm].channel);
         broker->talkers[vm].channel = NULL;
     }

@@ -173,7 +173,7 @@ announce(struct moves *world, uint32_t at, const struct news *news)
         break;
     case NEWS_RUNS:
         (void)mchan_resume(channel, NULL);
-        handoff_runs(handoff, &vm);
+        handoff_runs(handoff, &vm, world->now);
         break;
     case NEWS_HUNG_UP:
         place_name(place, sizeof place, news->vm, at);

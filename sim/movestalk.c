@@ -53,7 +53,9 @@ on_up(struct talker *talker, const struct mchan_event *event)
     }
     talker->was_up = true;
     talker->session = event->session;
-    if (!talker->guest) {
+    if (talker->guest) {
+        ledger_joined(world->ledger, talker->name, event->session);
+    } else {
         struct handoff *handoff = world->brokers[talker->host].handoff;
         if (handoff_attached(handoff, &vm, event->session, event->attachment,
                              world->now)) {
@@ -244,8 +246,8 @@ say_note(struct talker *talker)
         return;
     }
     talker->serial++;
-    ledger_sent(world->ledger, &note, world->vms[talker->vm].guest.name,
-                talker->channel->session.id, talker->channel->session.sent);
+    ledger_sent(world->ledger, &note, talker->channel->session.id,
+                talker->channel->session.sent);
 }
 
 static bool

@@ -318,7 +318,7 @@ a_cancelled_migration_changes_nothing(void **state)
     hold(A, 5, 5);
     handoff_granted(house.at[A], &vm, B);
     handoff_paused(house.at[A], &vm, house.now);
-    handoff_runs(house.at[A], &vm);
+    handoff_runs(house.at[A], &vm, house.now);
     say(B, A,
         (struct handoff_msg){.kind = HANDOFF_PULL, .key = 5, .visit = VISIT});
     assert_true(house.memory[A].has);
@@ -336,7 +336,7 @@ what_was_given_too_early_comes_back(void **state)
     say(B, A,
         (struct handoff_msg){.kind = HANDOFF_PULL, .key = 5, .visit = VISIT});
     assert_false(house.memory[A].has);
-    handoff_runs(house.at[A], &vm); /* The migration failed after all. */
+    handoff_runs(house.at[A], &vm, house.now); /* The migration failed after all. */
     come(A, 5);
     assert_true(house.memory[A].has);
 }
@@ -551,7 +551,7 @@ there_and_back_before_it_was_asked_for(void **state)
     hold(A, 5, 5);
     leave(A);
     house.down[B] = true; /* Its guest's HELLO never came. */
-    handoff_runs(house.at[A], &vm);
+    handoff_runs(house.at[A], &vm, house.now);
     pass(100 * NSEC_PER_SEC);
     assert_true(house.memory[A].has);
     expect_state(A, HANDOFF_HOLDING);
