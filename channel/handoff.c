@@ -306,8 +306,16 @@ handoff_exported(struct handoff *handoff, const struct handoff_vm *vm,
                     now + handoff->opts.keep_ns);
         return; /* It asks again. */
     }
+    nsec_t until = entry->until;
     entry_enter(handoff, entry, HANDOFF_KEPT, now + handoff->opts.keep_ns);
     talk_offer(handoff, entry, &question);
+    if (!entry_fits(entry, question.key)) {
+        /* Nobody can use it, but what its user sent is still to be told of. */
+        entry->state = HANDOFF_IMPORTING;
+        entry->action = HANDOFF_IMPORT;
+        entry->until = until;
+        entry->back = true;
+    }
 }
 
 void
@@ -319,6 +327,12 @@ handoff_imported(struct handoff *handoff, const struct handoff_vm *vm,
         return;
     }
     entry_forget_bytes(handoff, entry);
+    if (entry->back) {
+        nsec_t until = error ? now + handoff->opts.keep_ns : entry->until;
+        entry_enter(handoff, entry, error ? HANDOFF_PASSED : HANDOFF_HOLDING,
+                    until);
+        return;
+    }
     if (error) {
         handoff->stats.n_late++;
         entry->state = HANDOFF_WANTING;
@@ -496,7 +510,7 @@ entry_enter(struct handoff *handoff, struct entry *entry,
     entry->until = until;
     entry->action = NO_ACTION;
     entry->asker = entry->to = entry->from = entry->hint = HANDOFF_NOBODY;
-    entry->foreign = entry->disputed = false;
+    entry->foreign = entry->disputed = entry->back = false;
     entry->unknown = entry->referred = entry->to_tell = 0;
     entry->n_referrals = 0;
 }

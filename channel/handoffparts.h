@@ -19,6 +19,7 @@ struct entry {
     uint64_t visit;        /* and which of its visits; 0: it is over. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
+    bool back; /* IMPORTING: what was exported in vain. */
     uint32_t granted;          /* To whom. */
     uint32_t asker, asker_key; /* Who waits for its release. */
     uint64_t asker_visit;

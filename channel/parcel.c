@@ -105,6 +105,8 @@ parcel_begin(struct parcel_writer *writer, void *data, size_t room,
     put64(to + 56, parcel->done);
     put32(to + 64, parcel->message_max);
     put32(to + 72, parcel->former);
+    put32(to + 76, parcel->forgot);
+    put64(to + 80, parcel->repeated_to);
 }
 
 void
@@ -161,7 +163,7 @@ check_envelope(const uint8_t *data, size_t size, const char **why)
     if (get16(data + 4) != VERSION) {
         return refuse(why, "parcel of an unknown version");
     }
-    if (get16(data + 6) || get32(data + 76) || get32(data + 8) != size) {
+    if (get16(data + 6) || get32(data + 8) != size) {
         return refuse(why, "parcel cut or longer than it says");
     }
     if (get32(data + 12) != frame_crc32c(0, data + CRC_FROM, size - CRC_FROM)) {
@@ -178,7 +180,8 @@ check_head(const struct parcel *head, const char **why)
         return refuse(why, "parcel of no session");
     }
     if (head->acked > head->sent || head->sent > NUMBER_MAX ||
-        head->done > head->delivered || head->delivered > NUMBER_MAX) {
+        head->done > head->delivered || head->delivered > NUMBER_MAX ||
+        head->repeated_to > NUMBER_MAX) {
         return refuse(why, "parcel with impossible numbers");
     }
     if (head->message_max < HELLO_MESSAGE_MIN ||
@@ -275,6 +278,8 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
         .attachment = get32(data + 24),
         .mark = get32(data + 28),
         .former = get32(data + 72),
+        .forgot = get32(data + 76) == 1,
+        .repeated_to = get64(data + 80),
         .sent = get64(data + 32),
         .acked = get64(data + 40),
         .delivered = get64(data + 48),
@@ -284,7 +289,8 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
     reader->data = data;
     reader->size = size;
     reader->at = PARCEL_HEAD_SIZE;
-    error = check_head(&reader->head, why);
+    error = get32(data + 76) > 1 ? refuse(why, "parcel with unknown flags")
+                                 : check_head(&reader->head, why);
     if (!error) {
         error = check_records(reader, get32(data + 68), why);
     }

@@ -20,7 +20,10 @@
  *           68  n_records        u32
  *           72  former           u32, the mark before, if the peer may not
  *                                have seen the last; else 0
- *           76  zero             u32
+ *           76  flags            u32, 1: the peer is still to be told that
+ *                                what it was not given before is gone
+ *           80  repeated_to      u64, the peer's: up to here it may have been
+ *                                given out before
  *
  *   record   0  size             u32, bytes behind this header
  *            4  kind             u8, enum parcel_kind
@@ -34,10 +37,11 @@
 #ifndef CHANNEL_PARCEL_H
 #define CHANNEL_PARCEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define PARCEL_HEAD_SIZE 80
+#define PARCEL_HEAD_SIZE 88
 #define PARCEL_RECORD_SIZE 24
 #define PARCEL_SIZE_MAX (16u << 20)
 /* The highest attachment that anybody may claim. */
@@ -48,6 +52,8 @@ struct parcel {
     uint32_t attachment, mark, former;
     uint64_t sent, acked, delivered, done;
     uint32_t message_max;
+    bool forgot;
+    uint64_t repeated_to;
 };
 
 enum parcel_kind {

@@ -57,7 +57,8 @@ load(struct session *session, const struct parcel *parcel)
     session->message_max_agreed = parcel->message_max;
     session->mark = parcel->mark;
     session->former = parcel->former;
-    session->repeated_to = 0;
+    session->repeated_to = parcel->repeated_to;
+    session->forgot = parcel->forgot;
     session->unsettled = false;
 }
 
@@ -82,7 +83,7 @@ session_settle(struct session *session, const struct parcel *parcel)
             return -ENOENT;
         }
         load(session, parcel);
-        session->forgot = false;
+        session->forgot &= session->claim.mark == parcel->former;
         go_on(session, session->claim.delivered);
         session_report_again(session);
         return 0;
@@ -233,6 +234,8 @@ session_pack(const struct session *session, struct parcel *out)
         .attachment = session->attachment,
         .mark = session->mark,
         .former = session->former,
+        .forgot = session->forgot && session->former,
+        .repeated_to = session->repeated_to,
         .sent = session->sent,
         .acked = session->acked,
         .delivered = session->delivered,

@@ -22,6 +22,7 @@ struct line {
     struct ledger_note note;
     uint64_t session, sequence;
     uint32_t n_plain, n_flagged;
+    uint32_t ear; /* Whom it was given to, unflagged. */
     bool told;
 };
 
@@ -160,12 +161,19 @@ find(struct ledger *ledger, const struct ledger_note *note)
                                        [note->serial - 1]];
 }
 
+/* It was given to a guest that never got it, as far as that remembers. */
+static bool
+set_back(const struct ledger *ledger, const struct line *line)
+{
+    return !line->note.from_guest && ledger->gone[line->ear];
+}
+
 static void
 judge_plain(struct ledger *ledger, struct line *line, uint32_t ear,
             uint64_t session, uint64_t sequence)
 {
     uint32_t *heard = &ledger->heard[ear][line->note.speaker];
-    if (line->n_plain) {
+    if (line->n_plain && !set_back(ledger, line)) {
         accuse(ledger, line, "given out twice, unflagged; now to ear %" PRIu32,
                ear);
     }
@@ -178,6 +186,7 @@ judge_plain(struct ledger *ledger, struct line *line, uint32_t ear,
                session);
     }
     *heard = line->note.serial;
+    line->ear = ear;
     line->n_plain++;
 }
 

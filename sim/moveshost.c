@@ -3,6 +3,7 @@
  * it was; its guest does nothing meanwhile.  Its hypervisors tell their
  * brokers, in order but late.  In rough times it is also set back to a
  * snapshot, cloned, or its agent is started again.  Called by moves.c. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,7 +90,11 @@ set_back(struct moves *world, uint32_t vm, uint32_t model)
     const struct machine_vm *from = &world->vms[model];
     trace_add(&world->trace, "msim", "vm %u: set back to what vm %u was", vm,
               model);
+    char place[64];
+    place_name(place, sizeof place, vm, machine->host);
     kill_guest(world, vm);
+    /* It does not get to say a HELLO before it knows who it is. */
+    sim_network_set_down(world->network, place, true);
     open_guest(world, vm);
     world->result->n_clones += vm != model;
     if (from->snapshot_size && machine->guest.channel &&
@@ -97,6 +102,8 @@ set_back(struct moves *world, uint32_t vm, uint32_t model)
                      from->snapshot_size)) {
         moves_fail(world, "a guest does not know its snapshot");
     }
+    sim_network_set_down(world->network, place,
+                         !world->brokers[machine->host].handoff);
 }
 
 static void
@@ -150,7 +157,8 @@ tell(struct moves *world, uint32_t at, uint32_t vm, enum news_kind kind)
         (struct news){.kind = kind, .vm = vm, .due = due};
 }
 
-static void
+/* False if the channel must be looked at first. */
+static bool
 announce(struct moves *world, uint32_t at, const struct news *news)
 {
     static const char *const names[] = {"paused", "left", "runs", "hung up"};
@@ -161,18 +169,22 @@ announce(struct moves *world, uint32_t at, const struct news *news)
     trace_add(&world->trace, "host", "%u: vm %u %s", at, news->vm,
               names[news->kind]);
     if (!handoff) {
-        return;
+        return true;
     }
     switch (news->kind) {
     case NEWS_PAUSED:
-        (void)mchan_suspend(channel);
+        if (mchan_suspend(channel) == -EAGAIN) {
+            return false;
+        }
         handoff_paused(handoff, &vm, world->now);
         break;
     case NEWS_LEFT:
         handoff_left(handoff, &vm, world->now);
         break;
     case NEWS_RUNS:
-        (void)mchan_resume(channel, NULL);
+        if (mchan_resume(channel, NULL) == -EAGAIN) {
+            return false;
+        }
         handoff_runs(handoff, &vm, world->now);
         break;
     case NEWS_HUNG_UP:
@@ -180,6 +192,7 @@ announce(struct moves *world, uint32_t at, const struct news *news)
         sim_network_hang_up(world->network, place);
         break;
     }
+    return true;
 }
 
 static void
@@ -187,10 +200,11 @@ read_news(struct moves *world, uint32_t at)
 {
     struct host *host = &world->hosts[at];
     while (host->n_news && host->news[0].due <= world->now) {
-        struct news first = host->news[0];
+        if (!announce(world, at, &host->news[0])) {
+            return;
+        }
         host->n_news--;
-        memmove(host->news, host->news + 1, host->n_news * sizeof first);
-        announce(world, at, &first);
+        memmove(host->news, host->news + 1, host->n_news * sizeof *host->news);
     }
 }
 

@@ -26,6 +26,8 @@ static const struct parcel head = {
     .delivered = 12,
     .done = 11,
     .message_max = 1024,
+    .forgot = true,
+    .repeated_to = 20,
 };
 
 /* Messages 3, 4, a skip of 5 and 6, and message 7, which is empty. */
@@ -194,7 +196,7 @@ there_is_one_way_to_write_it(void **state)
 {
     uint8_t data[ROOM];
     size_t size = pack(data, sizeof data, &head);
-    size_t spare[] = {6, 76, PARCEL_HEAD_SIZE + 5,
+    size_t spare[] = {6, 77, PARCEL_HEAD_SIZE + 5,
                       PARCEL_HEAD_SIZE + PARCEL_RECORD_SIZE + 6};
     for (size_t i = 0; i < 4; i++) {
         data[spare[i]] = 1;
