@@ -322,7 +322,7 @@ def show_row(runner, row, made, table):
             SAYS[carrier], figures.shown(value, unit),
             figures.shown(p99, unit), ratio, target))
     for complaint in (made or {}).get("noise", []):
-        print("  noisy: " + complaint)
+        figures.say("  noisy: " + complaint)
 
 
 def crowd(runner, what, seconds, rounds):
@@ -374,7 +374,7 @@ def possible(runner):
         wanted = [row for row in wanted
                   if not row.pinned and row.wait != "poll"]
     for carrier, why in runner.left_out.items():
-        print("left out: %s: %s" % (SAYS.get(carrier, carrier), why))
+        figures.say("left out: %s: %s" % (SAYS.get(carrier, carrier), why))
     return wanted
 
 
@@ -404,5 +404,5 @@ def run(bed):
         print("\nthe floor of most rounds was %.0f ns" % middle)
     bed.failed |= any(key[1] in OURS for key in runner.failures)
     for (name, carrier), why in runner.failures.items():
-        print("%s: %s failed: %s" % (name, SAYS[carrier], why))
+        figures.say("%s: %s failed: %s" % (name, SAYS[carrier], why))
     return made

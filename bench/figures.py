@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import tempfile
+import textwrap
 
 SPREAD_NOISY = 0.15  # (most - least) / median of the rounds.
 
@@ -129,6 +130,12 @@ def shown_target(f):
 
 def verdict(f):
     return {True: "met", False: "MISSED", None: ""}[f["met"]]
+
+
+def say(text):
+    """Prints a sentence of any length."""
+    print(textwrap.fill(text, WIDTH, subsequent_indent="  ",
+                        break_long_words=False), flush=True)
 
 
 def show(figures):
