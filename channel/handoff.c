@@ -110,6 +110,7 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
     bool same = entry->session == session;
     bool wanted = same && (entry->state == HANDOFF_WANTING ||
                            entry->state == HANDOFF_FROZEN);
+    bool gone = wanted && entry->state == HANDOFF_FROZEN && !entry->here;
     bool came = same && entry->state == HANDOFF_HOLDING && entry->to_tell;
     uint64_t unknown = entry->unknown;
     if (wanted) {
@@ -121,7 +122,12 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
         hold(handoff, entry, session, attachment);
         entry->unknown = unknown;
     }
-    runs_here(entry);
+    if (gone) {
+        /* The channel gave up by itself; that is no word of a guest. */
+        entry->until = now + handoff->opts.keep_ns;
+    } else {
+        runs_here(entry);
+    }
     if (wanted || came) {
         talk_tell(handoff, entry, now);
     }
@@ -560,7 +566,9 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
     entry->notes = own_notes;
     entry->notes_size = notes_size;
     entry->mark = reader.head.mark;
-    entry->former = reader.head.former;
+    /* Who gave up and was not heard by the guest has nothing that anybody
+     * needs; somebody else may have the whole. */
+    entry->former = reader.head.forgot ? 0 : reader.head.former;
     entry->attachment = reader.head.attachment;
     handoff->stats.n_bytes += parcel_size + notes_size;
     return 0;
