@@ -291,7 +291,7 @@ def figure_of(data, middle, medians):
 def show_row(runner, row, made, table):
     """The table of one figure, at most 100 columns wide."""
     print("\n%s: %s" % (row.name, row.title))
-    print("  %-22s %10s %10s %14s  %s" % (
+    print("  %-20s %9s %9s %14s  %s" % (
         "", "rate" if row.at_least else "p50", "99 of 100", "ours ÷ theirs",
         "target"))
     wanted = dict(row.targets)
@@ -299,7 +299,7 @@ def show_row(runner, row, made, table):
         if carrier not in table:
             why = runner.left_out.get(carrier) or runner.failures.get(
                 (row.name, carrier), "did not run")
-            print("  %-22s left out: %s" % (SAYS[carrier], why[:70]))
+            print("  %-20s left out: %s" % (SAYS[carrier], why[:70]))
             continue
         value, p99 = table[carrier]
         ratio = target = ""
@@ -318,7 +318,7 @@ def show_row(runner, row, made, table):
                     figures.shown(made["target_p99"], made["unit"]),
                     "met" if p99 <= made["target_p99"] else "MISSED")
         unit = "messages/s" if row.at_least else "ns"
-        print("  %-22s %10s %10s %14s  %s" % (
+        print("  %-20s %9s %9s %14s  %s" % (
             SAYS[carrier], figures.shown(value, unit),
             figures.shown(p99, unit), ratio, target))
     for complaint in (made or {}).get("noise", []):

@@ -257,7 +257,7 @@ class Stranger:
         return self.head + 2 * size + 128 - self.word(0) <= self.ring
 
     def put_record(self, kind, payload, tag, sequence, attachment, size):
-        need = (16 + len(payload) + 63) // 64 * 64
+        need = (16 + len(payload) + 15) // 16 * 16
         end = time.monotonic() + self.patience
         while not self.has_room(need):
             if time.monotonic() > end or self.is_over():
@@ -286,7 +286,7 @@ class Stranger:
             return None
         size, kind = first & 0xffffffff, first >> 32 & 0xff
         payload = bytes(self.memory[at + 16:at + 16 + size])
-        self.tail += (16 + size + 63) // 64 * 64
+        self.tail += (16 + size + 15) // 16 * 16
         self.set_word(256, self.tail)
         return self.take_record() if kind == KIND_PAD else (kind, first >> 48, payload)
 

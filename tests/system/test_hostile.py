@@ -251,7 +251,7 @@ def test_a_flood_of_acknowledgements_is_ended_and_named(tmp_path):
     with scene(tmp_path, "unix") as s:
         with s.stranger().greet() as guest:
             guest.wait_for(WELCOME)
-            acks = frame(guest.SYNC, KIND_ACK, struct.pack("<Q", 1)) * 100
+            acks = frame(guest.SYNC, KIND_ACK, struct.pack("<QQ", 1, 1)) * 100
             with pytest.raises(OSError):
                 for _ in range(100000):
                     guest.socket.sendall(acks)
