@@ -57,6 +57,25 @@ nothing_is_lost_doubled_or_flagged_in_calm_times(void **state)
 }
 
 static void
+nothing_goes_without_a_word_in_rough_times(void **state)
+{
+    uint64_t n_crashes = 0, n_repeated = 0, n_clones = 0;
+    for (uint64_t seed = 1; seed <= 2 * SEEDS; seed++) {
+        struct moves_result result;
+        run(seed, true, MOVES_SOUND, NULL, &result);
+        if (!result.passed) {
+            fail_msg("seed %" PRIu64 ": %s", seed, result.why);
+        }
+        n_crashes += result.n_crashes;
+        n_repeated += result.n_repeated;
+        n_clones += result.n_clones;
+    }
+    assert_true(n_crashes > SEEDS);
+    assert_true(n_repeated > 0); /* Else there was nothing to flag. */
+    assert_true(n_clones > 0);
+}
+
+static void
 the_same_seed_gives_the_same_trace(void **state)
 {
     struct moves_result first, second, other;
@@ -134,6 +153,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_doubled_or_flagged_in_calm_times),
+        cmocka_unit_test(nothing_goes_without_a_word_in_rough_times),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
         cmocka_unit_test(planted_errors_are_found),
     };
