@@ -145,7 +145,8 @@ want(struct handoff *handoff, struct entry *entry, nsec_t now)
 
 int
 handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
-                 uint64_t session, uint32_t key, nsec_t now)
+                 uint64_t session, uint32_t key, uint32_t attachment,
+                 nsec_t now)
 {
     struct entry *entry = entry_make(handoff, vm);
     if (!entry) {
@@ -166,6 +167,7 @@ handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
     }
     entry->session = session;
     entry->key = key;
+    entry->seen = attachment;
     want(handoff, entry, now);
     if (kept) {
         entry->until -= handoff->opts.wait_ns / 2;
@@ -303,6 +305,7 @@ handoff_exported(struct handoff *handoff, const struct handoff_vm *vm,
                                          .session = entry->session,
                                          .key = entry->asker_key,
                                          .visit = entry->asker_visit,
+                                         .attachment = entry->asker_attachment,
                                          .whom = HANDOFF_NOBODY};
     int error = parcel ? entry_store(handoff, entry, parcel, parcel_size, notes,
                                      notes_size)
@@ -566,6 +569,7 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
     entry->notes = own_notes;
     entry->notes_size = notes_size;
     entry->mark = reader.head.mark;
+    entry->earlier = reader.head.earlier;
     /* Who gave up and was not heard by the guest has nothing that anybody
      * needs; somebody else may have the whole. */
     entry->former = reader.head.forgot ? 0 : reader.head.former;
@@ -577,7 +581,9 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
 bool
 entry_fits(const struct entry *entry, uint32_t key)
 {
-    return entry->parcel && key && (key == entry->mark || key == entry->former);
+    return entry->parcel && key &&
+           (key == entry->mark || key == entry->former ||
+            key == entry->earlier);
 }
 
 bool

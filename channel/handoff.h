@@ -75,10 +75,11 @@ void handoff_destroy(struct handoff *);
 /* MCHAN_UP: the session is settled here, with this attachment. */
 int handoff_attached(struct handoff *, const struct handoff_vm *,
                      uint64_t session, uint32_t attachment, nsec_t now);
-/* MCHAN_STRANGER: a guest is here with a session that is not; its 'from' is the
- * key. */
+/* MCHAN_STRANGER: a guest is here with a session that is not; the event's
+ * 'from' is the key, and 'to' the guest's last attachment. */
 int handoff_stranger(struct handoff *, const struct handoff_vm *,
-                     uint64_t session, uint32_t key, nsec_t now);
+                     uint64_t session, uint32_t key, uint32_t attachment,
+                     nsec_t now);
 /* This host lets the VM move to that peer, or ANYBODY; NOBODY takes it back. */
 void handoff_granted(struct handoff *, const struct handoff_vm *,
                      uint32_t peer);
@@ -146,7 +147,8 @@ struct handoff_msg {
     uint64_t session;
     uint32_t key;
     uint64_t visit;      /* Of the guest at who pulls; answers repeat it. */
-    uint32_t attachment; /* TAKEN, KEEPS: with which it goes on. */
+    uint32_t attachment; /* PULL: the guest's; TAKEN, KEEPS: with which it goes
+                            on. */
     uint32_t whom;       /* ASK, PASS. */
     bool insists;        /* PULL: whom you named does not have it. */
     const void *parcel, *notes; /* HERE; borrowed until the next call. */

@@ -13,16 +13,18 @@ struct entry {
     enum handoff_state state;
     int action; /* enum handoff_do that is to be done, or NO_ACTION. */
     uint64_t session;
-    uint32_t attachment;   /* The last that was given. */
-    uint32_t mark, former; /* KEPT, IMPORTING: the keys to it. */
-    uint32_t key;          /* WANTING to FROZEN: the guest's, */
-    uint64_t visit;        /* and which of its visits; 0: it is over. */
+    uint32_t attachment;            /* The last that was given. */
+    uint32_t mark, former, earlier; /* KEPT, IMPORTING: the keys to it. */
+    uint32_t key;                   /* WANTING to FROZEN: the guest's, */
+    uint64_t visit; /* and which of its visits; 0: it is over. */
+    uint32_t seen;  /* Its guest's last attachment. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
-    bool back; /* IMPORTING: what was exported in vain. */
+    bool back;                 /* IMPORTING: what was exported in vain. */
     uint32_t granted;          /* To whom. */
     uint32_t asker, asker_key; /* Who waits for its release. */
     uint64_t asker_visit;
+    uint32_t asker_attachment;
     uint32_t to;          /* KEPT, PASSED: who has it. */
     uint32_t from;        /* IMPORTING: whose answer it was. */
     uint32_t hint;        /* WANTING, FROZEN: who may have it. */

@@ -63,6 +63,7 @@ talk_pull(struct handoff *handoff, const struct entry *entry, uint32_t peer,
     if (msg) {
         msg->key = entry->key;
         msg->visit = entry->visit;
+        msg->attachment = entry->seen;
         msg->whom = referrer;
         msg->insists = insists;
     }
@@ -112,7 +113,9 @@ talk_offer(struct handoff *handoff, struct entry *entry,
     uint32_t peer = question->peer;
     if (!entry_fits(entry, question->key)) {
         handoff->stats.n_stale++;
-        say(handoff, question, HANDOFF_UNKNOWN);
+        /* Whose guest was here since has no guest any more. */
+        bool later = entry->attachment > question->attachment;
+        say(handoff, question, later ? HANDOFF_NOT_YET : HANDOFF_UNKNOWN);
         return;
     }
     if (!entry_released_to(entry, peer)) {
@@ -148,6 +151,7 @@ answer_holding(struct handoff *handoff, struct entry *entry,
         entry->asker = msg->peer;
         entry->asker_key = msg->key;
         entry->asker_visit = msg->visit;
+        entry->asker_attachment = msg->attachment;
     }
     if (entry->state == HANDOFF_EXPORTING) {
         return; /* Whoever asked last gets it. */

@@ -24,6 +24,8 @@
  *                                what it was not given before is gone
  *           80  repeated_to      u64, the peer's: up to here it may have been
  *                                given out before
+ *           88  earlier          u32, one more mark that it may know, or 0
+ *           92  zero             u32
  *
  *   record   0  size             u32, bytes behind this header
  *            4  kind             u8, enum parcel_kind
@@ -41,7 +43,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PARCEL_HEAD_SIZE 88
+#define PARCEL_HEAD_SIZE 96
 #define PARCEL_RECORD_SIZE 24
 #define PARCEL_SIZE_MAX (16u << 20)
 /* The highest attachment that anybody may claim. */
@@ -49,7 +51,7 @@
 
 struct parcel {
     uint64_t session;
-    uint32_t attachment, mark, former;
+    uint32_t attachment, mark, former, earlier;
     uint64_t sent, acked, delivered, done;
     uint32_t message_max;
     bool forgot;

@@ -109,7 +109,7 @@ bool
 session_knows_mark(const struct session *session, uint32_t mark)
 {
     return !mark || !session->next_mark || mark == session->mark ||
-           mark == session->former;
+           mark == session->former || mark == session->earlier;
 }
 
 /* The guest's end takes over the MVM's; the MVM's has a new one. */
@@ -120,6 +120,7 @@ take_mark(struct session *session, const struct hello *peer)
         /* What it was to be told it knows, if it saw that attachment. */
         session->forgot &= peer->mark != session->mark;
         session->former = peer->mark;
+        session->earlier = 0;
         session->mark = session->next_mark;
     } else {
         session->mark = peer->mark;
@@ -232,7 +233,7 @@ start_over(struct session *session)
     session->replays = session->settled = false;
     session->unsettled = session->owes_settled = false;
     session->repeated_to = 0;
-    session->former = 0;
+    session->former = session->earlier = 0;
     session->forgot = false;
 }
 
@@ -384,7 +385,7 @@ session_acked(struct session *session, uint64_t acked, const char **why)
         return -EPROTO;
     }
     if (acked > session->acked) {
-        session->former = 0;
+        session->former = session->earlier = 0;
     }
     session_settle_to(session, acked);
     return 0;

@@ -79,6 +79,7 @@ struct session {
     uint32_t mark;      /* What the last settled attachment is called; */
     uint32_t former;    /* the one before, while the guest may not have seen
                            the last; else 0; */
+    uint32_t earlier;   /* and one that it may have got at the end before; */
     uint32_t next_mark; /* the next one, at the MVM's end. */
     uint64_t repeated_to; /* The peer's, up to here: perhaps repeated. */
     uint64_t refused;     /* A session that is another's and begins anew. */
@@ -154,7 +155,7 @@ static inline void
 session_delivered(struct session *session)
 {
     session->delivered++;
-    session->former = 0; /* It knows this attachment. */
+    session->former = session->earlier = 0; /* It knows this attachment. */
 }
 /* The user asked for the next one. */
 static inline void

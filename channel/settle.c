@@ -27,6 +27,7 @@ session_attach_stranger(struct session *session, uint32_t attachment,
     struct mchan_event *event = again ? session_report(session, MCHAN_STRANGER)
                                       : session_replace(session, guest);
     event->from = guest->mark;
+    event->to = guest->attachment;
     session->unsettled = true;
     session->claim = *guest;
     session_update_sends(session);
@@ -41,7 +42,8 @@ fits(const struct session *session, const struct parcel *parcel)
            guest->acked <= parcel->delivered &&
            guest->delivered >= parcel->acked &&
            guest->delivered <= parcel->sent &&
-           (guest->mark == parcel->mark || guest->mark == parcel->former) &&
+           (guest->mark == parcel->mark || guest->mark == parcel->former ||
+            guest->mark == parcel->earlier) &&
            parcel->message_max <= session->message_max &&
            parcel->message_max <= guest->message_max;
 }
@@ -57,6 +59,7 @@ load(struct session *session, const struct parcel *parcel)
     session->message_max_agreed = parcel->message_max;
     session->mark = parcel->mark;
     session->former = parcel->former;
+    session->earlier = parcel->earlier;
     session->repeated_to = parcel->repeated_to;
     session->forgot = parcel->forgot;
     session->unsettled = false;
@@ -70,6 +73,8 @@ go_on(struct session *session, uint64_t has)
     session->replays = has < session->sent;
     session->owes_settled = true;
     session_update_sends(session);
+    /* It may have been back at the other end since it came here. */
+    session->earlier = session->claim.mark == session->mark ? 0 : session->mark;
     session->mark = session->next_mark;
     session->former = session->claim.mark;
     session->claim.session = 0;
@@ -114,6 +119,7 @@ session_give_up(struct session *session)
     session->unsettled = false;
     session->forgot = true;
     session->message_max_agreed = agreed;
+    session->mark = guest->mark;
     session->sent = guest->delivered;
     session->delivered = session->done = guest->acked;
     session->repeated_to = guest->sent;
@@ -234,6 +240,7 @@ session_pack(const struct session *session, struct parcel *out)
         .attachment = session->attachment,
         .mark = session->mark,
         .former = session->former,
+        .earlier = session->earlier,
         .forgot = session->forgot && session->former,
         .repeated_to = session->repeated_to,
         .sent = session->sent,

@@ -115,7 +115,8 @@ enum mchan_event_type {
     MCHAN_PROTO_ERROR, /* The peer broke the protocol; 'reason'. */
     MCHAN_STRANGER,    /* A peer's 'session' is unknown here and waits for
                           mchan_import(); only with handoff_ms.  'from' is what
-                          who has it knows its last attachment by. */
+                          who has it knows its last attachment by, and 'to'
+                          that attachment. */
 };
 
 #define MCHAN_REASON_SIZE 96

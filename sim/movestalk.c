@@ -106,7 +106,7 @@ on_event(struct talker *talker, const struct mchan_event *event)
     case MCHAN_STRANGER:
         (void)handoff_stranger(world->brokers[talker->host].handoff, &vm,
                                event->session, (uint32_t)event->from,
-                               world->now);
+                               (uint32_t)event->to, world->now);
         break;
     case MCHAN_PROTO_ERROR:
         /* A late tail that has a HELLO in it looks like one that goes on. */

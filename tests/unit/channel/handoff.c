@@ -207,7 +207,8 @@ static void
 come(uint32_t i, uint32_t key)
 {
     house.memory[i].attachment = key;
-    assert_int_equal(handoff_stranger(house.at[i], &vm, S, key, house.now), 0);
+    assert_int_equal(handoff_stranger(house.at[i], &vm, S, key, key, house.now),
+                     0);
     settle();
 }
 
@@ -336,7 +337,8 @@ what_was_given_too_early_comes_back(void **state)
     say(B, A,
         (struct handoff_msg){.kind = HANDOFF_PULL, .key = 5, .visit = VISIT});
     assert_false(house.memory[A].has);
-    handoff_runs(house.at[A], &vm, house.now); /* The migration failed after all. */
+    handoff_runs(house.at[A], &vm,
+                 house.now); /* The migration failed after all. */
     come(A, 5);
     assert_true(house.memory[A].has);
 }
@@ -684,15 +686,15 @@ a_clone_does_not_get_its_models_session(void **state)
 {
     hold(A, 5, 5);
     leave(A);
-    assert_int_equal(handoff_stranger(house.at[B], &other_vm, S, 5, house.now),
-                     0);
+    assert_int_equal(
+        handoff_stranger(house.at[B], &other_vm, S, 5, 5, house.now), 0);
     settle();
     assert_int_equal(house.memory[B].last, HANDOFF_REFUSE);
     assert_int_equal(stats(B).n_foreign, 1);
     assert_true(house.memory[A].has);
     /* The same on one host. */
-    assert_int_equal(handoff_stranger(house.at[A], &other_vm, S, 5, house.now),
-                     0);
+    assert_int_equal(
+        handoff_stranger(house.at[A], &other_vm, S, 5, 5, house.now), 0);
     settle();
     assert_int_equal(house.memory[A].last, HANDOFF_REFUSE);
     assert_true(house.memory[A].has);
