@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "channel/handoffparts.h"
+#include "channel/parcel.h"
 
 #define TELL_NS NSEC_PER_SEC
 #define REFERRALS_MAX 4 /* Followed at once, for each round of pulls. */
@@ -235,6 +236,38 @@ on_pull(struct handoff *handoff, struct entry *entry,
 
 /* Answers. */
 
+/* Ours was made from theirs, and given to them in vain. */
+static bool
+ours_is_newer(const struct entry *entry, const struct handoff_msg *msg)
+{
+    struct parcel_reader reader;
+    const char *why;
+    return entry_fits(entry, entry->key) &&
+           !parcel_open(&reader, msg->parcel, msg->parcel_size, &why) &&
+           reader.head.attachment < entry->attachment;
+}
+
+/* Takes what was brought in the place of what was here; false if it is of no
+ * use. */
+static bool
+take(struct handoff *handoff, struct entry *entry,
+     const struct handoff_msg *msg)
+{
+    uint32_t attachment = entry->attachment;
+    if (entry_store(handoff, entry, msg->parcel, msg->parcel_size, msg->notes,
+                    msg->notes_size)) {
+        handoff->stats.n_bad++;
+        return false;
+    }
+    if (!entry_fits(entry, entry->key)) {
+        handoff->stats.n_bad++;
+        entry_forget_bytes(handoff, entry);
+        entry->attachment = attachment;
+        return false;
+    }
+    return true;
+}
+
 static void
 on_here(struct handoff *handoff, struct entry *entry,
         const struct handoff_msg *msg)
@@ -249,16 +282,7 @@ on_here(struct handoff *handoff, struct entry *entry,
         }
         return;
     }
-    uint32_t attachment = entry->attachment;
-    if (entry_store(handoff, entry, msg->parcel, msg->parcel_size, msg->notes,
-                    msg->notes_size)) {
-        handoff->stats.n_bad++;
-        return;
-    }
-    if (!entry_fits(entry, entry->key)) {
-        handoff->stats.n_bad++;
-        entry_forget_bytes(handoff, entry);
-        entry->attachment = attachment;
+    if (!ours_is_newer(entry, msg) && !take(handoff, entry, msg)) {
         return;
     }
     if (entry->state == HANDOFF_FROZEN) {
