@@ -246,7 +246,13 @@ handoff_runs(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
         entry->state = HANDOFF_HOLDING;
         entry->action = NO_ACTION;
     }
-    if (entry->state == HANDOFF_HOLDING) {
+    if (entry->state == HANDOFF_PASSED) {
+        /* It is back, and may leave again before its guest has said a word. */
+        uint32_t to = entry->to;
+        entry_enter(handoff, entry, HANDOFF_FROZEN, NSEC_NEVER);
+        entry->session = 0;
+        entry->hint = to;
+    } else if (entry->state == HANDOFF_HOLDING) {
         entry->until = NSEC_NEVER;
     } else if (entry->state == HANDOFF_FROZEN && entry->session) {
         /* Its guest may be waiting here all the time. */
@@ -569,6 +575,7 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
     entry->notes = own_notes;
     entry->notes_size = notes_size;
     entry->mark = reader.head.mark;
+    entry->generation = reader.head.generation;
     entry->earlier = reader.head.earlier;
     /* Who gave up and was not heard by the guest has nothing that anybody
      * needs; somebody else may have the whole. */

@@ -16,8 +16,9 @@ struct entry {
     uint32_t attachment;            /* The last that was given. */
     uint32_t mark, former, earlier; /* KEPT, IMPORTING: the keys to it. */
     uint32_t key;                   /* WANTING to FROZEN: the guest's, */
-    uint64_t visit; /* and which of its visits; 0: it is over. */
-    uint32_t seen;  /* Its guest's last attachment. */
+    uint64_t visit;      /* and which of its visits; 0: it is over. */
+    uint32_t generation; /* Of the bytes: of two, the later has more. */
+    uint32_t seen;       /* Its guest's last attachment. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
     bool back;                 /* IMPORTING: what was exported in vain. */

@@ -244,7 +244,7 @@ ours_is_newer(const struct entry *entry, const struct handoff_msg *msg)
     const char *why;
     return entry_fits(entry, entry->key) &&
            !parcel_open(&reader, msg->parcel, msg->parcel_size, &why) &&
-           reader.head.attachment < entry->attachment;
+           reader.head.generation < entry->generation;
 }
 
 /* Takes what was brought in the place of what was here; false if it is of no

@@ -108,6 +108,7 @@ parcel_begin(struct parcel_writer *writer, void *data, size_t room,
     put32(to + 76, parcel->forgot);
     put64(to + 80, parcel->repeated_to);
     put32(to + 88, parcel->earlier);
+    put32(to + 92, parcel->generation);
 }
 
 void
@@ -164,7 +165,7 @@ check_envelope(const uint8_t *data, size_t size, const char **why)
     if (get16(data + 4) != VERSION) {
         return refuse(why, "parcel of an unknown version");
     }
-    if (get16(data + 6) || get32(data + 92) || get32(data + 8) != size) {
+    if (get16(data + 6) || get32(data + 8) != size) {
         return refuse(why, "parcel cut or longer than it says");
     }
     if (get32(data + 12) != frame_crc32c(0, data + CRC_FROM, size - CRC_FROM)) {
@@ -280,6 +281,7 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
         .mark = get32(data + 28),
         .former = get32(data + 72),
         .earlier = get32(data + 88),
+        .generation = get32(data + 92),
         .forgot = get32(data + 76) == 1,
         .repeated_to = get64(data + 80),
         .sent = get64(data + 32),

@@ -25,7 +25,8 @@
  *           80  repeated_to      u64, the peer's: up to here it may have been
  *                                given out before
  *           88  earlier          u32, one more mark that it may know, or 0
- *           92  zero             u32
+ *           92  generation       u32, how often it was handed over, this time
+ *                                included: of two copies the later has more
  *
  *   record   0  size             u32, bytes behind this header
  *            4  kind             u8, enum parcel_kind
@@ -55,6 +56,7 @@ struct parcel {
     uint64_t sent, acked, delivered, done;
     uint32_t message_max;
     bool forgot;
+    uint32_t generation;
     uint64_t repeated_to;
 };
 

@@ -233,6 +233,7 @@ start_over(struct session *session)
     session->replays = session->settled = false;
     session->unsettled = session->owes_settled = false;
     session->repeated_to = 0;
+    session->generation = 0;
     session->former = session->earlier = 0;
     session->forgot = false;
 }

@@ -81,6 +81,7 @@ struct session {
                            the last; else 0; */
     uint32_t earlier;   /* and one that it may have got at the end before; */
     uint32_t next_mark; /* the next one, at the MVM's end. */
+    uint32_t generation;  /* How often it was handed over. */
     uint64_t repeated_to; /* The peer's, up to here: perhaps repeated. */
     uint64_t refused;     /* A session that is another's and begins anew. */
     struct hello claim;   /* The guest's while its session is unknown; else

@@ -61,6 +61,7 @@ load(struct session *session, const struct parcel *parcel)
     session->former = parcel->former;
     session->earlier = parcel->earlier;
     session->repeated_to = parcel->repeated_to;
+    session->generation = parcel->generation;
     session->forgot = parcel->forgot;
     session->unsettled = false;
 }
@@ -243,6 +244,7 @@ session_pack(const struct session *session, struct parcel *out)
         .earlier = session->earlier,
         .forgot = session->forgot && session->former,
         .repeated_to = session->repeated_to,
+        .generation = session->generation + 1,
         .sent = session->sent,
         .acked = session->acked,
         .delivered = session->delivered,

@@ -22,6 +22,7 @@ static const struct parcel head = {
     .mark = 8,
     .former = 5,
     .earlier = 3,
+    .generation = 6,
     .sent = 7,
     .acked = 2,
     .delivered = 12,
@@ -197,7 +198,7 @@ there_is_one_way_to_write_it(void **state)
 {
     uint8_t data[ROOM];
     size_t size = pack(data, sizeof data, &head);
-    size_t spare[] = {6, 92, PARCEL_HEAD_SIZE + 5,
+    size_t spare[] = {6, 77, PARCEL_HEAD_SIZE + 5,
                       PARCEL_HEAD_SIZE + PARCEL_RECORD_SIZE + 6};
     for (size_t i = 0; i < 4; i++) {
         data[spare[i]] = 1;
