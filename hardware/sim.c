@@ -30,6 +30,8 @@ struct hardware_sim {
     enum quality quality;
     uint64_t power_mw;
     uint64_t n_sets;
+    hardware_sim_watch_fn *watch; /* Null: nobody does. */
+    void *watch_ctx;
 };
 
 struct hardware {
@@ -108,11 +110,22 @@ sim_domains(struct hardware *hw, const struct pstate_domain **out)
     return (int)hw->sim->n;
 }
 
+static bool
+may_touch(struct hardware *hw, enum hardware_sim_touch touch, uint32_t domain,
+          uint32_t pstate)
+{
+    return !hw->sim->watch ||
+           hw->sim->watch(hw->sim->watch_ctx, touch, domain, pstate);
+}
+
 static int
 sim_get(struct hardware *hw, uint32_t domain, uint32_t *pstate_out)
 {
     if (domain >= hw->sim->n) {
         return -ERANGE;
+    }
+    if (!may_touch(hw, HARDWARE_SIM_GET, domain, 0)) {
+        return -ENODEV;
     }
     struct sim_domain *d = &hw->sim->domain[domain];
     if (d->fault == SIM_FAULT_GONE) {
@@ -126,12 +139,8 @@ sim_get(struct hardware *hw, uint32_t domain, uint32_t *pstate_out)
 }
 
 static int
-sim_set(struct hardware *hw, uint32_t domain, uint32_t pstate)
+set_as_told(struct hardware *hw, uint32_t domain, uint32_t pstate)
 {
-    hw->sim->n_sets++;
-    if (domain >= hw->sim->n || pstate >= hw->sim->desc[domain].table.n) {
-        return -ERANGE;
-    }
     struct sim_domain *d = &hw->sim->domain[domain];
     enum sim_fault fault = d->fault;
 
@@ -159,6 +168,24 @@ sim_set(struct hardware *hw, uint32_t domain, uint32_t pstate)
     }
     assert(!"a fault without a behaviour");
     return -EIO;
+}
+
+static int
+sim_set(struct hardware *hw, uint32_t domain, uint32_t pstate)
+{
+    if (domain >= hw->sim->n || pstate >= hw->sim->desc[domain].table.n) {
+        hw->sim->n_sets++;
+        return -ERANGE;
+    }
+    if (!may_touch(hw, HARDWARE_SIM_SET, domain, pstate)) {
+        return -ENODEV;
+    }
+    hw->sim->n_sets++;
+    int error = set_as_told(hw, domain, pstate);
+    if (!may_touch(hw, HARDWARE_SIM_WAS_SET, domain, pstate)) {
+        return -ENODEV;
+    }
+    return error;
 }
 
 static int
@@ -320,6 +347,14 @@ hardware_sim_set_power(struct hardware_sim *sim, enum quality quality,
 {
     sim->quality = quality;
     sim->power_mw = power_mw;
+}
+
+void
+hardware_sim_watch(struct hardware_sim *sim, hardware_sim_watch_fn *watch,
+                   void *ctx)
+{
+    sim->watch = watch;
+    sim->watch_ctx = ctx;
 }
 
 uint64_t

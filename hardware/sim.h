@@ -5,6 +5,7 @@
 #ifndef HARDWARE_SIM_H
 #define HARDWARE_SIM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "model/power.h"
@@ -45,6 +46,18 @@ void hardware_sim_fault(struct hardware_sim *, uint32_t domain, enum sim_fault);
  * meter is one that is given a wrong value. */
 void hardware_sim_set_power(struct hardware_sim *, enum quality,
                             uint64_t power_mw);
+/* Asked before the driver touches the hardware and told after it set a p-state,
+ * so that a simulator can see what is done and have the driver's process die
+ * there: while it answers false nothing is done and the driver gets -ENODEV. */
+enum hardware_sim_touch {
+    HARDWARE_SIM_GET,
+    HARDWARE_SIM_SET,
+    HARDWARE_SIM_WAS_SET,
+};
+typedef bool hardware_sim_watch_fn(void *ctx, enum hardware_sim_touch,
+                                   uint32_t domain, uint32_t pstate);
+void hardware_sim_watch(struct hardware_sim *, hardware_sim_watch_fn *,
+                        void *ctx);
 /* How often set() was called, refused ones included. */
 uint64_t hardware_sim_n_sets(const struct hardware_sim *);
 

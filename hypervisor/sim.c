@@ -24,6 +24,8 @@ struct hypervisor_sim {
     uint32_t n;
     struct sim_vm vms[HYPERVISOR_SIM_VMS_MAX];
     int error;
+    hypervisor_sim_watch_fn *watch; /* Null: nobody does. */
+    void *watch_ctx;
 };
 
 struct hypervisor {
@@ -101,8 +103,8 @@ sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
 }
 
 static int
-sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
-            nsec_t now, char *why, size_t why_size)
+operate(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
+        char *why, size_t why_size)
 {
     if (hv->sim->error) {
         snprintf(why, why_size, "made to fail");
@@ -131,6 +133,24 @@ sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
         vm->sample.state = op == VM_OP_FREEZE ? VM_FROZEN : VM_RUNNING;
     }
     return 0;
+}
+
+static int
+sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
+            nsec_t now, char *why, size_t why_size)
+{
+    struct hypervisor_sim *sim = hv->sim;
+
+    if (sim->watch && !sim->watch(sim->watch_ctx, uuid, op, false)) {
+        snprintf(why, why_size, "nobody is there");
+        return -ENODEV;
+    }
+    int error = operate(hv, uuid, op, why, why_size);
+    if (!error && sim->watch && !sim->watch(sim->watch_ctx, uuid, op, true)) {
+        snprintf(why, why_size, "nobody is there");
+        return -ENODEV;
+    }
+    return error;
 }
 
 static int
@@ -267,6 +287,27 @@ hypervisor_sim_runs(const struct hypervisor_sim *sim, const struct uuid *uuid)
     const struct sim_vm *vm = find_vm(sim, uuid);
 
     return vm && vm->sample.state == VM_RUNNING;
+}
+
+uint32_t
+hypervisor_sim_n_copies(const struct hypervisor_sim *sim,
+                        const struct uuid *uuid)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < sim->n; i++) {
+        n += uuid_equal(&sim->vms[i].sample.uuid, uuid) &&
+             sim->vms[i].sample.state != VM_ENDED;
+    }
+    return n;
+}
+
+void
+hypervisor_sim_watch(struct hypervisor_sim *sim, hypervisor_sim_watch_fn *watch,
+                     void *ctx)
+{
+    sim->watch = watch;
+    sim->watch_ctx = ctx;
 }
 
 void

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hypervisor/hypervisor.h"
 #include "model/host.h"
 #include "model/uuid.h"
 
@@ -37,6 +38,15 @@ int hypervisor_sim_set_busy(struct hypervisor_sim *, const struct uuid *,
                             uint64_t busy_ns);
 /* Whether the VM runs, which is when it uses CPU time. */
 bool hypervisor_sim_runs(const struct hypervisor_sim *, const struct uuid *);
+/* Asked before the driver operates on a VM and told after it did; as
+ * hardware_sim_watch(). */
+typedef bool hypervisor_sim_watch_fn(void *ctx, const struct uuid *, enum vm_op,
+                                     bool done);
+void hypervisor_sim_watch(struct hypervisor_sim *, hypervisor_sim_watch_fn *,
+                          void *ctx);
+/* How many copies of the VM run. */
+uint32_t hypervisor_sim_n_copies(const struct hypervisor_sim *,
+                                 const struct uuid *);
 /* While 'error' (-Exxx) is not 0, sample() and control() return it. */
 void hypervisor_sim_fail(struct hypervisor_sim *, int error);
 

@@ -108,7 +108,7 @@ journal_open(struct journal **out, const char *path,
     journal->wanted_id = journal->durable_id;
     journal->n_rows = journaldb_n_rows(journal->db);
     journal->size = journaldb_size(journal->db);
-    int error = path ? start_writer(journal) : 0;
+    int error = path && !opts->no_thread ? start_writer(journal) : 0;
     if (error) {
         snprintf(why, why_size, "no writer thread: %s", strerror(-error));
         journal_close(journal);
@@ -224,11 +224,11 @@ journal_health(struct journal *journal, struct journal_health *out)
 void
 journal_run(struct journal *journal, nsec_t now)
 {
-    if (now < journal->retry_time + RETRY_NS) {
-        return;
-    }
     pthread_mutex_lock(&journal->lock);
-    if (journal->failing) {
+    if (!journal->threaded && !journal->failing && journal->n > 0) {
+        write_batch(journal);
+    }
+    if (journal->failing && now >= journal->retry_time + RETRY_NS) {
         journal->retry_time = now;
         journal->retry = true;
         if (journal->threaded) {

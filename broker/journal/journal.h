@@ -39,6 +39,9 @@ struct journal;
 struct journal_opts {
     uint64_t size_max;  /* Bytes. */
     uint64_t age_max_s; /* By wall clock. */
+    /* No writer thread: rows are written by journal_run(), when the queue is
+     * full, and when somebody waits.  For msim, whose runs repeat. */
+    bool no_thread;
 };
 
 struct journal_health {
