@@ -6,13 +6,13 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
-#include "channel/latest.h"
+#include "channel/replay/latest.h"
 #include "channel/link.h"
-#include "channel/loans.h"
+#include "channel/lending/loans.h"
 #include "channel/mgmtback.h"
 #include "channel/mgmtfront.h"
 #include "channel/session.h"
-#include "channel/window.h"
+#include "channel/replay/window.h"
 #include "include/mchan.h"
 #include "transport/transport.h"
 

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
-#include "channel/window.h"
+#include "channel/replay/window.h"
 #include "transport/ring.h"
 #include "transport/transport.h"
 #include "wire/frame.h"

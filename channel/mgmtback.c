@@ -4,7 +4,7 @@
  * the user is told of a GAP. */
 #include "channel/mgmtback.h"
 
-#include "channel/handoff.h"
+#include "channel/handoff/handoff.h"
 #include "channel/session.h"
 
 /* A guest that remembers more attachments than this made them up. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "channel/channel.h"
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 #include "include/mchan.h"
 
 int

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "channel/channel.h"
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 #include "sim/movesparts.h"
 #include "transport/sim.h"
 

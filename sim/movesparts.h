@@ -4,7 +4,7 @@
 #define SIM_MOVESPARTS_H
 
 #include "base/prng.h"
-#include "channel/handoff.h"
+#include "channel/handoff/handoff.h"
 #include "include/mchan.h"
 #include "sim/ledger.h"
 #include "sim/moves.h"

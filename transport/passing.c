@@ -3,7 +3,7 @@
  * of the kernel's own, with small pages (huge ones can be missing at the time
  * of an access), of the very size, and sealed against becoming smaller.  A
  * message may bring more descriptors than anybody asked for; all but one are
- * closed at once.  Called by shm.c and channel/lent.c. */
+ * closed at once.  Called by shm.c and channel/lending/lent.c. */
 #include "transport/passing.h"
 
 #include <errno.h>

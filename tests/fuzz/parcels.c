@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target for what another broker hands over (channel/parcel.c).  Bytes go
- * as they are, and again with the size and checksum that they should have, so
- * that the messages behind them are reached.  What is accepted must be whole
- * and in order, and packed again it must be the same bytes. */
+/* Fuzz target for what another broker hands over (channel/handoff/parcel.c).
+ * Bytes go as they are, and again with the size and checksum that they should
+ * have, so that the messages behind them are reached.  What is accepted must be
+ * whole and in order, and packed again it must be the same bytes. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 #include "wire/frame.h"
 
 #define SIZE_MAX_HERE 65536

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "channel/link.h"
-#include "channel/window.h"
+#include "channel/replay/window.h"
 #include "transport/ring.h"
 
 #define SIZE RING_SIZE_MIN

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model of how lent memory comes back, for spin: transport/returns.c and the
- * order in which channel/loans.c gives and channel/wait.c arms and looks.  The
- * lender has CHUNKS and sleeps when all are lent; the borrower reads each and
+ * order in which channel/lending/loans.c gives and channel/wait.c arms and
+ * looks.  The lender has CHUNKS and sleeps when all are lent; the borrower reads each and
  * gives it back, in any order.  That a chunk was lent goes over the ring, which
  * orders it.
  *

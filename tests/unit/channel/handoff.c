@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "channel/handoff.h"
-#include "channel/parcel.h"
+#include "channel/handoff/handoff.h"
+#include "channel/handoff/parcel.h"
 
 #define N 4
 #define S 4711u

@@ -21,8 +21,8 @@
 
 #include "base/clock.h"
 #include "base/prng.h"
-#include "channel/lent.h"
-#include "channel/slab.h"
+#include "channel/lending/lent.h"
+#include "channel/lending/slab.h"
 #include "include/mchan.h"
 #include "transport/passing.h"
 #include "transport/returns.h"

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 #include "wire/frame.h"
 
 #define ROOM 4096

@@ -17,8 +17,8 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
-#include "channel/lent.h"
-#include "channel/slab.h"
+#include "channel/lending/lent.h"
+#include "channel/lending/slab.h"
 #include "transport/passing.h"
 #include "transport/returns.h"
 

@@ -7,7 +7,7 @@
  * The slab's descriptor goes over the socket before the first record that
  * speaks of it is committed in the ring; who meets such a record reads the
  * socket and must find it.  Called by channel.c, keep.c, and the door. */
-#include "channel/loans.h"
+#include "channel/lending/loans.h"
 
 #include <assert.h>
 #include <errno.h>

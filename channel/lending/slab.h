@@ -8,8 +8,8 @@
  * known by the number of its first unit and a generation, which changes each
  * time it becomes free, so that nobody gives back what was lent to somebody
  * else since. */
-#ifndef CHANNEL_SLAB_H
-#define CHANNEL_SLAB_H
+#ifndef CHANNEL_LENDING_SLAB_H
+#define CHANNEL_LENDING_SLAB_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the peer lends us: its memory, which we can only read, and which chunks
  * of it we hold. */
-#ifndef CHANNEL_LENT_H
-#define CHANNEL_LENT_H
+#ifndef CHANNEL_LENDING_LENT_H
+#define CHANNEL_LENDING_LENT_H
 
 #include <stdbool.h>
 #include <stdint.h>

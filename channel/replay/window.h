@@ -3,8 +3,8 @@
  * did not acknowledge, in order, in memory of our own.  While a transport
  * stands the ring is the window and this one is empty; after the next
  * attachment it empties itself into the new ring. */
-#ifndef CHANNEL_WINDOW_H
-#define CHANNEL_WINDOW_H
+#ifndef CHANNEL_REPLAY_WINDOW_H
+#define CHANNEL_REPLAY_WINDOW_H
 
 #include <stddef.h>
 #include <stdint.h>

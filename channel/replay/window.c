@@ -2,7 +2,7 @@
 /* The window of window.h: a queue of bytes that grows when something is put
  * into it and is freed when the last is taken out.  Who adds says how much it
  * may become; see channel.c. */
-#include "channel/window.h"
+#include "channel/replay/window.h"
 
 #include <errno.h>
 #include <stdlib.h>

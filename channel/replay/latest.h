@@ -4,8 +4,8 @@
  * at a time; until the receiver is done with that, newer ones replace each
  * other in the slot, so that a slow receiver gets the newest and not a queue of
  * old ones. */
-#ifndef CHANNEL_LATEST_H
-#define CHANNEL_LATEST_H
+#ifndef CHANNEL_REPLAY_LATEST_H
+#define CHANNEL_REPLAY_LATEST_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
  * against the size of the memory and what is already held; what lies in the
  * chunk is the peer's and can change while it is looked at.  Called by
  * loan.c. */
-#include "channel/lent.h"
+#include "channel/lending/lent.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "channel/slab.h"
+#include "channel/lending/slab.h"
 #include "transport/passing.h"
 #include "transport/returns.h"
 

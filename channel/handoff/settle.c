@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 #include "channel/session.h"
 
 /* The MVM's end. */

@@ -5,8 +5,8 @@
  * an entry for a VM that this host knows nothing of. */
 #include <string.h>
 
-#include "channel/handoffparts.h"
-#include "channel/parcel.h"
+#include "channel/handoff/handoffparts.h"
+#include "channel/handoff/parcel.h"
 
 #define TELL_NS NSEC_PER_SEC
 #define REFERRALS_MAX 4 /* Followed at once, for each round of pulls. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The slots of latest.h.  Called by message.c, which sets, and by channel.c,
  * which puts when there is room and after each attachment. */
-#include "channel/latest.h"
+#include "channel/replay/latest.h"
 
 #include <errno.h>
 #include <stdlib.h>

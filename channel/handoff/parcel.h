@@ -37,8 +37,8 @@
  *           24  the bytes, and zeros up to a multiple of 8
  *
  * The records are those from acked + 1 to sent, in order and without a hole. */
-#ifndef CHANNEL_PARCEL_H
-#define CHANNEL_PARCEL_H
+#ifndef CHANNEL_HANDOFF_PARCEL_H
+#define CHANNEL_HANDOFF_PARCEL_H
 
 #include <stdbool.h>
 #include <stddef.h>

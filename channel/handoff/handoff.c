@@ -6,15 +6,15 @@
  * The table has the size it was made with; an entry holds at most one parcel
  * and one blob of notes, so memory is bounded by the options.  When it is full,
  * the oldest memory of a VM that has left makes room. */
-#include "channel/handoff.h"
+#include "channel/handoff/handoff.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "channel/handoffparts.h"
-#include "channel/parcel.h"
+#include "channel/handoff/handoffparts.h"
+#include "channel/handoff/parcel.h"
 
 /* Less than the channel's 2 s, so that it is the handoff that gives up. */
 #define WAIT_NS (1900 * NSEC_PER_MSEC)

@@ -5,7 +5,7 @@
  * lends messages of one size, again and again, then never splits nor joins.
  * Believes the user of the channel as little as the peer, since either can name
  * chunks that are not theirs.  Called by loan.c. */
-#include "channel/slab.h"
+#include "channel/lending/slab.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * anything, so whoever holds an opened parcel can take its records for whole
  * and in order; whether they fit what the peer says is mchan_import()'s
  * business.  There is one way to write a parcel, and no other is accepted. */
-#include "channel/parcel.h"
+#include "channel/handoff/parcel.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -30,8 +30,8 @@
  * names A to whoever asks (FROZEN).  Peers are numbers, as the configuration
  * has them; a VM is the hypervisor's UUID for it.  Notes are bytes that travel
  * with the session and are somebody else's, the policies' of that VM. */
-#ifndef CHANNEL_HANDOFF_H
-#define CHANNEL_HANDOFF_H
+#ifndef CHANNEL_HANDOFF_HANDOFF_H
+#define CHANNEL_HANDOFF_HANDOFF_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What handoff.c and handofftalk.c share: the table of VMs and the messages
- * that wait to be sent.  For channel/handoff*.c only. */
-#ifndef CHANNEL_HANDOFFPARTS_H
-#define CHANNEL_HANDOFFPARTS_H
+ * that wait to be sent.  For handoff*.c only. */
+#ifndef CHANNEL_HANDOFF_HANDOFFPARTS_H
+#define CHANNEL_HANDOFF_HANDOFFPARTS_H
 
-#include "channel/handoff.h"
+#include "channel/handoff/handoff.h"
 
 #define NO_ACTION (-1)
 

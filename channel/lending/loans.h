@@ -3,16 +3,16 @@
  * belong to one attachment and are made for its first loan.  When it ends they
  * stay only as long as a user has a part of them in his hands or it holds what
  * is to be sent again; for that it is copied to the next slab. */
-#ifndef CHANNEL_LOANS_H
-#define CHANNEL_LOANS_H
+#ifndef CHANNEL_LENDING_LOANS_H
+#define CHANNEL_LENDING_LOANS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/record.h"
-#include "channel/lent.h"
-#include "channel/slab.h"
+#include "channel/lending/lent.h"
+#include "channel/lending/slab.h"
 #include "transport/returns.h"
 
 struct mchan;
