@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What handoff.c and handofftalk.c share: the table of VMs and the messages
- * that wait to be sent.  For handoff*.c only. */
+/* What handoff.c, handofftable.c and handofftalk.c share: the table of VMs and
+ * the messages that wait to be sent.  For them only. */
 #ifndef CHANNEL_HANDOFF_HANDOFFPARTS_H
 #define CHANNEL_HANDOFF_HANDOFFPARTS_H
 
@@ -49,6 +49,8 @@ struct handoff {
     struct handoff_msg msgs[HANDOFF_MSGS_MAX];
 };
 
+/* handofftable.c. */
+
 struct entry *entry_find(const struct handoff *, const struct handoff_vm *);
 /* One for this VM; null if there are too many. */
 struct entry *entry_make(struct handoff *, const struct handoff_vm *);
@@ -68,6 +70,8 @@ bool session_of_another(const struct handoff *, const struct handoff_vm *,
                         uint64_t session);
 /* Nobody has it, as far as can be known: takes what is left. */
 void entry_give_up(struct handoff *, struct entry *);
+
+/* handofftalk.c. */
 
 /* 'referrer' sent us to that peer, or NOBODY. */
 void talk_pull(struct handoff *, const struct entry *, uint32_t peer,
