@@ -520,6 +520,25 @@ on_message(struct dialog *d, const struct msg *msg, nsec_t now)
     }
 }
 
+/* By the table of rights, which bounds the broker as well as us. */
+static bool
+may_be_heard(struct dialog *d, unsigned type, size_t size, nsec_t now,
+             char *why, size_t why_size)
+{
+    const struct grant *grant = grant_find(type, GRANT_BACK, GRANT_AGENT);
+
+    if (grant_check(type, GRANT_BACK, GRANT_AGENT, size, why, why_size)) {
+        return false;
+    }
+    if (grant_wait(&d->heard, grant, now)) {
+        snprintf(why, why_size, "%s comes more than %" PRIu32 " times a second",
+                 msg_name(type), grant->terms.rate);
+        return false;
+    }
+    grant_charge(&d->heard, grant, now);
+    return true;
+}
+
 static void
 read_messages(struct dialog *d, nsec_t now)
 {
@@ -539,7 +558,8 @@ read_messages(struct dialog *d, nsec_t now)
             d->goes_on &= info.tag != MSG_REFUSED && info.tag != MSG_BYE;
             continue;
         }
-        if (msg_decode(&msg, info.tag, d->version ? d->version : 1, d->buffer,
+        if (!may_be_heard(d, info.tag, (size_t)size, now, why, sizeof why) ||
+            msg_decode(&msg, info.tag, d->version ? d->version : 1, d->buffer,
                        (size_t)size, why, sizeof why)) {
             doubt(d, "", why);
         } else {

@@ -11,6 +11,7 @@
 #include "agent/agent.h"
 #include "agent/beatlog.h"
 #include "agent/notebox.h"
+#include "wire/grant.h"
 #include "wire/msg.h"
 
 /* After HELLO without an answer, and after a refusal, doubling each time. */
@@ -64,6 +65,8 @@ struct dialog {
     unsigned first_kept, n_kept;
     struct notebox notes;
     bool told_old; /* That this broker takes no notes. */
+
+    struct grant_meter heard; /* What the broker said, how often. */
 
     uint64_t n_notices, n_reports, n_beats, n_reports_lost, n_proto_errors;
     uint8_t buffer[DIALOG_BUFFER_SIZE];

@@ -24,6 +24,7 @@
 #include "sim/machine.h"
 #include "sim/trace.h"
 #include "transport/sim.h"
+#include "wire/grant.h"
 #include "wire/msg.h"
 
 /* The made-up meter: what the host takes idle, and each CPU at most. */
@@ -244,7 +245,7 @@ run_platform(struct world *world)
 
     while (platform_has_room(world->platform) &&
            pipe_take(&world->engine_to_platform, &msg)) {
-        assert(platform_expects(msg.type));
+        assert(grant_find(msg.type, GRANT_ENGINE, GRANT_PLATFORM));
         platform_on_msg(world->platform, &msg, world->now);
         any = true;
     }

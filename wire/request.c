@@ -19,7 +19,7 @@
 struct verb {
     const char *name;
     const char *subject; /* The field that names it; null: takes none. */
-    bool options, n, notes, changes;
+    bool options, n, notes;
 };
 
 static const struct verb verbs[REQUEST_VERB_N] = {
@@ -28,18 +28,17 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_CPUS] = {"cpus"},
     [REQUEST_POWER] = {"power"},
     [REQUEST_POLICY] = {"policy"},
-    [REQUEST_POLICY_SET] = {"policy_set", "name", .options = true,
-                            .changes = true},
+    [REQUEST_POLICY_SET] = {"policy_set", "name", .options = true},
     [REQUEST_WHY] = {"why", "knob"},
     [REQUEST_TRACE] = {"trace", "cause"},
     [REQUEST_PLUGINS] = {"plugins"},
     [REQUEST_EVENTS] = {"events", .n = true},
     [REQUEST_WATCH] = {"watch"},
     [REQUEST_NOTES] = {"notes", .notes = true},
-    [REQUEST_VM_START] = {"vm_start", "vm", .changes = true},
-    [REQUEST_VM_FREEZE] = {"vm_freeze", "vm", .changes = true},
-    [REQUEST_VM_THAW] = {"vm_thaw", "vm", .changes = true},
-    [REQUEST_VM_END] = {"vm_end", "vm", .changes = true},
+    [REQUEST_VM_START] = {"vm_start", "vm"},
+    [REQUEST_VM_FREEZE] = {"vm_freeze", "vm"},
+    [REQUEST_VM_THAW] = {"vm_thaw", "vm"},
+    [REQUEST_VM_END] = {"vm_end", "vm"},
 };
 
 static int fault_set(struct request_fault *, const char *what, const char *next,
@@ -84,12 +83,6 @@ const char *
 request_verb_name(enum request_verb verb)
 {
     return verb < REQUEST_VERB_N ? verbs[verb].name : "?";
-}
-
-bool
-request_changes(enum request_verb verb)
-{
-    return verb >= REQUEST_VERB_N || verbs[verb].changes;
 }
 
 void

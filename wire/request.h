@@ -61,8 +61,6 @@ int request_decode(struct request *out, const char *line, size_t size,
 
 /* The verb as it is written in a request. */
 const char *request_verb_name(enum request_verb);
-/* True if the verb changes something. */
-bool request_changes(enum request_verb);
 
 /* Are arrays and objects of a line nested beyond REQUEST_DEPTH_MAX? */
 bool request_too_deep(const char *line, size_t size);

@@ -4,8 +4,8 @@
  * alarmed at a bounded rate, and the next good message is served; who speaks
  * out of turn or claims to be somebody else is not heard again until it
  * attaches anew.  Everything passed on is stamped with the VM the channel
- * belongs to and a cause number.  Relies on msg_decode() that all is in range;
- * called by back.c. */
+ * belongs to and a cause number.  Relies on the table of rights for what it may
+ * say at all, and on msg_decode() that all is in range; called by back.c. */
 #include "broker/back/guest_session.h"
 
 #include <stdio.h>
@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "model/name.h"
+#include "wire/grant.h"
 
 /* The fields that a report or notice and its stamped form share. */
 #define COPY_EPOCH(to, from)                                                   \
@@ -41,7 +42,6 @@
 static const char too_often[] =
     "it comes and goes too often; it is heard again in some seconds";
 
-static bool may_agents_send(unsigned type);
 static void on_no_hello(struct guest_session *, unsigned tag, nsec_t now);
 static void on_hello(struct guest_session *, const struct msg_hello *,
                      nsec_t now);
@@ -136,7 +136,7 @@ void
 guest_session_input(struct guest_session *session, unsigned tag,
                     const void *data, size_t size, nsec_t now)
 {
-    char why[MSG_WHY_SIZE], reason[GUEST_SESSION_REASON_SIZE];
+    char why[MSG_WHY_SIZE];
     struct msg msg;
 
     session->n_messages++;
@@ -145,10 +145,8 @@ guest_session_input(struct guest_session *session, unsigned tag,
         return;
     }
     bool greeting = session->phase == GUEST_GREETING;
-    if (!may_agents_send(tag)) {
-        snprintf(reason, sizeof reason, "an agent may not send type %u (%s)",
-                 tag, msg_name(tag));
-        refuse(session, reason, now);
+    if (grant_check(tag, GRANT_AGENT, GRANT_BACK, size, why, sizeof why)) {
+        refuse(session, why, now);
         return;
     }
     if (greeting && tag != MSG_HELLO) {
@@ -235,14 +233,6 @@ guest_session_end(struct guest_session *session, const char *reason)
 }
 
 /* What agents say. */
-
-/* The one table of types for this direction; everything else is denied. */
-static bool
-may_agents_send(unsigned type)
-{
-    return type == MSG_HELLO || type == MSG_BYE || type == MSG_BEAT ||
-           type == MSG_REPORT || type == MSG_NOTICE || type == MSG_NOTE;
-}
 
 /* It may think that it need not greet, and is told once that it must. */
 static void

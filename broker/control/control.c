@@ -31,6 +31,7 @@
 #include "broker/config/config.h"
 #include "broker/journal/journal.h"
 #include "model/name.h"
+#include "wire/grant.h"
 #include "wire/request.h"
 
 #define LISTENER UINT32_MAX          /* The listening socket's tag in epoll. */
@@ -495,7 +496,7 @@ answer_line(struct control *control, struct client *client, const char *line,
         client_refuse(client, &fault);
         return;
     }
-    if (request_changes(request.verb) && client->right != RIGHT_CHANGE) {
+    if (grant_verb_changes(request.verb) && client->right != RIGHT_CHANGE) {
         refuse_change(control, client, request.verb);
         return;
     }

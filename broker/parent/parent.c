@@ -271,6 +271,9 @@ start_child(struct parent *parent, enum role role, const int *fds,
     static const nsec_t patience_ns[] = {[ROLE_BACK] = 5 * NSEC_PER_SEC,
                                          [ROLE_ENGINE] = 10 * NSEC_PER_SEC,
                                          [ROLE_PLATFORM] = 20 * NSEC_PER_SEC};
+    static const enum grant_role roles[] = {[ROLE_BACK] = GRANT_BACK,
+                                            [ROLE_ENGINE] = GRANT_ENGINE,
+                                            [ROLE_PLATFORM] = GRANT_PLATFORM};
     struct child *child = &parent->children[role];
     int pair[2], all[ROLE_FDS_MAX];
 
@@ -278,8 +281,8 @@ start_child(struct parent *parent, enum role role, const int *fds,
                    pair)) {
         return -errno;
     }
-    int error =
-        line_open(&child->line, parent->loop, pair[0], true, role_name(role));
+    int error = line_open(&child->line, parent->loop, pair[0], true,
+                          GRANT_PARENT, roles[role]);
     if (error) {
         close(pair[0]);
         close(pair[1]);
@@ -478,18 +481,18 @@ hear_children(struct parent *parent, nsec_t now)
             if (!got) {
                 break;
             }
-            if (got > 0 && msg.type == MSG_BEAT_REPLY) {
-                child->heard = now;
-                continue;
-            }
-            if (got < 0 || msg.type != MSG_READY) {
-                log_error("%s sent what it may not (%s)", child->line.peer,
-                          got < 0 ? why : msg_name(msg.type));
+            if (got < 0) {
+                log_error("%s sent what it may not (%s)",
+                          role_name((enum role)i), why);
                 parent->failed = true;
                 stop(parent, "one of its processes can't be trusted");
                 break;
             }
-            child->ready = true;
+            if (msg.type == MSG_READY) {
+                child->ready = true;
+            } else {
+                child->heard = now; /* BEAT_REPLY. */
+            }
         }
     }
 }

@@ -18,6 +18,7 @@
 #include "broker/platform/drivers.h"
 #include "broker/platform/knobs.h"
 #include "broker/platform/sampler.h"
+#include "wire/grant.h"
 #include "wire/msg.h"
 
 #define OUTCOMES_MAX 64 /* Actions whose outcomes may wait. */
@@ -132,13 +133,6 @@ platform_destroy(struct platform *platform)
 }
 
 bool
-platform_expects(unsigned type)
-{
-    return type == MSG_SET_PSTATE || type == MSG_RELEASE ||
-           type == MSG_VM_CONTROL;
-}
-
-bool
 platform_has_room(const struct platform *platform)
 {
     return outbox_room(&platform->outbox) > 0;
@@ -147,12 +141,13 @@ platform_has_room(const struct platform *platform)
 void
 platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
 {
-    assert(platform_expects(msg->type));
+    assert(grant_find(msg->type, GRANT_ENGINE, GRANT_PLATFORM));
     if (msg->type == MSG_SET_PSTATE) {
         set_pstate(platform, &msg->set_pstate, now);
     } else if (msg->type == MSG_RELEASE) {
         release(platform, &msg->release, now);
     } else {
+        assert(msg->type == MSG_VM_CONTROL);
         control_vm(platform, &msg->vm_control, now);
     }
 }

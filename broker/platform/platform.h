@@ -45,12 +45,10 @@ int platform_create(struct platform **out, const struct broker_config *,
  * put back. */
 int platform_destroy(struct platform *);
 
-/* True for the types the engine may send.  Whoever runs the core ends the
- * process on any other. */
-bool platform_expects(unsigned type);
 /* Whether one more action may come: its outcome has a place to wait. */
 bool platform_has_room(const struct platform *);
-/* Carries an action out.  To be called if the two above are true. */
+/* Carries an action out.  To be called if there is room, and
+ * with what the engine may send (wire/grant.h) alone. */
 void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
 void platform_run(struct platform *, nsec_t now);
 nsec_t platform_deadline(const struct platform *);

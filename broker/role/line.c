@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages between our own processes.  The other end is trusted no further than
- * its bytes decode: which types may come from whom, and what becomes of a
- * process that breaks that, is each role's to say.  Relies on mchan to tell
- * when the other process died.  Called by the parent and the roles. */
+ * its bytes decode and the table of rights lets it speak (wire/grant.h); what
+ * becomes of a process that breaks that is each role's to say.  Relies on mchan
+ * to tell when the other process died.  Called by the parent and the roles. */
 #include "broker/role/line.h"
 
 #include <errno.h>
@@ -17,11 +17,12 @@ static bool next_event(struct line *);
 
 int
 line_open(struct line *line, struct loop *loop, int fd, bool listens,
-          const char *peer)
+          enum grant_role self, enum grant_role peer)
 {
     struct mchan_opts opts = MCHAN_OPTS_INIT;
 
-    *line = (struct line){.loop = loop, .peer = peer, .ready = true};
+    *line =
+        (struct line){.loop = loop, .self = self, .peer = peer, .ready = true};
     opts.fd = fd;
     int error = listens ? mchan_listen(&line->channel, LINE_URI, &opts)
                         : mchan_open(&line->channel, LINE_URI, &opts);
@@ -77,9 +78,13 @@ line_recv(struct line *line, struct msg *out, char *why, size_t why_size)
         ssize_t size = mchan_recv(line->channel, data, sizeof data, &info);
 
         if (size >= 0) {
-            int error = msg_decode(out, info.tag, MSG_VERSION_MAX, data,
-                                   (size_t)size, why, why_size);
+            int error = grant_check(info.tag, line->peer, line->self,
+                                    (size_t)size, why, why_size);
 
+            if (!error) {
+                error = msg_decode(out, info.tag, MSG_VERSION_MAX, data,
+                                   (size_t)size, why, why_size);
+            }
             return error ? error : 1;
         }
         if (!next_event(line)) {
@@ -101,7 +106,7 @@ line_hear_parent(struct line *parent)
         if (!got) {
             break;
         }
-        if (got < 0 || (msg.type != MSG_BEAT && msg.type != MSG_BYE)) {
+        if (got < 0) {
             return PARENT_GONE;
         }
         if (msg.type == MSG_BYE) {

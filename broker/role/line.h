@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/clock.h"
+#include "wire/grant.h"
 #include "wire/msg.h"
 
 #define LINE_TURN_MAX 64 /* Messages to be taken in one turn. */
@@ -16,26 +17,26 @@ struct loop;
 struct mchan;
 
 struct line {
-    struct mchan *channel; /* Owned; null: closed. */
-    struct loop *loop;     /* Borrowed. */
-    const char *peer;      /* Who is at the other end; borrowed for ever. */
-    bool ready;            /* Something may have come. */
-    bool up;               /* The other end was there once. */
-    bool lost;             /* The other end is gone, and stays so. */
-    bool blocked;          /* It was full when we last sent. */
-    bool waiting;          /* The loop waits on it. */
+    struct mchan *channel;      /* Owned; null: closed. */
+    struct loop *loop;          /* Borrowed. */
+    enum grant_role self, peer; /* At this end and at the other. */
+    bool ready;                 /* Something may have come. */
+    bool up;                    /* The other end was there once. */
+    bool lost;                  /* The other end is gone, and stays so. */
+    bool blocked;               /* It was full when we last sent. */
+    bool waiting;               /* The loop waits on it. */
 };
 
 /* Takes 'fd', one end of a socket pair.  One of its two processes 'listens'. */
 int line_open(struct line *, struct loop *, int fd, bool listens,
-              const char *peer);
+              enum grant_role self, enum grant_role peer);
 void line_close(struct line *);
 
 /* 0, or -EAGAIN: not now, or never again if it is lost.  What can't be encoded
  * is our mistake: -EINVAL. */
 int line_send(struct line *, const struct msg *);
-/* 1 and a message, 0 if there is none now, or -EPROTO with 'why' if what came
- * is none. */
+/* 1 and a message, 0 if there is none now; or, with 'why', -EPROTO if what came
+ * is none, and what grant_check() says if the other end may not send it. */
 int line_recv(struct line *, struct msg *out, char *why, size_t why_size);
 /* What the parent wants of a role, whose line to it this is. */
 enum parent_word {

@@ -50,12 +50,12 @@ role_back(const struct role_env *env)
         error = watched_signals(role->loop, &role->ignored_signal);
     }
     if (!error) {
-        error =
-            line_open(&role->parent, role->loop, FD_PARENT, false, "parent");
+        error = line_open(&role->parent, role->loop, FD_PARENT, false,
+                          GRANT_BACK, GRANT_PARENT);
     }
     if (!error) {
         error = line_open(&role->engine, role->loop, FD_BACK_ENGINE, false,
-                          "engine");
+                          GRANT_BACK, GRANT_ENGINE);
     }
     if (error) {
         log_error("can't start: %s", strerror(-error));
@@ -123,7 +123,7 @@ hear_engine(struct back_role *role)
         if (!got) {
             return;
         }
-        if (got < 0 || msg.type != MSG_STARTED || role->back) {
+        if (got < 0 || role->back) {
             log_error("the engine sent what it may not (%s); leaving",
                       got < 0 ? why : msg_name(msg.type));
             role->failed = true;

@@ -39,11 +39,8 @@ static int open_journal(struct engine_role *);
 static int open_control(struct engine_role *);
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
-static void hear(struct engine_role *, struct line *,
-                 bool (*may_say)(unsigned type), nsec_t now);
+static void hear(struct engine_role *, struct line *, nsec_t now);
 static void tell_ready(struct engine_role *);
-static bool may_back_say(unsigned type);
-static bool may_platform_say(unsigned type);
 static void note_for_people(struct engine_role *, const struct msg *);
 static int to_platform(void *ctx, const struct msg *);
 static void watch(void *ctx, const char *json);
@@ -94,16 +91,16 @@ begin(struct engine_role *role)
         error = watched_signals(role->loop, &role->ignored_signal);
     }
     if (!error) {
-        error =
-            line_open(&role->parent, role->loop, FD_PARENT, false, "parent");
+        error = line_open(&role->parent, role->loop, FD_PARENT, false,
+                          GRANT_ENGINE, GRANT_PARENT);
     }
     if (!error) {
-        error =
-            line_open(&role->back, role->loop, FD_ENGINE_BACK, true, "back");
+        error = line_open(&role->back, role->loop, FD_ENGINE_BACK, true,
+                          GRANT_ENGINE, GRANT_BACK);
     }
     if (!error) {
         error = line_open(&role->platform, role->loop, FD_ENGINE_PLATFORM, true,
-                          "platform");
+                          GRANT_ENGINE, GRANT_PLATFORM);
     }
     if (error) {
         log_error("can't start: %s", strerror(-error));
@@ -170,8 +167,8 @@ turn(void *ctx, nsec_t now)
     if (line_hear_parent(&role->parent) != PARENT_QUIET) {
         loop_stop(role->loop);
     }
-    hear(role, &role->platform, may_platform_say, now);
-    hear(role, &role->back, may_back_say, now);
+    hear(role, &role->platform, now);
+    hear(role, &role->back, now);
     watched_take(&role->control_fd);
     control_run(role->control, now);
     engine_run(role->engine, now);
@@ -195,8 +192,7 @@ deadline(void *ctx, nsec_t now)
 
 /* If the other process is gone the parent knows, and will tell us to leave. */
 static void
-hear(struct engine_role *role, struct line *line,
-     bool (*may_say)(unsigned type), nsec_t now)
+hear(struct engine_role *role, struct line *line, nsec_t now)
 {
     char why[MSG_WHY_SIZE];
     struct msg msg;
@@ -206,9 +202,9 @@ hear(struct engine_role *role, struct line *line,
         if (!got) {
             return;
         }
-        if (got < 0 || !may_say(msg.type)) {
-            log_error("%s sent what it may not (%s); leaving", line->peer,
-                      got < 0 ? why : msg_name(msg.type));
+        if (got < 0) {
+            log_error("%s sent what it may not (%s); leaving",
+                      grant_role_name(line->peer), why);
             role->failed = true;
             loop_stop(role->loop);
             return;
@@ -231,23 +227,6 @@ tell_ready(struct engine_role *role)
     started.started.start_count = journal_start_count(role->journal);
     role->back_told = role->back_told || !line_send(&role->back, &started);
     role->parent_told = role->back_told && !line_send(&role->parent, &ready);
-}
-
-static bool
-may_back_say(unsigned type)
-{
-    return type == MSG_GUEST_UP || type == MSG_GUEST_LOST ||
-           type == MSG_GUEST_REPORT || type == MSG_GUEST_NOTICE ||
-           type == MSG_GUEST_ALARM || type == MSG_GUEST_NOTE;
-}
-
-static bool
-may_platform_say(unsigned type)
-{
-    return type == MSG_DOMAIN || type == MSG_VM_FOUND || type == MSG_VM_GONE ||
-           type == MSG_SAMPLE_VM || type == MSG_SAMPLE_CPU ||
-           type == MSG_SAMPLE_POWER || type == MSG_READY ||
-           type == MSG_TROUBLE || type == MSG_OUTCOME;
 }
 
 /* Back speaks of guests by their UUID; it knows no others. */

@@ -262,17 +262,6 @@ vms_are_controlled_only_if_the_configuration_names_them(void **state)
 }
 
 static void
-expects_three_types_and_no_other(void **state)
-{
-    for (unsigned type = 0; type < 65536; type++) {
-        bool expected = type == MSG_SET_PSTATE || type == MSG_RELEASE ||
-                        type == MSG_VM_CONTROL;
-
-        assert_true(platform_expects(type) == expected);
-    }
-}
-
-static void
 every_action_has_its_outcome_though_the_engine_sleeps(void **state)
 {
     int n = 0;
@@ -524,7 +513,6 @@ main(void)
         TEST(hardware_that_is_a_little_late_is_read_again),
         TEST(hardware_that_is_gone_fails_without_a_crash),
         TEST(vms_are_controlled_only_if_the_configuration_names_them),
-        TEST(expects_three_types_and_no_other),
         TEST(every_action_has_its_outcome_though_the_engine_sleeps),
         TEST(what_was_found_is_on_disk_before_the_first_write),
         TEST(nothing_is_written_if_what_was_found_can_not_be_saved),

@@ -151,7 +151,8 @@ be_role(const char *name, const char *path)
 
 /* A line whose other end is 'fds[at]'. */
 static void
-make_line(struct line *line, bool listens, int *fds, int at)
+make_line(struct line *line, bool listens, enum grant_role self,
+          enum grant_role peer, int *fds, int at)
 {
     int pair[2];
 
@@ -159,7 +160,7 @@ make_line(struct line *line, bool listens, int *fds, int at)
                                 SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
                                 pair),
                      0);
-    assert_int_equal(line_open(line, loop, pair[0], listens, "role"), 0);
+    assert_int_equal(line_open(line, loop, pair[0], listens, self, peer), 0);
     fds[at - FD_PARENT] = pair[1];
 }
 
@@ -177,8 +178,9 @@ run_platform(void)
 {
     int fds[FD_PLATFORM_STATE + 1 - FD_PARENT];
 
-    make_line(&parent, true, fds, FD_PARENT);
-    make_line(&first, true, fds, FD_PLATFORM_ENGINE);
+    make_line(&parent, true, GRANT_PARENT, GRANT_PLATFORM, fds, FD_PARENT);
+    make_line(&first, true, GRANT_ENGINE, GRANT_PLATFORM, fds,
+              FD_PLATFORM_ENGINE);
     fds[FD_PLATFORM_SAVED - FD_PARENT] = open_dir(dir);
     fds[FD_PLATFORM_SYS - FD_PARENT] = open_dir("/");
     fds[FD_PLATFORM_PROC - FD_PARENT] = open_dir("/proc");
@@ -193,9 +195,10 @@ run_engine(void)
     int fds[FD_ENGINE_CONTROL + 1 - FD_PARENT];
     char path[128];
 
-    make_line(&parent, true, fds, FD_PARENT);
-    make_line(&first, false, fds, FD_ENGINE_BACK);
-    make_line(&second, false, fds, FD_ENGINE_PLATFORM);
+    make_line(&parent, true, GRANT_PARENT, GRANT_ENGINE, fds, FD_PARENT);
+    make_line(&first, false, GRANT_BACK, GRANT_ENGINE, fds, FD_ENGINE_BACK);
+    make_line(&second, false, GRANT_PLATFORM, GRANT_ENGINE, fds,
+              FD_ENGINE_PLATFORM);
     snprintf(path, sizeof path, "%s/control", dir);
     fds[FD_ENGINE_CONTROL - FD_PARENT] = control_listen(path, why, sizeof why);
     run(ROLE_ENGINE, fds, FD_ENGINE_CONTROL + 1 - FD_PARENT);
@@ -207,8 +210,8 @@ run_back(void)
     int fds[FD_BACK_GUESTS + 1 - FD_PARENT];
     char path[128];
 
-    make_line(&parent, true, fds, FD_PARENT);
-    make_line(&first, true, fds, FD_BACK_ENGINE);
+    make_line(&parent, true, GRANT_PARENT, GRANT_BACK, fds, FD_PARENT);
+    make_line(&first, true, GRANT_ENGINE, GRANT_BACK, fds, FD_BACK_ENGINE);
     snprintf(path, sizeof path, "%s/web1", dir);
     fds[FD_BACK_GUESTS - FD_PARENT] = control_listen(path, why, sizeof why);
     run(ROLE_BACK, fds, FD_BACK_GUESTS + 1 - FD_PARENT);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/prng.h"
+#include "wire/grant.h"
 #include "wire/request.h"
 
 static struct request request;
@@ -71,14 +72,14 @@ only_five_verbs_change_anything(void **state)
     int n = 0;
 
     for (int i = 0; i < REQUEST_VERB_N; i++) {
-        n += request_changes((enum request_verb)i);
+        n += grant_verb_changes((enum request_verb)i);
     }
     assert_int_equal(n, 5);
     for (size_t i = 0; i < 5; i++) {
-        assert_true(request_changes(changing[i]));
+        assert_true(grant_verb_changes(changing[i]));
     }
     /* What is no verb must not slip through as one that only reads. */
-    assert_true(request_changes(REQUEST_VERB_N));
+    assert_true(grant_verb_changes(REQUEST_VERB_N));
 }
 
 static void
