@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all demo test test-model bench figures fuzz sanitize clean help
+.PHONY: all demo test test-model bench figures fuzz fuzz-long sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
+	@echo 'make fuzz-long  every decoder to its goal of executions, resumable, into $(BUILD)/fuzz.json'
 	@echo 'make figures    comes with the power policies: says so and fails'
 
 $(BUILD)/build.ninja:
@@ -70,6 +71,11 @@ sanitize:
 fuzz:
 	@tools/bootstrap --test
 	@tools/fuzz $(SECONDS_EACH)
+
+# Hours; what was done is kept in build-fuzz-long, also by make clean.
+fuzz-long:
+	@tools/bootstrap --test
+	@tools/fuzz --long --json $(BUILD)/fuzz.json $(NAMES)
 
 figures:
 	@echo 'make figures: there are no figures yet; they come with the Richer and' >&2

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target for broker/config/config.c, over the plug-ins of this build: the input
- * is a configuration's text.  What is accepted keeps the promises the broker
- * builds on; what is refused names a line and leaves the output alone. */
+/* Fuzz target for broker/config/config.c, over the plug-ins of this build: the
+ * input is a configuration's text.  What is accepted keeps the promises the
+ * broker builds on; what is refused names a line and leaves the output alone.
+ */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
