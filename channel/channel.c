@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The turn of a channel.  Takes what the descriptor told, connects when it is
- * time, lets session.c, mgmtfront.c or mgmtback.c judge what the link brought,
- * and takes the link down when it is over.  Nothing blocks, and every loop over
- * what the peer wrote is bounded.  Called by mchan.c at every point where a
- * user may have to be told something new. */
+/* The turn of a channel.  Takes what the descriptor told, lets meet.c connect
+ * when it is time and judge.c look at what the link brought, and takes the link
+ * down when it is over.  Nothing blocks, and every loop over what the peer
+ * wrote is bounded.  Called by the door at every point where a user may have to
+ * be told something new. */
 #include "channel/channel.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#define EVENTS_AT_ONCE 8
-#define HELLO_COPY_MAX 256 /* A longer HELLO is refused. */
+#include "channel/channelparts.h"
 
-static int attend(struct mchan *, const char **why);
-static void try_connect(struct mchan *, nsec_t now);
-static void meet(struct mchan *, nsec_t now);
+#define EVENTS_AT_ONCE 8
+
 static void serve(struct mchan *, nsec_t now);
 static void drain(struct mchan *, nsec_t now);
-static void wait_for_handoff(struct mchan *, nsec_t now);
 
 nsec_t
 channel_now(const struct mchan *channel)
@@ -73,10 +68,10 @@ static void
 advance(struct mchan *channel, nsec_t now)
 {
     if (channel->session.state == SESSION_APART) {
-        try_connect(channel, now);
+        meet_connect(channel, now);
     }
     if (channel->session.state == SESSION_MEETING) {
-        meet(channel, now);
+        meet_peer(channel, now);
     }
     if (channel->session.state == SESSION_UP) {
         serve(channel, now);
@@ -166,9 +161,8 @@ channel_is_due(nsec_t *deadline, bool *again, nsec_t now)
 
 /* Ends. */
 
-/* Takes the link down, with whatever it still held. */
-static void
-end(struct mchan *channel)
+void
+channel_end(struct mchan *channel)
 {
     channel->stats.n_wakes += channel->link.n_wakes;
     loans_end(channel);
@@ -179,8 +173,8 @@ end(struct mchan *channel)
     channel->deadline = NSEC_NEVER;
 }
 
-static void
-failed(struct mchan *channel, nsec_t now)
+void
+channel_failed(struct mchan *channel, nsec_t now)
 {
     if (channel->listens) {
         mgmtback_failed(&channel->back, now);
@@ -200,15 +194,14 @@ keep(struct mchan *channel, nsec_t now)
     }
 }
 
-/* The peer broke the protocol; nothing of its is believed any more. */
-static void
-violated(struct mchan *channel, nsec_t now, const char *why)
+void
+channel_break(struct mchan *channel, nsec_t now, const char *why)
 {
     channel->stats.n_proto_errors++;
     keep(channel, now);
     session_violated(&channel->session, why);
-    end(channel);
-    failed(channel, now);
+    channel_end(channel);
+    channel_failed(channel, now);
 }
 
 /* The peer is gone; what it said before is still given out. */
@@ -225,206 +218,10 @@ lost(struct mchan *channel, nsec_t now, const char *reason)
         channel->transport->once ? NSEC_NEVER : now + CHANNEL_DRAIN_NS;
 }
 
-/* Apart. */
-
-static int
-say_hello(struct mchan *channel)
-{
-    struct hello hello;
-    uint8_t data[HELLO_SIZE];
-    session_hello(&channel->session, &hello);
-    hello.loan_bytes = channel->loans.bytes;
-    frame_put_hello(data, &hello);
-    return link_put_control(&channel->link, RECORD_HELLO, data, sizeof data);
-}
-
-static void
-begin(struct mchan *channel, nsec_t now)
-{
-    struct link *link = &channel->link;
-    uint32_t sync = (uint32_t)prng_u64(&channel->prng);
-    if (link_init(link, channel->transport, channel->ring_size, sync)) {
-        channel->transport->class->drop(channel->transport);
-        failed(channel, now);
-        return;
-    }
-    session_begin(&channel->session, link_message_max(link));
-    channel->deadline = now + CHANNEL_HELLO_NS;
-    if (!channel->listens) {
-        int error = say_hello(channel);
-        assert(!error); /* It is the first thing we say. */
-    }
-}
-
-static void
-try_connect(struct mchan *channel, nsec_t now)
-{
-    nsec_t due =
-        channel->listens ? channel->back.next_try : channel->front.next_try;
-    if (now < due || !session_may_begin(&channel->session) ||
-        (channel->session.suspended && !channel->listens)) {
-        return;
-    }
-    int result = channel->transport->class->connect(channel->transport);
-    if (result == 1) {
-        if (channel->listens) {
-            mgmtback_accepted(&channel->back, now);
-        }
-        begin(channel, now);
-    } else if (result == -ENOTCONN) {
-        mgmtback_give_up(&channel->back);
-        mgmtfront_give_up(&channel->front);
-        channel->deadline = NSEC_NEVER;
-    } else if (result == -EPROTO) {
-        violated(channel, now, "the memory handed over is not as agreed");
-    } else if (result < 0) {
-        channel->deadline = NSEC_NEVER;
-        failed(channel, now);
-    } else if (channel->listens) {
-        mgmtback_wait(&channel->back);
-    } else if (channel->deadline == NSEC_NEVER) {
-        channel->deadline = now + CHANNEL_HELLO_NS;
-    } else if (channel_is_due(&channel->deadline, &channel->again, now)) {
-        channel->transport->class->drop(channel->transport);
-        channel->deadline = NSEC_NEVER;
-        failed(channel, now);
-    }
-}
-
-/* Meeting. */
-
-static bool
-gone(const struct mchan *channel)
-{
-    return channel->link.streams ? channel->link.ended
-                                 : channel->transport->ready & TRANSPORT_HANGUP;
-}
-
-static int
-on_hello(struct mchan *channel, const struct record *record, const char **why)
-{
-    uint8_t data[HELLO_COPY_MAX];
-    if (record->kind != RECORD_HELLO || record->size > sizeof data ||
-        record->sequence || record->attachment || record->tag) {
-        *why = "no HELLO at first";
-        return -EPROTO;
-    }
-    struct hello hello;
-    link_take(&channel->link, record, data);
-    int error = frame_get_hello(&hello, data, record->size, why);
-    if (error) {
-        return error;
-    }
-    if (channel->listens) {
-        mgmtback_on_hello(&channel->back, &channel->session, &hello);
-        error = say_hello(channel);
-        assert(!error); /* It is the first thing we say. */
-    } else {
-        error = mgmtfront_on_hello(&channel->session, &hello, why);
-    }
-    if (!error) {
-        link_open(&channel->link, channel->session.message_max_agreed);
-        loans_begin(channel, hello.loan_bytes);
-    }
-    return error;
-}
-
-static void
-attached(struct mchan *channel)
-{
-    const struct session *session = &channel->session;
-    channel->away_until = NSEC_NEVER;
-    channel->hold_until = 0;
-    channel->hold_again = channel->away_again = false;
-    channel->tell_resumed = false; /* HELLO did. */
-    if (session->acked < session->sent) {
-        window_release(&channel->window, session->acked);
-    } else if (!session->unsettled || channel->listens) {
-        window_fini(&channel->window);
-    }
-    if (channel->latest) {
-        latest_attach(channel->latest, session->message_max_agreed);
-    }
-    channel_put_waiting(channel);
-}
-
-static void
-meet(struct mchan *channel, nsec_t now)
-{
-    struct link *link = &channel->link;
-    (void)link_flush(link);
-    const char *why = NULL;
-    struct record record;
-    int found = attend(channel, &why);
-    if (!found) {
-        found = link_peek(link, &record, &why);
-    }
-    if (found == 1) {
-        found = on_hello(channel, &record, &why);
-    } else if (!found && gone(channel)) {
-        end(channel);
-        if (!channel->listens) {
-            mgmtfront_failed(&channel->front, now);
-        } /* Else the next may come as soon as accepting's own pace allows. */
-        return;
-    } else if (!found &&
-               channel_is_due(&channel->deadline, &channel->again, now)) {
-        found = -EPROTO;
-        why = "no HELLO in time";
-    }
-    if (found < 0) {
-        violated(channel, now, why);
-    } else if (channel->session.state == SESSION_UP) {
-        channel->stats.n_attachments++;
-        channel->deadline = NSEC_NEVER;
-        attached(channel);
-        (void)link_flush(link);
-        wait_for_handoff(channel, now);
-    }
-}
-
-/* The time counts from the guest's first try on, but anew if it was elsewhere
- * in between. */
-static void
-wait_for_handoff(struct mchan *channel, nsec_t now)
-{
-    const struct session *session = &channel->session;
-    if (!session->claim.session) {
-        return;
-    }
-    bool over =
-        now >= channel->handoff_until && channel->handoff_until != INT64_MIN;
-    if (channel->handoff_session != session->id ||
-        channel->handoff_mark != session->claim.mark || over ||
-        session->claim.attachment > channel->handoff_attachment) {
-        channel->handoff_session = session->id;
-        channel->handoff_mark = session->claim.mark;
-        channel->handoff_until = now + channel->handoff_ns;
-    }
-    channel->handoff_attachment = session->attachment;
-}
-
-static int
-give_up_handoff(struct mchan *channel, nsec_t now, const char **why)
-{
-    struct session *session = &channel->session;
-    if (!session->claim.session || now < channel->handoff_until) {
-        return 0;
-    }
-    channel->handoff_session = 0;
-    if (!session_give_up(session)) {
-        return 0;
-    }
-    session_refuse(session);
-    *why = "messages of a session from elsewhere that are too large here";
-    return -EPROTO;
-}
-
 /* Up. */
 
-/* Rings: empties the socket of wakes and looks whether the peer lives. */
-static int
-attend(struct mchan *channel, const char **why)
+int
+channel_attend(struct mchan *channel, const char **why)
 {
     struct transport *transport = channel->transport;
     if (!transport->class->attend || !(transport->ready & TRANSPORT_LINK)) {
@@ -437,6 +234,13 @@ attend(struct mchan *channel, const char **why)
     }
     transport->ready |= error ? TRANSPORT_HANGUP : 0;
     return 0;
+}
+
+bool
+channel_is_gone(const struct mchan *channel)
+{
+    return channel->link.streams ? channel->link.ended
+                                 : channel->transport->ready & TRANSPORT_HANGUP;
 }
 
 int
@@ -452,138 +256,6 @@ channel_refresh(struct mchan *channel, const char **why)
         error = session_acked(session, acked, why);
     }
     return error ? error : loans_collect(channel, why);
-}
-
-/* Takes BYE off the link.  1 when the peer said it. */
-static int
-take_bye(struct mchan *channel, const struct record *record, const char **why)
-{
-    uint8_t data[BYE_SIZE];
-    uint64_t sent;
-    if (record->kind != RECORD_BYE) {
-        *why = "HELLO again";
-        return -EPROTO;
-    }
-    if (record->size != sizeof data) {
-        *why = "BYE of a wrong size";
-        return -EPROTO;
-    }
-    link_take(&channel->link, record, data);
-    int error = frame_get_u64(&sent, data, sizeof data);
-    if (!error) {
-        error = session_bye(&channel->session, sent, why);
-    }
-    return error ? error : 1;
-}
-
-/* The peer's messages that won't come. */
-static int
-take_skip(struct mchan *channel, const struct record *record, const char **why)
-{
-    uint8_t data[SKIP_SIZE];
-    uint64_t to;
-    if (record->size != sizeof data) {
-        *why = "SKIP of a wrong size";
-        return -EPROTO;
-    }
-    link_take(&channel->link, record, data);
-    int error = frame_get_u64(&to, data, sizeof data);
-    if (!error) {
-        error = session_skipped(&channel->session, record, to, why);
-    }
-    return error ? error : 1;
-}
-
-static int
-take_settled(struct mchan *channel, const struct record *record,
-             const char **why)
-{
-    uint8_t data[SETTLED_SIZE];
-    struct settled settled;
-    if (record->size != sizeof data) {
-        *why = "SETTLED of a wrong size";
-        return -EPROTO;
-    }
-    link_take(&channel->link, record, data);
-    int error = frame_get_settled(&settled, data, sizeof data, why);
-    if (!error) {
-        error = session_settled(&channel->session, record, &settled, why);
-    }
-    if (!error) {
-        window_release(&channel->window, channel->session.acked);
-    }
-    return error ? error : 1;
-}
-
-/* What the user is told of by an event.  1 when he was, 0 if it must wait until
- * he has collected others. */
-static int
-take_news(struct mchan *channel, const struct record *record, const char **why)
-{
-    if (!session_may_report(&channel->session)) {
-        return 0;
-    }
-    if (record->kind == RECORD_SKIP) {
-        return take_skip(channel, record, why);
-    }
-    if (record->kind == RECORD_SETTLED) {
-        return take_settled(channel, record, why);
-    }
-    int error = session_notice(&channel->session, record, why);
-    if (!error) {
-        link_pass(&channel->link, record);
-    }
-    return error ? error : 1;
-}
-
-static bool
-is_news(const struct record *record)
-{
-    return record->kind == RECORD_SKIP || record->kind == RECORD_SUSPEND ||
-           record->kind == RECORD_RESUME || record->kind == RECORD_SETTLED;
-}
-
-/* 0, or -EPROTO if this is no message or not the one that must come next. */
-static int
-check_message(const struct mchan *channel, const struct record *record,
-              const char **why)
-{
-    if (record->kind == RECORD_LOAN) {
-        if (!channel->loans.agreed) {
-            *why = "loan that was not agreed upon";
-            return -EPROTO;
-        }
-        if (record->size != LOAN_SIZE) {
-            *why = "loan of a wrong size";
-            return -EPROTO;
-        }
-    }
-    return session_check(&channel->session, record, why);
-}
-
-/* Judges what comes next: 1 if it is a message, for the user; 0 if there is
- * nothing; 2 if the peer said goodbye; or -EPROTO. */
-static int
-judge(struct mchan *channel, const char **why)
-{
-    struct record record;
-    int found;
-    while ((found = link_peek(&channel->link, &record, why)) == 1 &&
-           is_news(&record)) {
-        found = take_news(channel, &record, why);
-        if (found != 1) {
-            return found;
-        }
-    }
-    if (found != 1) {
-        return found;
-    }
-    if (record.kind == RECORD_BYE || record.kind == RECORD_HELLO) {
-        int error = take_bye(channel, &record, why);
-        return error < 0 ? error : 2;
-    }
-    int error = check_message(channel, &record, why);
-    return error ? error : 1;
 }
 
 /* Whether the peer began a frame and never ends it.  Looks only when a look is
@@ -615,7 +287,7 @@ serve(struct mchan *channel, nsec_t now)
 {
     struct link *link = &channel->link;
     const char *why = NULL;
-    int error = attend(channel, &why);
+    int error = channel_attend(channel, &why);
     if (!error) {
         error = link_read(link, &why);
     }
@@ -623,15 +295,15 @@ serve(struct mchan *channel, nsec_t now)
         error = channel_refresh(channel, &why);
     }
     if (!error) {
-        error = give_up_handoff(channel, now, &why);
+        error = meet_give_up_handoff(channel, now, &why);
     }
-    int found = error ? error : judge(channel, &why);
+    int found = error ? error : judge_next(channel, &why);
     if (!found && never_ends(channel, now)) {
         found = -EPROTO;
         why = "a frame that never ends";
     }
     if (found < 0) {
-        violated(channel, now, why);
+        channel_break(channel, now, why);
         return;
     }
     channel_put_waiting(channel);
@@ -650,38 +322,23 @@ static void
 drain(struct mchan *channel, nsec_t now)
 {
     const char *why = NULL;
-    int found = judge(channel, &why);
+    int found = judge_next(channel, &why);
     if (found < 0) {
-        violated(channel, now, why);
+        channel_break(channel, now, why);
         return;
     }
-    bool more =
-        found == 1 || (!found && !channel->link.said_bye && !gone(channel));
+    bool more = found == 1 || (!found && !channel->link.said_bye &&
+                               !channel_is_gone(channel));
     if (more && !channel_is_due(&channel->deadline, &channel->again, now)) {
         return;
     }
-    end(channel);
+    channel_end(channel);
     if (!channel->listens) {
         mgmtfront_lost(&channel->front, now);
     }
 }
 
-/* For mchan.c. */
-
-int
-channel_peek(struct mchan *channel, struct record *out)
-{
-    if (channel->session.state != SESSION_UP &&
-        channel->session.state != SESSION_LEAVING) {
-        return -1;
-    }
-    const char *why;
-    int found = link_peek(&channel->link, out, &why);
-    if (found == 1 && check_message(channel, out, &why)) {
-        return -1;
-    }
-    return found;
-}
+/* For the door. */
 
 void
 channel_part(struct mchan *channel, const char *reason)
@@ -690,14 +347,14 @@ channel_part(struct mchan *channel, const char *reason)
         lost(channel, channel_now(channel), reason);
     }
     if (channel->session.state != SESSION_APART) {
-        end(channel);
+        channel_end(channel);
     }
 }
 
 void
 channel_violated(struct mchan *channel, const char *why)
 {
-    violated(channel, channel_now(channel), why);
+    channel_break(channel, channel_now(channel), why);
 }
 
 bool
@@ -705,7 +362,7 @@ channel_sleep(struct mchan *channel, int timeout_ms)
 {
     const char *why;
     collect(channel, timeout_ms);
-    if (attend(channel, &why)) {
+    if (channel_attend(channel, &why)) {
         channel_violated(channel, why);
     }
     return channel->transport->ready & (TRANSPORT_HANGUP | TRANSPORT_PEER);

@@ -98,8 +98,8 @@ nsec_t channel_deadline(const struct mchan *);
  * it; false after a mere wake. */
 bool channel_sleep(struct mchan *, int timeout_ms);
 
-/* 1 with the next message, checked; 0 if there is none; -1 if a turn must judge
- * what is there. */
+/* judge.c.  1 with the next message, checked; 0 if there is none; -1 if a turn
+ * must judge what is there. */
 int channel_peek(struct mchan *, struct record *out);
 /* The peer broke the protocol, as was found out between two turns. */
 void channel_violated(struct mchan *, const char *why);
