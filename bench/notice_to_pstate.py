@@ -140,7 +140,7 @@ def one_round(bed):
             with open(work + "/mbrokerd.log") as file:
                 raise RuntimeError("mbrokerd ended: " + file.read()[-500:])
         end(broker)
-        return read_journal(work + "/state/journal.db")
+        return read_journal(work + "/state/journal/journal.db")
     finally:
         stop.set()
         if writer.ident:

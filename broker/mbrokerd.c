@@ -21,6 +21,7 @@
 #include "base/text.h"
 #include "broker/config/config.h"
 #include "broker/parent/parent.h"
+#include "broker/role/confine.h"
 #include "broker/role/role.h"
 #include "hardware/hardware.h"
 #include "hypervisor/hypervisor.h"
@@ -40,6 +41,7 @@ struct args {
     const char *run_dir, *state_dir, *lock_dir;
     const char *role; /* Null: the parent. */
     const char *rights;
+    const char *user; /* Null: nobody else. */
     enum log_level level;
 };
 
@@ -56,7 +58,10 @@ static int use_dirs(struct broker_config *, const struct args *);
 static bool names_unseen_guests(const struct broker_config *, char *out,
                                 size_t size);
 static char *read_text(int fd);
+static int resolve(struct rights *, struct users *,
+                   const struct broker_config *, char *why, size_t why_size);
 static int parse_rights(const char *text, struct rights *out);
+static int parse_user(const char *text, struct role_user *out);
 static nsec_t watchdog_ns(void);
 static int64_t wall_ns(void *ctx);
 
@@ -101,6 +106,7 @@ read_args(struct args *args, int argc, char **argv)
         {"plugins", no_argument, NULL, 'p'},
         {"role", required_argument, NULL, 'o'},
         {"rights", required_argument, NULL, 'g'},
+        {"user", required_argument, NULL, 'u'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -145,6 +151,9 @@ read_args(struct args *args, int argc, char **argv)
             break;
         case 'g':
             args->rights = optarg;
+            break;
+        case 'u':
+            args->user = optarg;
             break;
         case 'h':
             print_help(stdout);
@@ -230,13 +239,18 @@ run_parent(const struct args *args)
         opts.hang_ns = 2 * opts.watchdog_ns;
         opts.hang_ns = opts.hang_ns > HANG_MIN_NS ? opts.hang_ns : HANG_MIN_NS;
     }
-    if (rights_resolve(&opts.rights, &config, geteuid(), why, sizeof why)) {
+    if (resolve(&opts.rights, &opts.users, &config, why, sizeof why)) {
         log_error("%s: %s", path, why);
     } else if (args->mode == MODE_RESTORE) {
         status = parent_restore(&opts);
     } else {
         if (names_unseen_guests(&config, why, sizeof why)) {
             log_warn("%s: %s", path, why);
+        }
+        if (opts.users.made_up) {
+            log_info("there are no users mbroker-back, mbroker-engine and "
+                     "mbroker-platform; numbers from %d on stand in",
+                     USERS_FIRST_UID);
         }
         status = parent_run(&opts);
     }
@@ -257,6 +271,7 @@ run_role(const struct args *args)
     static char name[32]; /* log_open() borrows it. */
     struct role_env env = {.clock = loop_now, .wall_ns = wall_ns};
     struct broker_config config;
+    struct role_user user;
     char why[CONFIG_WHY_SIZE];
     enum role role = ROLE_BACK;
 
@@ -268,7 +283,8 @@ run_role(const struct args *args)
     prctl(PR_SET_NAME, name);
     char *text = role < ROLE_N ? read_text(FD_CONFIG) : NULL;
     if (!text || !args->config || !args->rights ||
-        parse_rights(args->rights, &env.rights)) {
+        parse_rights(args->rights, &env.rights) ||
+        parse_user(args->user, &user)) {
         log_error("--role is for mbrokerd itself");
         free(text);
         return EXIT_FAILURE;
@@ -281,7 +297,7 @@ run_role(const struct args *args)
     }
     int status = EXIT_FAILURE;
     env.config = &config;
-    if (!use_dirs(&config, args)) {
+    if (!use_dirs(&config, args) && !confine(role, &config, &user)) {
         status = runs[role](&env);
     }
     config_fini(&config);
@@ -294,12 +310,13 @@ run_check(const char *path)
     struct args args = {.config = path};
     struct broker_config config;
     struct rights rights;
+    struct users users;
     char *text = NULL, why[CONFIG_WHY_SIZE];
 
     if (load(&args, &text, &path, &config)) {
         return EXIT_FAILURE;
     }
-    if (rights_resolve(&rights, &config, geteuid(), why, sizeof why)) {
+    if (resolve(&rights, &users, &config, why, sizeof why)) {
         fprintf(stderr, "%s: %s\n", path, why);
         config_fini(&config);
         free(text);
@@ -502,7 +519,39 @@ parse_rights(const char *text, struct rights *out)
     return 0;
 }
 
+/* "UID,GID" */
+static int
+parse_user(const char *text, struct role_user *out)
+{
+    unsigned uid = 0, gid = 0;
+    char end;
+
+    if (text && sscanf(text, "%u,%u%c", &uid, &gid, &end) != 2) {
+        return -EINVAL;
+    }
+    *out = (struct role_user){.any = text != NULL, .uid = uid, .gid = gid};
+    return 0;
+}
+
 /* The outside. */
+
+/* The names of users and groups in a configuration, as numbers. */
+static int
+resolve(struct rights *rights, struct users *users,
+        const struct broker_config *config, char *why, size_t why_size)
+{
+    uid_t uid;
+    gid_t gid;
+
+    int error = rights_resolve(rights, config, geteuid(), why, why_size);
+    if (!error) {
+        error = users_resolve(users, config, !geteuid(), why, why_size);
+    }
+    for (uint32_t i = 0; !error && i < config->n_guests; i++) {
+        error = users_of_guest(&config->guests[i], &uid, &gid, why, why_size);
+    }
+    return error;
+}
 
 /* Half of what systemd allows, if it is us it watches. */
 static nsec_t

@@ -47,6 +47,8 @@ static int read_vcpus(const struct confscan_at *, const config_setting_t *,
                       void *guest);
 static int read_channel(const struct confscan_at *, const config_setting_t *,
                         void *guest);
+static int read_mode(const struct confscan_at *, const config_setting_t *,
+                     void *guest);
 
 #define AT(member) .offset = offsetof(struct broker_config, member)
 #define IN(member) .offset = offsetof(struct guest_config, member)
@@ -62,6 +64,17 @@ static const struct field limits_fields[] = {
 static const struct field control_fields[] = {
     {"group", FIELD_NAME, AT(control_group)},
     {"operators", FIELD_NAME, AT(operator_group)},
+    {NULL},
+};
+
+static const struct field sandbox_fields[] = {
+    {"users", FIELD_BOOL, AT(sandbox_users)},
+    {"root", FIELD_BOOL, AT(sandbox_root)},
+    {"seccomp", FIELD_BOOL, AT(sandbox_seccomp)},
+    {"required", FIELD_BOOL, AT(sandbox_required)},
+    {"back", FIELD_NAME, AT(users[0])},
+    {"engine", FIELD_NAME, AT(users[1])},
+    {"platform", FIELD_NAME, AT(users[2])},
     {NULL},
 };
 
@@ -93,6 +106,7 @@ static const struct field top_fields[] = {
     {"dwell_ms", FIELD_MS, AT(dwell_ns), .min = 0, .max = MS_MAX},
     {"limits", FIELD_GROUP, .fields = limits_fields},
     {"control", FIELD_GROUP, .fields = control_fields},
+    {"sandbox", FIELD_GROUP, .fields = sandbox_fields},
     {"journal", FIELD_GROUP, .fields = journal_fields},
     {"end_guests", FIELD_BOOL, AT(end_guests)},
     {"seed", FIELD_U64, AT(seed), .max = INT64_MAX, .scale = 1},
@@ -106,6 +120,9 @@ static const struct field guest_fields[] = {
     {"channel", FIELD_CUSTOM, .read = read_channel},
     {"command", FIELD_TEXT, IN(command)},
     {"pid_file", FIELD_PATH, IN(pid_file)},
+    {"owner", FIELD_NAME, IN(owner)},
+    {"group", FIELD_NAME, IN(group)},
+    {"mode", FIELD_CUSTOM, .read = read_mode},
     {NULL},
 };
 
@@ -133,6 +150,9 @@ config_default(struct broker_config *out, char *why, size_t why_size)
         .writes_per_second_max = 100,
         .journal_size_max = 64 * MEBIBYTE,
         .journal_age_max_s = 30 * SECONDS_PER_DAY,
+        .sandbox_users = true,
+        .sandbox_root = true,
+        .sandbox_seccomp = true,
         .seed = 1,
     };
     options_init(&config.policy_options, none->options);
@@ -440,5 +460,32 @@ read_channel(const struct confscan_at *at, const config_setting_t *setting,
     if (text_copy(guest->channel, sizeof guest->channel, text)) {
         return confval_refuse(at, setting, "channel is too long");
     }
+    return 0;
+}
+
+/* Octal, as chmod(1) has it; as text, because a number would be decimal. */
+static int
+read_mode(const struct confscan_at *at, const config_setting_t *setting,
+          void *object)
+{
+    struct guest_config *guest = object;
+    unsigned mode = 0;
+    const char *text;
+
+    int error = confval_text(at, setting, &text);
+    if (error) {
+        return error;
+    }
+    size_t length = strlen(text);
+    bool octal = length >= 3 && length <= 4 && strspn(text, "01234567") == length;
+    if (!octal || sscanf(text, "%o", &mode) != 1 || (mode & ~0666u) ||
+        (mode & 0600) != 0600) {
+        return confval_refuse(at, setting,
+                              "mode = \"%.20s\" must be three octal digits of "
+                              "a socket's owner, group and others: \"600\" "
+                              "(default), \"660\" or \"666\"",
+                              text);
+    }
+    guest->mode = mode;
     return 0;
 }

@@ -34,7 +34,13 @@ struct guest_config {
     uint32_t vcpu_cpu[VM_VCPUS_MAX];
     char command[CONFIG_COMMAND_SIZE]; /* "" if we don't start it. */
     char pid_file[CONFIG_PATH_SIZE];   /* "" if none. */
+    /* Whose the channel's socket is: names or numbers; "": the broker's own. */
+    char owner[VM_NAME_SIZE], group[VM_NAME_SIZE];
+    uint32_t mode; /* Of the socket, as for chmod(); 0: 0600. */
 };
+
+/* Processes that have a user of their own. */
+#define CONFIG_USERS_N 3
 
 struct broker_config {
     char domain[VM_NAME_SIZE];  /* Of mgmt:// names; default "local". */
@@ -71,6 +77,13 @@ struct broker_config {
     /* control */
     char control_group[VM_NAME_SIZE];  /* May read; "" root and our uid only. */
     char operator_group[VM_NAME_SIZE]; /* May change. */
+
+    /* sandbox: what the processes give up at their start. */
+    bool sandbox_users, sandbox_root, sandbox_seccomp; /* Default true. */
+    bool sandbox_required; /* Whether to start with less; default false. */
+    /* Of back, engine, platform: names or numbers; "": mbroker-NAME if there is
+     * one, else a number. */
+    char users[CONFIG_USERS_N][VM_NAME_SIZE];
 
     /* journal */
     uint64_t journal_size_max;  /* Bytes; default 64 MiB. */

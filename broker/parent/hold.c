@@ -19,14 +19,25 @@
 #include "base/text.h"
 #include "broker/parent/lock.h"
 #include "broker/parent/rundir.h"
+#include "broker/parent/users.h"
 #include "hardware/hardware.h"
 
 /* A dead broker's platform process still puts things back. */
 #define DYING_TRIES 100
 #define DYING_WAIT_NS (50 * NSEC_PER_MSEC)
 
+/* Numbered as in struct users. */
+enum owner {
+    OWNER_ENGINE = 1,
+    OWNER_PLATFORM = 2,
+};
+
 static int open_dirs(struct hold *, const char *state_dir, char *why,
                      size_t why_size);
+static uid_t owner_uid(const struct hold *, enum owner);
+static gid_t owner_gid(const struct hold *, enum owner);
+static int open_own_dir(const struct hold *, int dirfd, const char *name,
+                        enum owner, char *why, size_t why_size);
 static int open_dir(const char *path);
 static int open_data_dir(const char *path);
 static int lock_run_dir(struct hold *, char *why, size_t why_size);
@@ -41,10 +52,11 @@ static void cpu_lock_path(const struct hold *, uint32_t cpu, char *out,
 
 int
 hold_take(struct hold *hold, const struct broker_config *config,
-          const char *lock_dir, const char *state_dir, char *why,
-          size_t why_size)
+          const struct users *users, const char *lock_dir,
+          const char *state_dir, char *why, size_t why_size)
 {
     *hold = (struct hold){.config = config,
+                          .users = users,
                           .lock_dir = lock_dir ? lock_dir : find_lock_dir(),
                           .run_dir = -1,
                           .saved_dir = -1,
@@ -52,6 +64,7 @@ hold_take(struct hold *hold, const struct broker_config *config,
                           .proc_dir = -1,
                           .data_dir = -1,
                           .state_dir = -1,
+                          .journal_dir = -1,
                           .run_lock = -1};
 
     int error = 0;
@@ -79,7 +92,8 @@ hold_drop(struct hold *hold)
 {
     char path[CONFIG_PATH_SIZE + 32];
     const int dirs[] = {hold->saved_dir, hold->sys_dir,   hold->proc_dir,
-                        hold->data_dir,  hold->state_dir, hold->run_dir};
+                        hold->data_dir,  hold->state_dir, hold->journal_dir,
+                        hold->run_dir};
 
     for (uint32_t i = 0; i < hold->n_cpu_locks; i++) {
         cpu_lock_path(hold, hold->config->cpus[i], path, sizeof path);
@@ -100,8 +114,8 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
 {
     const struct broker_config *config = hold->config;
 
-    hold->saved_dir =
-        rundir_open_below(hold->run_dir, RUNDIR_SAVED, why, why_size);
+    hold->saved_dir = open_own_dir(hold, hold->run_dir, RUNDIR_SAVED,
+                                   OWNER_PLATFORM, why, why_size);
     if (hold->saved_dir < 0) {
         return hold->saved_dir;
     }
@@ -110,6 +124,14 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
         if (hold->state_dir < 0) {
             return hold->state_dir;
         }
+        hold->journal_dir = open_own_dir(hold, hold->state_dir, RUNDIR_JOURNAL,
+                                         OWNER_ENGINE, why, why_size);
+        if (hold->journal_dir < 0) {
+            return hold->journal_dir;
+        }
+        rundir_move_journal(hold->state_dir, hold->journal_dir,
+                            owner_uid(hold, OWNER_ENGINE),
+                            owner_gid(hold, OWNER_ENGINE));
     }
     hold->sys_dir = open_dir(config->sys_dir);
     hold->proc_dir = open_dir(config->proc_dir);
@@ -123,6 +145,27 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
         return error;
     }
     return 0; /* Who needs a data directory that isn't there will say so. */
+}
+
+static uid_t
+owner_uid(const struct hold *hold, enum owner owner)
+{
+    return hold->users->any ? hold->users->uid[owner] : geteuid();
+}
+
+static gid_t
+owner_gid(const struct hold *hold, enum owner owner)
+{
+    return hold->users->any ? hold->users->gid[owner] : getegid();
+}
+
+/* A directory that one of the processes writes, and only that. */
+static int
+open_own_dir(const struct hold *hold, int dirfd, const char *name,
+             enum owner owner, char *why, size_t why_size)
+{
+    return rundir_open_below(dirfd, name, owner_uid(hold, owner),
+                             owner_gid(hold, owner), why, why_size);
 }
 
 static int

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/loop.h"
+#include "base/text.h"
 #include "broker/control/control.h"
 #include "broker/parent/hold.h"
 #include "broker/role/line.h"
@@ -64,6 +65,7 @@ static int start_child(struct parent *, enum role, const int *fds,
                        uint32_t n_fds);
 static pid_t spawn_role(const struct parent *, enum role, int *fds,
                         uint32_t n_fds);
+static void find_state_dir(const struct parent *, char out[CONFIG_PATH_SIZE]);
 static int make_config_fd(const char *text);
 static int restore(struct parent *);
 static void close_fd(int *fd);
@@ -94,7 +96,7 @@ parent_run(const struct parent_opts *opts)
     parent->config_fd = parent->control_fd = -1;
     memset(parent->guest_fds, -1, sizeof parent->guest_fds);
     parent->next_sign = parent->next_beat = NSEC_NEVER;
-    if (hold_take(&parent->hold, opts->config, opts->lock_dir,
+    if (hold_take(&parent->hold, opts->config, &opts->users, opts->lock_dir,
                   opts->config->state_dir, why, sizeof why)) {
         log_error("%s", why);
         free(parent);
@@ -137,8 +139,8 @@ parent_restore(const struct parent_opts *opts)
         log_info("there is no %s: nothing to put back", opts->config->run_dir);
         return EXIT_SUCCESS;
     }
-    if (hold_take(&parent.hold, opts->config, opts->lock_dir, NULL, why,
-                  sizeof why)) {
+    if (hold_take(&parent.hold, opts->config, &opts->users, opts->lock_dir,
+                  NULL, why, sizeof why)) {
         log_error("%s", why);
         return EXIT_FAILURE;
     }
@@ -244,7 +246,8 @@ start_children(struct parent *parent)
         fds[FD_ENGINE_BACK] = back_engine[1];
         fds[FD_ENGINE_PLATFORM] = engine_platform[0];
         fds[FD_ENGINE_CONTROL] = parent->control_fd;
-        error = start_child(parent, ROLE_ENGINE, fds, FD_ENGINE_CONTROL + 1);
+        fds[FD_ENGINE_JOURNAL] = parent->hold.journal_dir;
+        error = start_child(parent, ROLE_ENGINE, fds, FD_ENGINE_JOURNAL + 1);
     }
     if (!error) {
         fds[FD_BACK_ENGINE] = back_engine[0];
@@ -307,7 +310,10 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
 {
     const struct broker_config *config = parent->opts->config;
     const struct rights *rights = &parent->opts->rights;
-    char arg[6][ARG_SIZE];
+    const struct users *users = &parent->opts->users;
+    /* Its saved states are platform's. */
+    unsigned user = role < ROLE_RESTORE ? role : ROLE_PLATFORM;
+    char arg[7][ARG_SIZE], state_dir[CONFIG_PATH_SIZE];
     char *argv[] = {(char[]){"mbrokerd"},
                     arg[0],
                     arg[1],
@@ -315,19 +321,38 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
                     arg[3],
                     arg[4],
                     arg[5],
+                    users->any ? arg[6] : NULL,
                     NULL};
 
     snprintf(arg[0], ARG_SIZE, "--role=%s", role_name(role));
     snprintf(arg[1], ARG_SIZE, "--config=%.255s", parent->opts->path);
     snprintf(arg[2], ARG_SIZE, "--run-dir=%s", config->run_dir);
-    snprintf(arg[3], ARG_SIZE, "--state-dir=%s", config->state_dir);
+    find_state_dir(parent, state_dir);
+    snprintf(arg[3], ARG_SIZE, "--state-dir=%s", state_dir);
     snprintf(arg[4], ARG_SIZE, "--log-level=%d", (int)parent->opts->level);
     snprintf(arg[5], ARG_SIZE, "--rights=%lld,%lld,%lld",
              (long long)rights->owner,
              rights->has_control ? (long long)rights->control_gid : -1,
              rights->has_operator ? (long long)rights->operator_gid : -1);
+    snprintf(arg[6], ARG_SIZE, "--user=%u,%u", (unsigned)users->uid[user],
+             (unsigned)users->gid[user]);
     fds[FD_CONFIG] = parent->config_fd;
     return launch(argv, fds + FD_CONFIG, n_fds - FD_CONFIG);
+}
+
+/* Without links on the way, which would lead nowhere in an empty root. */
+static void
+find_state_dir(const struct parent *parent, char out[CONFIG_PATH_SIZE])
+{
+    char link[32];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", parent->hold.state_dir);
+    ssize_t length = readlink(link, out, CONFIG_PATH_SIZE);
+    if (length > 0 && length < CONFIG_PATH_SIZE && out[0] == '/') {
+        out[length] = '\0';
+    } else {
+        text_copy(out, CONFIG_PATH_SIZE, parent->opts->config->state_dir);
+    }
 }
 
 /* The text in memory that nobody can change any more. */

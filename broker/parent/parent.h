@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "broker/config/config.h"
 #include "broker/control/rights.h"
+#include "broker/parent/users.h"
 
 /* All borrowed. */
 struct parent_opts {
@@ -17,6 +18,7 @@ struct parent_opts {
     const char *path;     /* and where that came from, for messages. */
     const char *lock_dir; /* Null: where this machine has one. */
     struct rights rights;
+    struct users users;
     enum log_level level;
     const char *notify_path; /* $NOTIFY_SOCKET, or null. */
     nsec_t hang_ns; /* A process that does not turn for so long is killed. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Directories and sockets of a broker.  A socket file outlives whoever made it,
  * so one that nobody answers at is a dead broker's and is replaced; nothing but
- * sockets is ever removed.  Guests' sockets are for the user the broker runs
- * as: who can connect to one is that guest.  Called by the parent, by the
- * platform process when the parent died, and by restoring. */
+ * sockets is ever removed.  Guests' sockets are for the user the broker was
+ * started as, or whom the configuration names: who can connect to one is that
+ * guest.  Called by the parent, by the platform process when the parent died,
+ * and by restoring. */
 #include "broker/parent/rundir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -18,10 +20,15 @@
 
 #include "base/text.h"
 #include "broker/control/control.h"
+#include "broker/parent/users.h"
 
 #define BACKLOG 16
 
-static int check_dir(int fd, const char *path, char *why, size_t why_size);
+static int check_dir(int fd, const char *path, uid_t uid, char *why,
+                     size_t why_size);
+static int give_dir(int fd, uid_t uid, gid_t gid);
+static int give_socket(const struct guest_config *, const char *path, char *why,
+                       size_t why_size);
 static const char *socket_path(const struct guest_config *);
 static int address_of(const char *path, struct sockaddr_un *out);
 static bool answers(const struct sockaddr_un *);
@@ -48,11 +55,12 @@ rundir_open(const char *path, mode_t mode, char *why, size_t why_size)
                  strerror(-error));
         return error;
     }
-    return check_dir(fd, path, why, why_size);
+    return check_dir(fd, path, geteuid(), why, why_size);
 }
 
 int
-rundir_open_below(int dirfd, const char *name, char *why, size_t why_size)
+rundir_open_below(int dirfd, const char *name, uid_t uid, gid_t gid, char *why,
+                  size_t why_size)
 {
     int fd = -1;
 
@@ -67,7 +75,33 @@ rundir_open_below(int dirfd, const char *name, char *why, size_t why_size)
                  strerror(-error));
         return error;
     }
-    return check_dir(fd, name, why, why_size);
+    int error = give_dir(fd, uid, gid);
+    if (error) {
+        snprintf(why, why_size, "%.60s can't be given to uid %u: %s", name,
+                 (unsigned)uid, strerror(-error));
+        close(fd);
+        return error;
+    }
+    return check_dir(fd, name, uid, why, why_size);
+}
+
+void
+rundir_move_journal(int state_dirfd, int journal_dirfd, uid_t uid, gid_t gid)
+{
+    static const char *const names[] = {"journal.db", "journal.db-wal",
+                                        "journal.db-shm", "journal.db.starts"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct stat status;
+
+        if (!fstatat(state_dirfd, names[i], &status, AT_SYMLINK_NOFOLLOW) &&
+            S_ISREG(status.st_mode) &&
+            faccessat(journal_dirfd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) &&
+            (fchownat(state_dirfd, names[i], uid, gid, AT_SYMLINK_NOFOLLOW) ||
+             renameat(state_dirfd, names[i], journal_dirfd, names[i]))) {
+            /* It stays where it is; a new one begins. */
+        }
+    }
 }
 
 int
@@ -97,6 +131,12 @@ rundir_listen(const struct guest_config *guest, char *why, size_t why_size)
         bound = bind(fd, (struct sockaddr *)&address, sizeof address);
     }
     umask(mask);
+    error = bound ? 0 : give_socket(guest, path, why, why_size);
+    if (error) {
+        close(fd);
+        remove_socket(path);
+        return error;
+    }
     if (bound || listen(fd, BACKLOG)) {
         error = -errno;
         snprintf(why, why_size, "%.180s: %s", path,
@@ -134,7 +174,7 @@ rundir_clean(const struct broker_config *config)
 /* Who can write the run directory can put anything in the place of our sockets
  * and saved states. */
 static int
-check_dir(int fd, const char *path, char *why, size_t why_size)
+check_dir(int fd, const char *path, uid_t uid, char *why, size_t why_size)
 {
     struct stat status;
 
@@ -145,14 +185,85 @@ check_dir(int fd, const char *path, char *why, size_t why_size)
         close(fd);
         return error;
     }
-    if (status.st_uid != geteuid() || status.st_mode & 0022) {
+    if (status.st_uid != uid || status.st_mode & 0022) {
         snprintf(why, why_size,
                  "%.180s must belong to uid %u and be writable by nobody else",
-                 path, (unsigned)geteuid());
+                 path, (unsigned)uid);
         close(fd);
         return -EPERM;
     }
     return fd;
+}
+
+/* Files that an earlier broker made as another user change hands with it; one
+ * that is a link to a file elsewhere does not. */
+static void
+give_files(int dirfd, uid_t uid, gid_t gid)
+{
+    int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    if (!dir) {
+        if (copy >= 0) {
+            close(copy);
+        }
+        return;
+    }
+
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        struct stat status;
+        int fd = openat(dirfd, entry->d_name,
+                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+        if (fd < 0) {
+            continue;
+        }
+        bool ours = !fstat(fd, &status) && S_ISREG(status.st_mode) &&
+                    status.st_nlink == 1;
+        if (ours && status.st_uid != uid && fchown(fd, uid, gid)) {
+            /* Who needs it will say that it can't be opened. */
+        }
+        close(fd);
+    }
+    closedir(dir);
+}
+
+/* Only root gives and takes; a directory that is somebody else's is told by
+ * check_dir(). */
+static int
+give_dir(int fd, uid_t uid, gid_t gid)
+{
+    struct stat status;
+
+    if (fstat(fd, &status)) {
+        return -errno;
+    }
+    if (geteuid() || status.st_uid == uid || status.st_mode & 0022) {
+        return 0;
+    }
+    give_files(fd, uid, gid);
+    return fchown(fd, uid, gid) ? -errno : 0;
+}
+
+/* Before anybody can connect: the socket does not listen yet. */
+static int
+give_socket(const struct guest_config *guest, const char *path, char *why,
+            size_t why_size)
+{
+    uid_t uid;
+    gid_t gid;
+
+    int error = users_of_guest(guest, &uid, &gid, why, why_size);
+    if (error) {
+        return error;
+    }
+    if (((uid != (uid_t)-1 || gid != (gid_t)-1) && lchown(path, uid, gid)) ||
+        (guest->mode && chmod(path, guest->mode))) {
+        error = -errno;
+        snprintf(why, why_size, "%.120s can't be given to %s%s%s: %s", path,
+                 guest->owner, guest->group[0] ? ":" : "", guest->group,
+                 strerror(-error));
+    }
+    return error;
 }
 
 /* Null if the channel needs no socket. */

@@ -10,14 +10,21 @@
 #include "broker/config/config.h"
 
 #define RUNDIR_SAVED "saved"
+#define RUNDIR_JOURNAL "journal" /* In the state directory. */
 #define RUNDIR_LOCK "lock"
 
 /* Makes the directory at 'path' if it isn't there (not those above it) and
  * opens it; one that isn't ours, or that others may write, is refused.  A
  * descriptor or -Exxx with 'why'. */
 int rundir_open(const char *path, mode_t mode, char *why, size_t why_size);
-/* The same below 'dirfd'. */
-int rundir_open_below(int dirfd, const char *name, char *why, size_t why_size);
+/* The same below 'dirfd', for the process that runs as 'uid' and 'gid', whose
+ * it and all files in it become. */
+int rundir_open_below(int dirfd, const char *name, uid_t uid, gid_t gid,
+                      char *why, size_t why_size);
+
+/* Moves the journal of a broker that kept it in the state directory itself to
+ * the journal's own, as what may be there under its name is one no more. */
+void rundir_move_journal(int state_dirfd, int journal_dirfd, uid_t, gid_t);
 
 /* Makes the socket of a guest's channel and listens.  One that a dead broker
  * left is replaced, one somebody answers at is refused.  A descriptor; -1 if

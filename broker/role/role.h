@@ -32,6 +32,7 @@ enum {
     FD_ENGINE_BACK = FD_FIRST,
     FD_ENGINE_PLATFORM,
     FD_ENGINE_CONTROL, /* Listening. */
+    FD_ENGINE_JOURNAL, /* The journal's directory. */
     /* ROLE_PLATFORM's and ROLE_RESTORE's. */
     FD_PLATFORM_ENGINE = FD_FIRST,
     FD_PLATFORM_SAVED, /* Directories. */

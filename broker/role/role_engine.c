@@ -19,7 +19,7 @@
 #include "broker/role/watched.h"
 #include "model/cause.h"
 
-#define JOURNAL_NAME "journal.db" /* In the state directory. */
+#define JOURNAL_NAME "journal/journal.db" /* In the state directory. */
 
 struct engine_role {
     const struct role_env *env;

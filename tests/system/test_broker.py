@@ -140,19 +140,19 @@ def test_a_stop_during_the_start_is_orderly():
 
 def test_without_a_configuration_it_observes_and_changes_nothing(tmp_path):
     run_dir = tmp_path / "run"
-    process = subprocess.Popen(
-        [str(MBROKERD), "--config", str(empty_config(tmp_path)), "--run-dir",
-         str(run_dir), "--state-dir", str(tmp_path / "state")],
-        stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            [str(MBROKERD), "--config", str(empty_config(tmp_path)), "--run-dir",
+             str(run_dir), "--state-dir", str(tmp_path / "state")], stderr=out)
     try:
-        wait_until(lambda: subprocess.run(
-            [str(MCTL), "--run-dir", str(run_dir), "status"],
-            capture_output=True).returncode == 0, "it answers")
+        wait_until(lambda: "ready in" in log.read_text(), "it is ready")
+        assert subprocess.run([str(MCTL), "--run-dir", str(run_dir), "status"],
+                              capture_output=True).returncode == 0
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "0 CPUs managed, 0 guests, policy none" in said
+        assert process.wait(PATIENCE) == 0
+    assert "0 CPUs managed, 0 guests, policy none" in log.read_text()
 
 
 def test_a_back_that_hangs_is_killed_and_the_rest_stops_in_order(tmp_path):
@@ -424,7 +424,8 @@ def test_a_state_directory_that_can_not_be_is_named():
 
 def test_a_journal_that_can_not_be_opened_stops_the_start(tmp_path):
     with on_cpufreq(tmp_path) as broker:
-        (broker.state_dir / "journal.db").mkdir(parents=True)
+        (broker.state_dir / "journal" / "journal.db").mkdir(parents=True)
+        (broker.state_dir / "journal").chmod(0o700)
         broker.state_dir.chmod(0o750)
         broker.launch()
         assert broker.process.wait(30) == 1

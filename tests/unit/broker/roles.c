@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,6 +70,8 @@ setup(void **state)
     assert_non_null(file);
     fputs(text, file);
     assert_int_equal(fclose(file), 0);
+    snprintf(path, sizeof path, "%s/journal", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(loop_create(&loop, &ops, NULL), 0);
     memset(&parent, 0, sizeof parent);
     memset(&first, 0, sizeof first);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processes' sandboxes, as plans.  Each keeps what its work needs, so who
+ * wants to know what a process taken over could do reads confine_plan():
+ *
+ *   back      reads strangers' bytes: no files, no capabilities, no children.
+ *   engine    the journal's directory, to write; it must know by number who
+ *             asks at the control socket.
+ *   platform  what stands for /sys and /proc, to read; of the first the CPUs'
+ *             part, to write if frequencies are set there; the saved states.
+ *
+ * Called by main. */
+#include "broker/role/confine.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define MEBIBYTE (UINT64_C(1) << 20)
+
+static void plan_back(struct sandbox_plan *, const struct broker_config *);
+static void plan_engine(struct sandbox_plan *);
+
+void
+confine_plan(struct sandbox_plan *out, enum role role,
+             const struct broker_config *config, const struct role_user *user)
+{
+    *out = (struct sandbox_plan){
+        .has_ids = user->any,
+        .uid = user->uid,
+        .gid = user->gid,
+        .root = config->sandbox_root,
+        .mount_at = config->run_dir,
+        .n_tasks_max = SANDBOX_NO_LIMIT,
+        .seccomp = config->sandbox_seccomp,
+    };
+    switch (role) {
+    case ROLE_BACK:
+        plan_back(out, config);
+        break;
+    case ROLE_ENGINE:
+        plan_engine(out);
+        break;
+    case ROLE_PLATFORM:
+    case ROLE_RESTORE:
+    case ROLE_N:
+        break;
+    }
+}
+
+int
+confine(enum role role, const struct broker_config *config,
+        const struct role_user *user)
+{
+    struct sandbox_report report;
+    struct sandbox_plan plan;
+
+    if (role >= ROLE_PLATFORM) {
+        return 0; /* XXX Starts guests, which would be in the sandbox too. */
+    }
+    confine_plan(&plan, role, config, user);
+    int error = sandbox_enter(&plan, &report);
+    if (error) {
+        log_error("can't enter its sandbox: %s", report.missing);
+        return error;
+    }
+    log_info("runs with: %s", report.in_force);
+    if (!report.missing[0]) {
+        return 0;
+    }
+    if (config->sandbox_required) {
+        log_error("lacks %s; sandbox.required forbids to go on so",
+                  report.missing);
+        return -EPERM;
+    }
+    /* Whoever isn't root knows that he can't have it all. */
+    (user->any ? log_warn : log_info)("lacks %s", report.missing);
+    return 0;
+}
+
+/* A guest costs a channel: its socket, its memory and their waiting room. */
+static void
+plan_back(struct sandbox_plan *plan, const struct broker_config *config)
+{
+    plan->n_fds_max = 128 + 8 * (uint64_t)config->n_guests;
+    plan->n_tasks_max = 0;
+    plan->data_max = (128 + 4 * (uint64_t)config->n_guests) * MEBIBYTE;
+    plan->first_free_fd = FD_BACK_GUESTS + (int)config->n_guests;
+    plan->calls = SANDBOX_CALLS_BACK;
+}
+
+/* Its journal has a thread, and SQLite its own descriptors. */
+static void
+plan_engine(struct sandbox_plan *plan)
+{
+    plan->sees_users = true;
+    plan->dirs[plan->n_dirs++] =
+        (struct sandbox_dir){.fd = FD_ENGINE_JOURNAL, .writable = true};
+    plan->n_fds_max = 256;
+    plan->data_max = 512 * MEBIBYTE;
+    plan->first_free_fd = FD_ENGINE_JOURNAL + 1;
+    plan->calls = SANDBOX_CALLS_ENGINE;
+}
