@@ -434,11 +434,8 @@ link_take(struct link *link, const struct record *record, void *to)
 /* Acknowledging. */
 
 static void
-acknowledge_ring(struct link *link, uint64_t done, bool now)
+acknowledge_ring(struct link *link, uint64_t done)
 {
-    if (!now && link->asked - link->rx.released < link->rx.size / 8) {
-        return;
-    }
     if (ring_rx_release(&link->rx, link->asked, done)) {
         link->transport->class->wake(link->transport);
         link->n_wakes++;
@@ -446,10 +443,9 @@ acknowledge_ring(struct link *link, uint64_t done, bool now)
 }
 
 static void
-acknowledge_stream(struct link *link, uint64_t done, bool now)
+acknowledge_stream(struct link *link, uint64_t done)
 {
-    if (link->n_asked == link->n_told ||
-        (!now && link->done_bytes - link->told_bytes < link->tx.size / 8)) {
+    if (link->n_asked == link->n_told) {
         return;
     }
     uint8_t data[ACK_SIZE];
@@ -464,12 +460,12 @@ acknowledge_stream(struct link *link, uint64_t done, bool now)
 }
 
 void
-link_acknowledge(struct link *link, uint64_t done, bool now)
+link_acknowledge(struct link *link, uint64_t done)
 {
     if (link->streams) {
-        acknowledge_stream(link, done, now);
+        acknowledge_stream(link, done);
     } else {
-        acknowledge_ring(link, done, now);
+        acknowledge_ring(link, done);
     }
 }
 

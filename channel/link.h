@@ -105,9 +105,11 @@ void link_take(struct link *, const struct record *, void *to);
 
 /* We are through with all records taken so far. */
 static inline void link_asked(struct link *);
-/* Tells the peer so, and 'done' as the number of the last message among them,
- * when it is worth it, or 'now'. */
-void link_acknowledge(struct link *, uint64_t done, bool now);
+/* Tells the peer so, and 'done' as the number of the last message among
+ * them. */
+void link_acknowledge(struct link *, uint64_t done);
+/* True if it is so much that the peer should be told without being asked. */
+static inline bool link_owes(const struct link *);
 /* Takes back the room of what the peer is through with.  0, with the number of
  * the last message among that in '*out', unchecked; or -EPROTO. */
 int link_acked(struct link *, uint64_t *out, const char **why);

@@ -89,4 +89,12 @@ link_asked(struct link *link)
     link->n_asked = link->n_taken;
 }
 
+static inline bool
+link_owes(const struct link *link)
+{
+    return link->streams
+               ? link->done_bytes - link->told_bytes >= link->tx.size / 8
+               : link->asked - link->rx.released >= link->rx.size / 8;
+}
+
 #endif

@@ -42,27 +42,37 @@ send_later(struct mchan *channel, const struct mchan_msg *message)
     return error;
 }
 
+/* True if the message was put: most are, with nothing else to do. */
+static inline bool
+put_plain(struct mchan *channel, const struct mchan_msg *message)
+{
+    struct session *session = &channel->session;
+    struct link *link = &channel->link;
+    if (!session->sends || message->size > session->message_max_agreed ||
+        !link_has_room(link, (uint32_t)message->size)) {
+        return false;
+    }
+    struct record record =
+        session_send(session, message->tag, (uint32_t)message->size);
+    (void)link_put(link, &record, message->data);
+    (void)link_flush(link);
+    channel->stats.n_sent++;
+    channel->stats.bytes_sent += message->size;
+    return true;
+}
+
 /* 0 if the message was put, -EAGAIN, or why it can't be. */
 static int
 try_send(struct mchan *channel, const struct mchan_msg *message)
 {
-    struct session *session = &channel->session;
+    const struct session *session = &channel->session;
+    if (put_plain(channel, message)) {
+        return 0;
+    }
     if (!session->sends) {
         return send_later(channel, message);
     }
-    if (message->size > session->message_max_agreed) {
-        return -EMSGSIZE;
-    }
-    if (!link_has_room(&channel->link, (uint32_t)message->size)) {
-        return -EAGAIN;
-    }
-    struct record record =
-        session_send(session, message->tag, (uint32_t)message->size);
-    (void)link_put(&channel->link, &record, message->data);
-    (void)link_flush(&channel->link);
-    channel->stats.n_sent++;
-    channel->stats.bytes_sent += message->size;
-    return 0;
+    return message->size > session->message_max_agreed ? -EMSGSIZE : -EAGAIN;
 }
 
 /* The other classes.  They are never refused for want of room, nor while the
@@ -151,8 +161,9 @@ send_unnumbered(struct mchan *channel, const struct mchan_msg *message)
     }
 }
 
-int
-mchan_send(struct mchan *channel, const struct mchan_msg *message)
+/* All that is not just put. */
+static __attribute__((noinline)) int
+send_other(struct mchan *channel, const struct mchan_msg *message)
 {
     if (message->delivery != MCHAN_RELIABLE) {
         return send_unnumbered(channel, message);
@@ -164,6 +175,15 @@ mchan_send(struct mchan *channel, const struct mchan_msg *message)
         error = try_send(channel, message);
     }
     return error;
+}
+
+int
+mchan_send(struct mchan *channel, const struct mchan_msg *message)
+{
+    if (message->delivery == MCHAN_RELIABLE && put_plain(channel, message)) {
+        return 0;
+    }
+    return send_other(channel, message);
 }
 
 /* What mchan_recv() says when there is no message. */
@@ -191,7 +211,7 @@ find_message(struct mchan *channel, struct record *out)
         return 1;
     }
     if (!found && !channel->link.streams) {
-        link_acknowledge(&channel->link, channel->session.done, true);
+        link_acknowledge(&channel->link, channel->session.done);
     }
     if (!found && may_skip_turn(channel)) {
         return 0;
@@ -223,14 +243,15 @@ open_message(struct mchan *channel, struct record *out,
     return error;
 }
 
-static void
+static inline void
 tell(const struct session *session, const struct record *record,
      struct mchan_info *info)
 {
-    memset(info, 0, sizeof *info);
-    info->attachment = session->attachment;
-    info->tag = record->tag;
-    info->maybe_repeated = record->flags & RECORD_REPEATED;
+    bool repeated = record->flags & RECORD_REPEATED;
+    *info = (struct mchan_info){.attachment = session->attachment,
+                                .tag = record->tag,
+                                .delivery = MCHAN_RELIABLE,
+                                .maybe_repeated = repeated};
     switch (record->kind) {
     case RECORD_LATEST:
         info->delivery = MCHAN_LATEST;
@@ -240,18 +261,19 @@ tell(const struct session *session, const struct record *record,
         info->delivery = MCHAN_DATAGRAM;
         break;
     default:
-        info->delivery = MCHAN_RELIABLE;
         info->sequence = session->delivered;
         info->maybe_repeated |= session->delivered <= session->repeated_to;
     }
 }
 
 /* The message goes to the user. */
-static void
+static inline void
 deliver(struct mchan *channel, const struct record *record, uint64_t size,
         struct mchan_info *info)
 {
-    link_acknowledge(&channel->link, channel->session.done, false);
+    if (link_owes(&channel->link)) {
+        link_acknowledge(&channel->link, channel->session.done);
+    }
     link_pass(&channel->link, record);
     if (record_is_numbered(record->kind)) {
         session_delivered(&channel->session);
@@ -264,9 +286,35 @@ deliver(struct mchan *channel, const struct record *record, uint64_t size,
     }
 }
 
-ssize_t
-mchan_recv(struct mchan *channel, void *data, size_t size,
-           struct mchan_info *info)
+/* True if the next message is what most are: in a ring, of the reliable class,
+ * not repeated and the next in order.  Whatever it is not, the long way looks
+ * at it again and has a word for it. */
+static inline bool
+find_plain(struct mchan *channel, struct record *out)
+{
+    const struct session *session = &channel->session;
+    struct link *link = &channel->link;
+    const char *unused;
+    return session->state == SESSION_UP && !link->streams && !link->said_bye &&
+           ring_rx_peek(&link->rx, out, &unused) == 1 &&
+           out->kind == RECORD_RELIABLE && !out->flags &&
+           session_is_next(session, out);
+}
+
+static inline ssize_t
+receive_plain(struct mchan *channel, const struct record *record, void *data,
+              struct mchan_info *info)
+{
+    ring_copy(data, ring_rx_payload(&channel->link.rx), record->size);
+    session_asked(&channel->session);
+    link_asked(&channel->link);
+    deliver(channel, record, record->size, info);
+    return (ssize_t)record->size;
+}
+
+static __attribute__((noinline)) ssize_t
+receive_other(struct mchan *channel, void *data, size_t size,
+              struct mchan_info *info)
 {
     struct record record;
     struct lent_chunk message;
@@ -283,6 +331,17 @@ mchan_recv(struct mchan *channel, void *data, size_t size,
     }
     deliver(channel, &record, message.size, info);
     return (ssize_t)message.size;
+}
+
+ssize_t
+mchan_recv(struct mchan *channel, void *data, size_t size,
+           struct mchan_info *info)
+{
+    struct record record;
+    if (find_plain(channel, &record) && record.size <= size) {
+        return receive_plain(channel, &record, data, info);
+    }
+    return receive_other(channel, data, size, info);
 }
 
 int
@@ -313,7 +372,7 @@ mchan_ack(struct mchan *channel)
     }
     session_asked(session);
     link_asked(&channel->link);
-    link_acknowledge(&channel->link, session->done, true);
+    link_acknowledge(&channel->link, session->done);
     return 0;
 }
 

@@ -328,21 +328,6 @@ session_check(const struct session *session, const struct record *record,
     return 0;
 }
 
-struct record
-session_send(struct session *session, uint16_t tag, uint32_t size)
-{
-    assert(session->sends);
-    session->sent++;
-    struct record record = {
-        .size = size,
-        .kind = RECORD_RELIABLE,
-        .tag = tag,
-        .sequence = (uint32_t)session->sent,
-        .attachment = session->attachment,
-    };
-    return record;
-}
-
 int
 session_why_not(const struct session *session)
 {

@@ -151,6 +151,14 @@ struct mchan_event *session_replace(struct session *,
  * -EPROTO. */
 int session_check(const struct session *, const struct record *,
                   const char **why);
+/* True if it is numbered and the next one, as session_check() would find. */
+static inline bool
+session_is_next(const struct session *session, const struct record *record)
+{
+    return !session->unsettled && record->attachment == session->attachment &&
+           record->sequence == (uint32_t)(session->delivered + 1) &&
+           record->size <= session->message_max_agreed;
+}
 /* The user was given the numbered message that was checked. */
 static inline void
 session_delivered(struct session *session)
@@ -165,7 +173,19 @@ session_asked(struct session *session)
     session->done = session->delivered;
 }
 /* The header of the next message of ours, which is now sent. */
-struct record session_send(struct session *, uint16_t tag, uint32_t size);
+static inline struct record
+session_send(struct session *session, uint16_t tag, uint32_t size)
+{
+    session->sent++;
+    struct record record = {
+        .size = size,
+        .kind = RECORD_RELIABLE,
+        .tag = tag,
+        .sequence = (uint32_t)session->sent,
+        .attachment = session->attachment,
+    };
+    return record;
+}
 /* What sending and receiving say when they can't: while a session stands,
  * things only have to wait. */
 int session_why_not(const struct session *);

@@ -111,7 +111,7 @@ mchan_arm(struct mchan *channel, unsigned what)
 {
     struct session *session = &channel->session;
     if (session->state == SESSION_UP) {
-        link_acknowledge(&channel->link, session->done, true);
+        link_acknowledge(&channel->link, session->done);
     }
     channel_turn(channel);
     for (int i = 0; i < ARMS_MAX; i++) {
@@ -262,7 +262,7 @@ is_quiet(const struct mchan *channel)
 static void
 sleep_quietly(struct mchan *channel, int timeout_ms)
 {
-    link_acknowledge(&channel->link, channel->session.done, true);
+    link_acknowledge(&channel->link, channel->session.done);
     if (!link_arm(&channel->link, 0) && !link_may_peek(&channel->link) &&
         channel_sleep(channel, timeout_ms)) {
         channel_turn(channel);

@@ -23,8 +23,7 @@
 #define RING_STREAM_MIN 16384u /* Written past the cache. */
 
 /* For ring.c. */
-int ring_rx_pass(struct ring_rx *, uint32_t pad, struct record *out,
-                 const char **why);
+int ring_rx_pass(struct ring_rx *, uint32_t pad, const char **why);
 
 static inline _Atomic uint64_t *
 ring_word(uint8_t *data, uint64_t size, uint64_t position, unsigned n)
@@ -226,17 +225,20 @@ ring_rx_peek(struct ring_rx *ring, struct record *out, const char **why)
 {
     uint64_t offset = ring->position & (ring->size - 1);
     uint64_t first = ring_rx_look(ring, offset);
+    while (__builtin_expect((uint8_t)(le64toh(first) >> 32) == RECORD_PAD, 0)) {
+        if (ring_rx_pass(ring, (uint32_t)le64toh(first), why)) {
+            return -EPROTO;
+        }
+        offset = 0;
+        first = ring_rx_look(ring, offset);
+    }
     if (!first) {
         return 0;
     }
     uint64_t second = atomic_load_explicit(
         ring_word(ring->data, ring->size, offset, 1), memory_order_relaxed);
-    uint64_t word =
-        le64toh(first); /* Sizes are looked at here, not in 'out'. */
-    uint32_t size = (uint32_t)word;
-    if (__builtin_expect((uint8_t)(word >> 32) == RECORD_PAD, 0)) {
-        return ring_rx_pass(ring, size, out, why);
-    }
+    /* Sizes are looked at here, not in 'out'. */
+    uint32_t size = (uint32_t)le64toh(first);
     if (RING_REFUSE(size > ring->size - offset - RECORD_HEADER_SIZE)) {
         *why = "record runs over the ring's end";
         return -EPROTO;
