@@ -4,6 +4,7 @@
  */
 #include "ctl/member.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,17 @@ double
 member_number(const json_t *object, const char *key)
 {
     return json_number_value(json_object_get(object, key));
+}
+
+int
+member_int(const json_t *object, const char *key)
+{
+    double number = member_number(object, key);
+
+    if (number >= INT_MAX) {
+        return INT_MAX;
+    }
+    return number <= INT_MIN ? INT_MIN : (int)number;
 }
 
 bool

@@ -12,6 +12,8 @@
 /* Text of an object's member, "" if it has none. */
 const char *member_text(const json_t *object, const char *key);
 double member_number(const json_t *object, const char *key);
+/* The same as a whole number, for counts; the nearest that an int can be. */
+int member_int(const json_t *object, const char *key);
 bool member_known(const json_t *object, const char *key);
 bool member_true(const json_t *object, const char *key);
 

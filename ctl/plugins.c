@@ -57,8 +57,10 @@ add_probe(struct table *table, const char *name, const json_t *vms)
 
     json_array_foreach(vms, i, vm)
     {
+        const char *vm_name = json_string_value(vm);
+
         text_append(text, sizeof text, "%s %s", i ? "," : "",
-                    json_string_value(vm));
+                    vm_name ? vm_name : "?");
     }
     table_cell(table, "probe");
     table_cell(table, "%s", name);

@@ -165,13 +165,19 @@ print_policy(struct ctl *ctl, const json_t *data, bool others)
     json_t *other;
     size_t i;
 
-    fprintf(ctl->out, "%s, in force: %s\n", name, member_text(data, "summary"));
+    put_text(ctl->out, name);
+    fputs(", in force: ", ctl->out);
+    put_text(ctl->out, member_text(data, "summary"));
+    putc('\n', ctl->out);
     print_options(ctl, json_object_get(data, "options"), true);
     json_array_foreach(json_object_get(data, "available"), i, other)
     {
         if (others && strcmp(member_text(other, "name"), name) != 0) {
-            fprintf(ctl->out, "\n%s: %s\n", member_text(other, "name"),
-                    member_text(other, "summary"));
+            putc('\n', ctl->out);
+            put_text(ctl->out, member_text(other, "name"));
+            fputs(": ", ctl->out);
+            put_text(ctl->out, member_text(other, "summary"));
+            putc('\n', ctl->out);
             print_options(ctl, json_object_get(other, "options"), false);
         }
     }

@@ -196,7 +196,7 @@ say_outcome(const json_t *detail, char *out)
     json_int_t received =
         json_integer_value(json_object_get(detail, "received_ns"));
     json_int_t read = json_integer_value(json_object_get(detail, "read_ns"));
-    int error = (int)member_number(detail, "error");
+    int error = member_int(detail, "error");
 
     if (error) {
         text_append(out, ROW_SAID_SIZE, "failed: %s", strerror(error));

@@ -38,10 +38,10 @@ line(struct ctl *ctl, const char *head, const char *text)
     putc('\n', ctl->out);
 }
 
-static long long
+static double
 count(const json_t *object, const char *key)
 {
-    return (long long)member_number(object, key);
+    return member_number(object, key);
 }
 
 static const char *
@@ -59,7 +59,7 @@ print_journal(struct ctl *ctl, const json_t *journal)
         line(ctl, "journal", "none");
         return;
     }
-    snprintf(text, sizeof text, "%s%s%s; %lld rows, %lld lost, %.1f KiB",
+    snprintf(text, sizeof text, "%s%s%s; %.0f rows, %.0f lost, %.1f KiB",
              member_true(journal, "failing") ? "FAILING" : "fine",
              member_known(journal, "reason") ? ": " : "",
              member_text(journal, "reason"), count(journal, "rows"),
@@ -74,12 +74,12 @@ print_counts(struct ctl *ctl, const json_t *c)
     char text[400];
 
     snprintf(text, sizeof text,
-             "%lld reports, %lld notices, %lld decisions: %lld raises, %lld "
+             "%.0f reports, %.0f notices, %.0f decisions: %.0f raises, %.0f "
              "lowerings",
              count(c, "reports"), count(c, "notices"), count(c, "decisions"),
              count(c, "raises"), count(c, "lowerings"));
     line(ctl, "under it", text);
-    snprintf(text, sizeof text, "%lld failed actions, %lld alarms",
+    snprintf(text, sizeof text, "%.0f failed actions, %.0f alarms",
              count(c, "failed_actions"), count(c, "alarms"));
     line(ctl, "", text);
 }
@@ -100,15 +100,15 @@ print_status(struct ctl *ctl, const json_t *s)
     line(ctl, "platform",
          member_true(s, "platform_ready") ? "ready" : "NOT READY");
     if (member_known(s, "pstate_driver") && count(s, "domains") == 0) {
-        snprintf(text, sizeof text, "%lld, of which %s can set none",
+        snprintf(text, sizeof text, "%.0f, of which %s can set none",
                  count(s, "cpus"), member_text(s, "pstate_driver"));
     } else {
-        snprintf(text, sizeof text, "%lld in %lld frequency domains, set by %s",
+        snprintf(text, sizeof text, "%.0f in %.0f frequency domains, set by %s",
                  count(s, "cpus"), count(s, "domains"),
                  or_none(s, "pstate_driver"));
     }
     line(ctl, "CPUs", text);
-    snprintf(text, sizeof text, "%lld, of these %lld with an agent, run by %s",
+    snprintf(text, sizeof text, "%.0f, of these %.0f with an agent, run by %s",
              count(s, "vms"), count(s, "agents"), or_none(s, "hypervisor"));
     line(ctl, "VMs", text);
     power_text(json_object_get(s, "power"), text, sizeof text);

@@ -45,20 +45,21 @@ static bool
 print_date(struct ctl *ctl, const json_t *rows, json_int_t first_ns)
 {
     const json_t *row = json_array_get(rows, 0);
-    json_int_t wall_ns = whole(row, "wall_ns");
+    double wall_ns = (double)whole(row, "wall_ns");
     char text[64];
     struct tm tm;
 
     if (wall_ns == 0) {
         return false;
     }
-    wall_ns -= whole(row, "time_ns") - first_ns;
-    time_t seconds = (time_t)(wall_ns / 1000000000);
+    /* Exact to some 200 ns, and can't overflow. */
+    wall_ns -= (double)whole(row, "time_ns") - (double)first_ns;
+    time_t seconds = (time_t)(wall_ns / 1e9);
     if (!localtime_r(&seconds, &tm) ||
         !strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm)) {
         return false;
     }
-    fprintf(ctl->out, "%s.%03lld", text, (long long)(wall_ns / 1000000 % 1000));
+    fprintf(ctl->out, "%s.%03lld", text, (long long)(wall_ns / 1e6) % 1000);
     return true;
 }
 
@@ -75,8 +76,8 @@ add_hop(struct table *table, const json_t *hop, const json_t *vms,
         table_cell(table, "unknown");
         table_cell(table, "-");
     } else {
-        table_cell(table, "%.3f ms", (double)(at_ns - first_ns) / 1e6);
-        table_cell(table, "%+.3f ms", (double)(at_ns - *last_ns) / 1e6);
+        table_cell(table, "%.3f ms", ((double)at_ns - (double)first_ns) / 1e6);
+        table_cell(table, "%+.3f ms", ((double)at_ns - (double)*last_ns) / 1e6);
         *last_ns = at_ns;
     }
     if (error_ns > 0) {
@@ -112,7 +113,9 @@ print_trace(struct ctl *ctl, const json_t *data, const json_t *vms)
     {
         add_hop(table, hop, vms, first_ns, &last_ns);
     }
-    fprintf(ctl->out, "cause %s, from ", member_text(data, "cause"));
+    fputs("cause ", ctl->out);
+    put_text(ctl->out, member_text(data, "cause"));
+    fputs(", from ", ctl->out);
     if (!print_date(ctl, json_object_get(data, "rows"), first_ns)) {
         fprintf(ctl->out, "an unknown date");
     }

@@ -52,7 +52,9 @@ print_begin(struct ctl *ctl, const json_t *status)
 
     power_text(json_object_get(status, "power"), power, sizeof power);
     put_text(ctl->out, member_text(status, "name"));
-    fprintf(ctl->out, ", policy %s, ", member_text(status, "policy"));
+    fputs(", policy ", ctl->out);
+    put_text(ctl->out, member_text(status, "policy"));
+    fputs(", ", ctl->out);
     put_text(ctl->out, power);
     fprintf(ctl->out, "\n%s%10s  %-8s  %s%s\n", ctl->colour ? "\033[1m" : "",
             "TIME", "WHAT", "DETAIL", ctl->colour ? "\033[0m" : "");
@@ -124,8 +126,10 @@ print_line(struct watch *watch, const json_t *line)
     } else {
         row_text(watch, line, text, sizeof text);
     }
-    fprintf(ctl->out, "%8.3f s  %-8s  ",
-            (double)(time_ns - watch->first_ns) / 1e9, type);
+    fprintf(ctl->out, "%8.3f s  ",
+            ((double)time_ns - (double)watch->first_ns) / 1e9);
+    put_text(ctl->out, type);
+    fprintf(ctl->out, "%*s  ", (int)(8 - strnlen(type, 8)), "");
     put_lines(ctl->out, text, ctl->columns > INDENT ? ctl->columns - INDENT : 0,
               INDENT);
     putc('\n', ctl->out);

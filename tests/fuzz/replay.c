@@ -82,7 +82,7 @@ run_case(const char *program, const char *path)
     pid = fork();
     if (pid == 0) {
         alarm(CASE_SECONDS_MAX);
-        _exit(run_file(path));
+        exit(run_file(path)); /* Targets may have files to remove. */
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid) {
         perror("# fork");
