@@ -15,7 +15,7 @@ help:
 	@echo 'make test       every test whose parts this machine has'
 	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
-	@echo 'make test-hostile 10^8 random writes into shared memory, libqb beside (ten minutes)'
+	@echo 'make test-hostile 10^8 hostile writes into shared memory, libqb beside (ten minutes)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'

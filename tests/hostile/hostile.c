@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One end of a channel writes random values into all that both ends share, and
- * the other must neither crash nor hang nor read or write outside nor grow, but
- * throw it out for a reason that has a name, again and again, while a good
- * neighbour of the same process notices nothing.
+/* One end of a channel writes values, random and plausible ones, into all that
+ * both ends share, and the other must neither crash nor hang nor read or write
+ * outside nor grow, but throw it out for a reason that has a name, again and
+ * again, while a good neighbour of the same process notices nothing.
  *
  * The work is done in stages of three processes each (board.h): the victim, its
  * good neighbour, and the attacker.  This file starts them, watches that the
@@ -409,7 +409,7 @@ static void
 print_total(const struct total *total, double seconds)
 {
 #define N(field) (unsigned long long)total->field
-    printf("%llu random writes in %.0f s (sanitizers: %s), %llu of them into "
+    printf("%llu writes in %.0f s (sanitizers: %s), %llu of them into "
            "former links, and %llu flips\n",
            N(n_writes), seconds, sanitized(), N(n_stale), N(n_flips));
     printf("%llu turns of the victim, %llu meetings, %llu attachments, %llu of "
@@ -487,13 +487,14 @@ struct args {
 static void
 usage(FILE *to)
 {
-    fputs("usage: hostile [--writes N] [--stage N] [--minutes N] [--seed N] "
-          "[--first N] [--tap] [--json FILE]\n\n"
-          "Writes N random values (100000) into what it shares with a victim, "
-          "in stages of\n"
-          "so many (25000), for so many minutes at most (25); --first goes on "
-          "behind stage N.\nThe exit status is 1 if that harmed anybody.\n",
-          to);
+    fputs(
+        "usage: hostile [--writes N] [--stage N] [--minutes N] [--seed N] "
+        "[--first N] [--tap] [--json FILE]\n\n"
+        "Writes N values (100000), random and plausible, into what it shares "
+        "with a victim,\nin stages of so many (25000), for so many minutes at "
+        "most (25); --first goes on\nbehind stage N.  The exit status is 1 if "
+        "that harmed anybody.\n",
+        to);
 }
 
 static void

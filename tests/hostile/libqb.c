@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the attack of this folder does to a server of libqb's, which shares a
- * ring with each client as we do: a client writes random values into the two
- * cursors of the ring that it was given, sends a message after each, and the
- * writes are counted until a signal ends the server.  Then: what is left in
- * /dev/shm of servers that were killed while a client was connected.
+ * ring with each client as we do: a client writes into the two cursors of the
+ * ring that it was given, sends a message after each, and the writes are
+ * counted until a signal ends the server.  Half of the values are plausible, a
+ * little off or some laps too far, and half random; other servers are given
+ * nothing but values of 32 random bits, which are another matter: few of them
+ * are far enough within bounds to be followed.  Then: what is left in /dev/shm
+ * of servers that were killed while a client was connected.
  *
  * Only the cursors are written, never the paths that libqb also keeps there:
  * the server would remove whatever file they name. */
@@ -43,10 +46,17 @@ struct board {
     _Atomic bool connected;
 };
 
-struct result {
-    unsigned n_servers, n_died, n_killed;
+/* Of servers that were attacked in one way. */
+struct deaths {
+    unsigned n_servers, n_died;
     uint64_t least, most, sum; /* Writes until a server died. */
+    uint64_t n_survived;       /* Writes into those that did not. */
     int signal;
+};
+
+struct result {
+    struct deaths plausible, random;
+    unsigned n_killed;
     int32_t n_left;
     uint64_t bytes_left;
 };
@@ -54,6 +64,7 @@ struct result {
 static struct board *board;
 static qb_loop_t *loop;
 static char name[64];
+static bool only_random; /* The values are. */
 
 /* The server. */
 
@@ -194,6 +205,9 @@ find_cursors(void)
 static uint32_t
 some_value(struct prng *prng, uint32_t cursor, uint32_t n_words)
 {
+    if (only_random) {
+        return (uint32_t)prng_u64(prng);
+    }
     switch (prng_below(prng, 4)) {
     case 0:
         return cursor + (uint32_t)prng_below(prng, 64) - 32;
@@ -280,13 +294,14 @@ new_name(unsigned n)
 
 /* How many writes the server lived through; 0: it still lives. */
 static uint64_t
-attack(unsigned n, struct result *result)
+attack(unsigned n, struct deaths *deaths)
 {
     new_name(n);
     board->n_writes = 0;
     pid_t server = start(server_life, 0);
     uint64_t writes = 0;
-    for (unsigned i = 0; i < CLIENTS_MAX && !writes; i++) {
+    for (unsigned i = 0;
+         i < CLIENTS_MAX && !writes && board->n_writes < WRITES_MAX; i++) {
         pid_t client = start(be_attacker, 1000 * (uint64_t)n + i);
         bool gone = false;
         for (int j = 0; j < PATIENCE_S * 1000 && !gone && !writes; j++) {
@@ -295,7 +310,7 @@ attack(unsigned n, struct result *result)
             usleep(1000);
             if (waitpid(server, &status, WNOHANG) == server) {
                 writes = board->n_writes;
-                result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+                deaths->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
             }
         }
         if (!gone) {
@@ -304,6 +319,7 @@ attack(unsigned n, struct result *result)
     }
     if (!writes) {
         end(server);
+        deaths->n_survived += board->n_writes;
     }
     return writes;
 }
@@ -339,29 +355,52 @@ bytes_in_shm(void)
     return sum;
 }
 
+/* 'n' tells these servers from others. */
 static void
-measure(struct result *result, unsigned n_servers, unsigned n_kills)
+attack_many(struct deaths *deaths, unsigned n, unsigned n_servers)
 {
-    result->n_servers = n_servers;
+    deaths->n_servers = n_servers;
     for (unsigned i = 0; i < n_servers; i++) {
-        uint64_t writes = attack(i, result);
+        uint64_t writes = attack(n + i, deaths);
         if (writes) {
-            result->n_died++;
-            result->sum += writes;
-            result->most = writes > result->most ? writes : result->most;
-            if (!result->least || writes < result->least) {
-                result->least = writes;
+            deaths->n_died++;
+            deaths->sum += writes;
+            deaths->most = writes > deaths->most ? writes : deaths->most;
+            if (!deaths->least || writes < deaths->least) {
+                deaths->least = writes;
             }
         }
     }
+}
+
+static void
+measure(struct result *result, unsigned n_servers, unsigned n_kills)
+{
+    attack_many(&result->plausible, 0, n_servers);
+    only_random = true;
+    attack_many(&result->random, n_servers, n_servers);
     int32_t before = left_in("/dev/shm");
     uint64_t bytes_before = bytes_in_shm();
     for (unsigned i = 0; i < n_kills; i++) {
-        kill_one(n_servers + i);
+        kill_one(2 * n_servers + i);
     }
     result->n_killed = n_kills;
     result->n_left = left_in("/dev/shm") - before;
     result->bytes_left = bytes_in_shm() - bytes_before;
+}
+
+static void
+print_deaths(const char *key, const struct deaths *deaths)
+{
+    printf("\"%s\": {\"servers\": %u, \"died\": %u, \"signal\": \"%s\", "
+           "\"writes_until_death\": {\"least\": %llu, \"mean\": %.1f, "
+           "\"most\": %llu}, \"writes_survived\": %llu}, ",
+           key, deaths->n_servers, deaths->n_died,
+           deaths->signal ? sigabbrev_np(deaths->signal) : "",
+           (unsigned long long)deaths->least,
+           deaths->n_died ? (double)deaths->sum / deaths->n_died : 0.0,
+           (unsigned long long)deaths->most,
+           (unsigned long long)deaths->n_survived);
 }
 
 int
@@ -387,15 +426,11 @@ main(int argc, char **argv)
                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct result result = {0};
     measure(&result, n_servers, n_kills);
-    printf("{\"servers\": %u, \"died\": %u, \"signal\": \"%s\", "
-           "\"writes_until_death\": {\"least\": %llu, \"mean\": %.1f, "
-           "\"most\": %llu}, \"killed\": %u, \"left_in_dev_shm\": %d, "
-           "\"bytes_left\": %llu}\n",
-           result.n_servers, result.n_died,
-           result.signal ? sigabbrev_np(result.signal) : "",
-           (unsigned long long)result.least,
-           result.n_died ? (double)result.sum / result.n_died : 0.0,
-           (unsigned long long)result.most, result.n_killed, result.n_left,
+    printf("{");
+    print_deaths("half_plausible", &result.plausible);
+    print_deaths("random", &result.random);
+    printf("\"killed\": %u, \"left_in_dev_shm\": %d, \"bytes_left\": %llu}\n",
+           result.n_killed, result.n_left,
            (unsigned long long)result.bytes_left);
     return 0;
 }

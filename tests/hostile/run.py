@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The long attack: as many random writes as were asked for into what a channel
-shares, then the same attack on libqb, and both in one table.
+"""The long attack: as many writes as were asked for, of random and of plausible
+values, into what a channel shares, then the same attack on libqb, and both in
+one table.
 
 usage: run.py [--build DIR] [--writes N] [--minutes N] [--seed N]
 
-Writes BUILD/hostile.json; if that is of a run that ended before its time was
-enough, goes on from there. The exit status is 1 if the channel was harmed or the
+Writes BUILD/hostile.json; if that is of a run of the very same program that ended
+before its time was enough, goes on from there. The exit status is 1 if the channel was harmed or the
 writes did not fit into the time; what becomes of libqb does not matter to it.
 """
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -18,14 +20,21 @@ import sys
 import tempfile
 
 
-def done_before(args, build):
-    """What an earlier run left unfinished, or None."""
+def version(program):
+    """What tells one version of attacker and victim from another."""
+    return hashlib.sha256(program.read_bytes()).hexdigest()
+
+
+def done_before(args, build, program):
+    """What an earlier run of this program left unfinished, or None."""
     try:
         before = json.loads((build / "hostile.json").read_text())
     except (OSError, ValueError):
         return None
     unfinished = before["writes"] < args.writes and not before["failures"]
-    return before if unfinished and before.get("seed") == args.seed else None
+    same = before.get("seed") == args.seed \
+        and before.get("program") == version(program)
+    return before if unfinished and same else None
 
 
 def add(before, now):
@@ -36,18 +45,18 @@ def add(before, now):
                 now[key][reason] = now[key].get(reason, 0) + n
         elif key == "growth_kib":
             now[key] = max(now[key], value)
-        elif key not in ("seed", "libqb") and isinstance(value, (int, float)):
+        elif key not in ("seed", "libqb", "program") and isinstance(value, (int, float)):
             now[key] += value
 
 
 def attack_us(args, build):
-    before = done_before(args, build)
+    program = build / "tests/hostile/hostile"
+    before = done_before(args, build, program)
     writes, first = args.writes, 0
     if before:
         writes, first = writes - before["writes"], before["stages"]
         print("going on behind stage %d and %d writes" % (
             first, before["writes"]))
-    program = build / "tests/hostile/hostile"
     with tempfile.TemporaryDirectory() as place:
         path = pathlib.Path(place) / "json"
         subprocess.run([program, "--writes", str(writes),
@@ -56,6 +65,7 @@ def attack_us(args, build):
                         "--seed", str(args.seed), "--json", path])
         ours = json.loads(path.read_text())
     ours["seed"] = args.seed
+    ours["program"] = version(program)
     if before:
         add(before, ours)
     return ours
@@ -72,16 +82,25 @@ def attack_libqb(build):
     return json.loads(done.stdout), None
 
 
+def deaths(libqb, key):
+    """Of libqb's servers, what became of those attacked in one way."""
+    of = libqb[key]
+    if not of["died"]:
+        return "0 of %d (%d writes)" % (of["servers"], of["writes_survived"])
+    return "%d of %d (SIG%s, after %d to %d writes, %.0f on average)" % (
+        of["died"], of["servers"], of["signal"],
+        of["writes_until_death"]["least"], of["writes_until_death"]["most"],
+        of["writes_until_death"]["mean"])
+
+
 def table(ours, libqb):
+    """Our attacker mixes plausible and random values; libqb is told apart."""
     rows = [("", "M-channel", "libqb")]
-    rows.append(("random writes", "%d" % ours["writes"],
-                 "%.0f a server" % libqb["writes_until_death"]["mean"]
-                 if libqb else "-"))
-    rows.append(("processes that died of them", str(ours["crashes"]),
-                 "%d of %d (SIG%s, after %d to %d)" % (
-                     libqb["died"], libqb["servers"], libqb["signal"],
-                     libqb["writes_until_death"]["least"],
-                     libqb["writes_until_death"]["most"]) if libqb else "-"))
+    rows.append(("writes, random and plausible mixed", "%d" % ours["writes"], ""))
+    rows.append(("died, of values half of them plausible", str(ours["crashes"]),
+                 deaths(libqb, "half_plausible") if libqb else "-"))
+    rows.append(("died, of wholly random values", "(among the above)",
+                 deaths(libqb, "random") if libqb else "-"))
     rows.append(("hangs", str(ours["hangs"]), "-"))
     rows.append(("peers thrown out for a named reason", str(ours["violations"]),
                  "-"))
@@ -90,7 +109,7 @@ def table(ours, libqb):
                      libqb["left_in_dev_shm"], libqb["killed"],
                      libqb["bytes_left"] / libqb["killed"] / 2**20)
                  if libqb else "-"))
-    return "\n".join("%-37s %-20s %s" % row for row in rows)
+    return "\n".join("%-39s %-20s %s" % row for row in rows)
 
 
 def main():
