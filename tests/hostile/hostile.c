@@ -15,14 +15,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "board.h"
+#include "tests/watch.h"
 
 /* What must go on may stand still this long; the machine may be busy. */
 #define PATIENCE_NS (180 * NSEC_PER_SEC)
@@ -46,14 +45,6 @@ const char *
 __ubsan_default_options(void)
 {
     return "halt_on_error=1:print_stacktrace=1:exitcode=98";
-}
-
-static int64_t
-now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
 }
 
 void
@@ -182,19 +173,12 @@ look_for_hangs(struct play *play)
     for (int i = 0; i < N_SIGNS; i++) {
         if (now[i] != play->seen[i] || !play->seen_at[i]) {
             play->seen[i] = now[i];
-            play->seen_at[i] = now_ns();
-        } else if (now_ns() - play->seen_at[i] > PATIENCE_NS) {
+            play->seen_at[i] = watch_now();
+        } else if (watch_now() - play->seen_at[i] > PATIENCE_NS) {
             play->hung = true;
             board_fail(play->board, "%s stands still", names[i]);
         }
     }
-}
-
-static void
-nap(int64_t ns)
-{
-    struct timespec time = {.tv_nsec = (long)ns};
-    nanosleep(&time, NULL);
 }
 
 /* One stage. */
@@ -206,7 +190,7 @@ attack_goes_on(struct play *play, int64_t until)
     look_for_dead(play);
     look_at_size(play);
     look_for_hangs(play);
-    if (now_ns() > until) {
+    if (watch_now() > until) {
         play->board->attack_over = true;
     }
     return play->pids[ATTACKER] && !play->board->failed;
@@ -224,14 +208,14 @@ static void
 settle(struct play *play)
 {
     struct board *board = play->board;
-    int64_t until = now_ns() + PATIENCE_NS;
+    int64_t until = watch_now() + PATIENCE_NS;
     int n = 0;
     board->settle = true;
     /* For a while, since one more may be on its way. */
-    while (n < 5 && !board->failed && now_ns() < until) {
+    while (n < 5 && !board->failed && watch_now() < until) {
         look_for_dead(play);
         n = has_settled(board) ? n + 1 : 0;
-        nap(TICK_NS);
+        watch_nap(TICK_NS);
     }
     if (n < 5) {
         board_fail(board,
@@ -248,10 +232,10 @@ settle(struct play *play)
 static void
 look_for_crash(struct play *play)
 {
-    int64_t until = now_ns() + 2 * NSEC_PER_SEC;
-    while (play->pids[VICTIM] && now_ns() < until) {
+    int64_t until = watch_now() + 2 * NSEC_PER_SEC;
+    while (play->pids[VICTIM] && watch_now() < until) {
         look_for_dead(play);
-        nap(TICK_NS);
+        watch_nap(TICK_NS);
     }
 }
 
@@ -259,12 +243,12 @@ static void
 end(struct play *play)
 {
     struct board *board = play->board;
-    int64_t until = now_ns() + PATIENCE_NS;
+    int64_t until = watch_now() + PATIENCE_NS;
     board->end = true;
-    while ((play->pids[VICTIM] || play->pids[NEIGHBOUR]) && now_ns() < until &&
-           !board->failed) {
+    while ((play->pids[VICTIM] || play->pids[NEIGHBOUR]) &&
+           watch_now() < until && !board->failed) {
         look_for_dead(play);
-        nap(NSEC_PER_MSEC);
+        watch_nap(NSEC_PER_MSEC);
     }
     for (int i = 0; i < N_ROLES; i++) {
         if (play->pids[i] > 0) {
@@ -305,11 +289,7 @@ tidy(const struct stage *stage)
 static void
 prepare(struct stage *stage)
 {
-    strcpy(stage->dir, "/tmp/mchan-hostile-XXXXXX");
-    if (!mkdtemp(stage->dir)) {
-        perror("mkdtemp");
-        exit(2);
-    }
+    watch_make_dir(stage->dir, sizeof stage->dir, "hostile");
     snprintf(stage->path, sizeof stage->path, "%s/s", stage->dir);
     snprintf(stage->uri, sizeof stage->uri, "shm:%s", stage->path);
     snprintf(stage->neighbour_uri, sizeof stage->neighbour_uri, "shm:%s/n",
@@ -324,7 +304,7 @@ run(struct play *play, int64_t until)
         play->pids[i] = start(&play->stage, i);
     }
     while (attack_goes_on(play, until)) {
-        nap(TICK_NS);
+        watch_nap(TICK_NS);
     }
     if (!play->board->failed) {
         settle(play);
@@ -546,18 +526,6 @@ parse(struct args *args, int argc, char **argv)
     }
 }
 
-static struct board *
-new_board(void)
-{
-    struct board *board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE,
-                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (board == MAP_FAILED) {
-        perror("mmap");
-        exit(2);
-    }
-    return board;
-}
-
 static void
 tell(const struct args *args, const struct play *play, const struct total *sum)
 {
@@ -588,11 +556,11 @@ main(int argc, char **argv)
         .n_writes = 100000, .n_stage = 25000, .minutes = 25, .seed = 1};
     struct total total = {0};
     parse(&args, argc, argv);
-    int64_t began = now_ns();
+    int64_t began = watch_now();
     int64_t until = began + args.minutes * 60 * NSEC_PER_SEC;
-    while (total.n_writes < args.n_writes && now_ns() < until &&
+    while (total.n_writes < args.n_writes && watch_now() < until &&
            !total.n_failures) {
-        struct play play = {.board = new_board()};
+        struct play play = {.board = watch_share(sizeof(struct board))};
         uint32_t n = args.first + total.n_stages;
         uint64_t left = args.n_writes - total.n_writes;
         play.board->n_writes_wanted = left < args.n_stage ? left : args.n_stage;
@@ -605,7 +573,7 @@ main(int argc, char **argv)
         add(&total, &play);
         tell(&args, &play, &total);
     }
-    double seconds = (double)(now_ns() - began) / 1e9;
+    double seconds = (double)(watch_now() - began) / 1e9;
     if (args.tap) {
         printf("1..%u\n", total.n_stages);
     } else {
