@@ -211,6 +211,7 @@ agent_stats(const struct agent *agent, struct agent_stats *out)
     out->n_notes = d->notes.n_given;
     out->n_notes_refused = d->notes.n_refused;
     out->n_proto_errors = d->n_proto_errors;
+    out->n_denied = d->n_denied;
     beatlog_offset(&d->beats, &out->offset_ns, &out->offset_error_ns);
 }
 

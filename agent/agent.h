@@ -93,6 +93,7 @@ struct agent_stats {
     uint64_t n_notes;         /* Of applications, sent. */
     uint64_t n_notes_refused; /* Too many waited, or they made no sense. */
     uint64_t n_proto_errors;  /* Messages of the broker's that were none. */
+    uint64_t n_denied;        /* Times it said that we say too much. */
     int64_t offset_ns;        /* Agent's clock minus the broker's. */
     uint64_t offset_error_ns; /* UINT64_MAX: unknown. */
 };

@@ -493,6 +493,21 @@ on_beat_reply(struct dialog *d, const struct msg_beat_reply *reply, nsec_t now)
     }
 }
 
+/* What was not heard is not said again: it would be as much too much.  People
+ * are told of the first, second, fourth, … time. */
+static void
+on_denied(struct dialog *d, const struct msg_denied *denied)
+{
+    d->n_denied++;
+    if (!(d->n_denied & (d->n_denied - 1))) {
+        dialog_say(d, LOG_LEVEL_WARN,
+                   "the broker did not hear all: %s; of this VM it refused "
+                   "%" PRIu64 " requests and dropped %" PRIu64 " reports or "
+                   "notes so far",
+                   denied->reason, denied->n_denied, denied->n_dropped);
+    }
+}
+
 static void
 on_message(struct dialog *d, const struct msg *msg, nsec_t now)
 {
@@ -514,6 +529,9 @@ on_message(struct dialog *d, const struct msg *msg, nsec_t now)
         break;
     case MSG_BEAT_REPLY:
         on_beat_reply(d, &msg->beat_reply, now);
+        break;
+    case MSG_DENIED:
+        on_denied(d, &msg->denied);
         break;
     default:
         doubt(d, msg_name(msg->type), " is not for agents");

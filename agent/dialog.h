@@ -69,6 +69,7 @@ struct dialog {
     struct grant_meter heard; /* What the broker said, how often. */
 
     uint64_t n_notices, n_reports, n_beats, n_reports_lost, n_proto_errors;
+    uint64_t n_denied; /* Times that the broker said we were too loud. */
     uint8_t buffer[DIALOG_BUFFER_SIZE];
 };
 

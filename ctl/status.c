@@ -85,6 +85,25 @@ print_counts(struct ctl *ctl, const json_t *c)
 }
 
 static void
+print_usage(struct ctl *ctl, const json_t *u)
+{
+    char text[400];
+
+    snprintf(text, sizeof text, "%lld messages heard, %lld made no sense",
+             count(u, "messages"), count(u, "refused"));
+    line(ctl, "guests", text);
+    if (count(u, "dropped") || count(u, "denied") || count(u, "waits") ||
+        count(u, "rows_withheld")) {
+        snprintf(text, sizeof text,
+                 "beyond quotas: %lld dropped, %lld denied, %lld waits, %lld "
+                 "journal rows withheld",
+                 count(u, "dropped"), count(u, "denied"), count(u, "waits"),
+                 count(u, "rows_withheld"));
+        line(ctl, "", text);
+    }
+}
+
+static void
 print_status(struct ctl *ctl, const json_t *s)
 {
     char text[400], up[32];
@@ -114,6 +133,7 @@ print_status(struct ctl *ctl, const json_t *s)
     power_text(json_object_get(s, "power"), text, sizeof text);
     line(ctl, "power", text);
     print_journal(ctl, json_object_get(s, "journal"));
+    print_usage(ctl, json_object_get(s, "usage"));
     line(ctl, "trouble", or_none(s, "trouble"));
 }
 

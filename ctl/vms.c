@@ -87,6 +87,16 @@ join_cpus(const json_t *cpus, char *out, size_t size)
     }
 }
 
+/* What was not heard of its agent: beyond its quota, or nonsense. */
+static void
+add_unheard(struct table *table, const json_t *usage)
+{
+    table_cell(table, "%.0f",
+               member_number(usage, "dropped") +
+                   member_number(usage, "denied") +
+                   member_number(usage, "refused"));
+}
+
 static void
 add_vm(struct table *table, const json_t *vm)
 {
@@ -105,6 +115,7 @@ add_vm(struct table *table, const json_t *vm)
     table_number(table, vm, "requests", 0, "");
     table_number(table, vm, "violations", 0, "");
     table_number(table, vm, "violation_percent", 2, "%");
+    add_unheard(table, json_object_get(vm, "usage"));
     table_number(table, epoch, "threshold_ms", 3, "ms");
     if (member_known(epoch, "requests") && !member_number(epoch, "requests")) {
         table_cell(table, "no requests");
@@ -117,9 +128,9 @@ static void
 print_vms(struct ctl *ctl, const json_t *data)
 {
     static const char *const heads[] = {
-        "VM",         "STATE",         "AGENT",     "CPUS",
-        ">BUSY",      ">REQUESTS",     ">TOO SLOW", ">SHARE",
-        ">THRESHOLD", ">WORST LATELY", NULL};
+        "VM",       "STATE",      "AGENT",         "CPUS",
+        ">BUSY",    ">REQUESTS",  ">TOO SLOW",     ">SHARE",
+        ">UNHEARD", ">THRESHOLD", ">WORST LATELY", NULL};
     const json_t *vms = json_object_get(data, "vms");
     struct table *table = table_create(heads);
     json_t *vm;
@@ -143,7 +154,8 @@ const struct verb verb_vms = {
     .summary = "the VMs, their agents and their SLAs; or control one",
     .help = "NAME is a VM's name or UUID. TOO SLOW counts requests above the "
             "SLA's\nthreshold since the broker started, as the agents saw "
-            "them. An operation is\nasked for and journalled; it needs root, "
-            "the broker's own user, or the\noperator group.\n",
+            "them; UNHEARD messages\nof its agent beyond its quota, or that "
+            "made no sense. An operation\nis asked for and journalled; it "
+            "needs root, the broker's own user, or the\noperator group.\n",
     .run = run,
 };

@@ -65,6 +65,16 @@ enum vm_news {
     VM_NEWS_NOTE = 1 << 5,   /* A note that the policy asked for came. */
 };
 
+/* What it used of the broker since that started; of its quota. */
+struct vm_usage {
+    uint64_t n_messages, n_bytes; /* Heard. */
+    uint64_t n_dropped, n_denied; /* Beyond its quota: telemetry, requests. */
+    uint64_t n_refused;           /* Made no sense. */
+    uint64_t n_waits;             /* It was made to wait in its channel. */
+    uint64_t memory_bytes;
+    uint64_t n_rows_withheld; /* Of the journal, since it caused too many. */
+};
+
 struct vm {
     struct uuid uuid;
     char name[VM_NAME_SIZE];
@@ -85,6 +95,7 @@ struct vm {
     struct sla_epoch epochs[VM_EPOCHS_KEPT];
     struct sla_epoch notice;           /* The last violation notice. */
     uint64_t n_requests, n_violations; /* Since the broker started. */
+    struct vm_usage usage;
     void *policy_state;  /* vm_state_size bytes, the current policy's. */
     struct notes *notes; /* What its applications said; see vm_note(). */
 };

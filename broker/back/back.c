@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The back core: a table of guests, each with its channel and its session, and
  * a turn in which each that has something to say is heard for a while.  What
- * may be said is guest_session.c's; here it is kept fair: a guest has a number
- * of messages per turn and per second, and while the engine takes nothing no
- * guest is heard, so that what they say waits in their own channels.  Called by
- * role_back.c and msim. */
+ * may be said is guest_session.c's and how much allowance.c's; here it is kept
+ * fair: a guest has a number of messages and bytes per turn, what it said
+ * beyond them counts against its next (deficit round robin), and a turn begins
+ * with the guest for whom there was no room in the last.  While the engine
+ * takes nothing no guest is heard, so that what they say waits in their own
+ * channels. Called by role_back.c and msim. */
 #include "broker/back/back.h"
 
 #include <assert.h>
@@ -13,21 +15,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/back/allowance.h"
 #include "broker/back/guest_session.h"
 #include "broker/config/config.h"
 #include "broker/outbox.h"
 #include "include/mchan.h"
 #include "model/cause.h"
+#include "wire/grant.h"
 
 #define OUTBOX_SIZE 128
 #define ROOM_MIN 32
 #define MESSAGE_MAX 65536  /* Of a channel's, whatever it says in HELLO. */
 #define EVENTS_PER_TURN 16 /* Of one channel. */
-#define ATTACHING_COST 50  /* In messages. */
+#define ATTACHING_COST 800 /* In looks. */
+#define IN_VAIN_COST 4     /* For waking us to nothing; likewise. */
 #define RETRY_NS NSEC_PER_MSEC
-#define MESSAGE_NS (NSEC_PER_SEC / BACK_MESSAGES_PER_SECOND)
-#define IN_VAIN_NS (MESSAGE_NS / 4) /* For waking us to nothing. */
-#define BURST_NS (BACK_MESSAGES_BURST * MESSAGE_NS)
 
 struct guest {
     struct back *back;
@@ -38,9 +40,16 @@ struct guest {
     /* Its agent is gone, but may have said something before. */
     bool leaving;
     char leaving_why[MCHAN_REASON_SIZE];
-    /* Messages it may still send at once, as the time they take. */
-    nsec_t credit_ns, credited;
+    struct allowance allowance;
+    int64_t turn_bytes; /* Left of its turn; below 0: said too much in it. */
+    int turn_messages;  /* Likewise. */
+    bool cut;           /* Its turn goes on: there was no room for more. */
     nsec_t waits_until; /* It sent too much; 0: it did not. */
+    uint64_t n_waits;
+    struct msg_guest_usage told; /* What the engine knows of its use. */
+    bool unsaid;                 /* There is more to know, */
+    nsec_t tell_usage;           /* but not before. */
+    uint64_t n_looked;           /* Messages taken from its channel. */
 };
 
 struct back {
@@ -54,11 +63,17 @@ struct back {
     uint8_t buffer[MESSAGE_MAX];
 };
 
+static void begin_turn(struct guest *);
 static void hear_guest(struct guest *, nsec_t now);
 static bool hear_messages(struct guest *, nsec_t now);
 static bool hear_event(struct guest *, nsec_t now);
 static void leave(struct guest *, nsec_t now);
-static bool take_credit(struct guest *, nsec_t now);
+static void say_over(struct guest *, unsigned tag, nsec_t now);
+static void say(struct guest *, unsigned tag, size_t size, nsec_t now);
+static void hear_held(struct guest *, nsec_t now);
+static struct msg_guest_usage usage_of(const struct guest *);
+static void note_usage(struct guest *, nsec_t now);
+static void tell_usage(struct guest *);
 static bool has_room(const struct back *);
 static int to_agent(void *ctx, const struct msg *, unsigned version);
 static void to_engine(void *ctx, const struct msg *);
@@ -92,10 +107,12 @@ back_create(struct back **out, const struct broker_config *config,
                                                 .causes = &back->causes};
 
         guest->back = back;
-        guest->credit_ns = BURST_NS;
-        guest->credited = INT64_MIN;
+        const struct quota_config quota =
+            config_quota(config, &config->guests[i]);
+        allowance_init(&guest->allowance, &quota);
         guest_session_init(&guest->session, &identity, config->domain,
                            config->beat_ns, &port);
+        guest->told = usage_of(guest);
     }
     *out = back;
     return 0;
@@ -112,6 +129,7 @@ back_destroy(struct back *back)
 
         guest_session_end(&guest->session, "the broker stops");
         mchan_close(guest->channel);
+        allowance_fini(&guest->allowance);
     }
     outbox_fini(&back->outbox);
     free(back->guests);
@@ -149,17 +167,38 @@ back_run(struct back *back, nsec_t now)
 {
     back->last_try = now;
     outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
+    uint32_t first = back->first;
+    bool whole = true; /* There was room for all so far. */
     for (uint32_t i = 0; i < back->n_guests; i++) {
-        struct guest *guest = &back->guests[(back->first + i) % back->n_guests];
+        uint32_t index = (first + i) % back->n_guests;
+        struct guest *guest = &back->guests[index];
 
+        if (whole && !has_room(back)) {
+            whole = false;
+            back->first = index;
+        }
+        if (guest->allowance.n_held) {
+            hear_held(guest, now);
+            note_usage(guest, now);
+        }
         if (guest->channel && guest->ready && now >= guest->waits_until) {
             hear_guest(guest, now);
+            note_usage(guest, now);
+        }
+        if (whole && guest->cut) {
+            whole = false;
+            back->first = index;
         }
         if (has_room(back)) {
             guest_session_run(&guest->session, now);
+            if (guest->unsaid && now >= guest->tell_usage) {
+                tell_usage(guest);
+            }
         }
     }
-    back->first = back->n_guests ? (back->first + 1) % back->n_guests : 0;
+    if (whole && back->n_guests) {
+        back->first = (first + 1) % back->n_guests;
+    }
     outbox_flush(&back->outbox, back->env.to_engine, back->env.ctx);
 }
 
@@ -188,6 +227,11 @@ back_deadline(const struct back *back)
         const struct guest *guest = &back->guests[i];
 
         deadline = nsec_min(deadline, guest_session_deadline(&guest->session));
+        deadline = nsec_min(
+            deadline, allowance_deadline(&guest->allowance, back->last_try));
+        if (guest->unsaid) {
+            deadline = nsec_min(deadline, guest->tell_usage);
+        }
         if (guest->channel) {
             deadline = nsec_min(deadline, channel_deadline(guest));
         }
@@ -213,6 +257,8 @@ back_stats(const struct back *back, struct back_stats *out)
         out->n_refused += session->n_refused;
         out->n_lost_agents += session->n_lost;
         out->n_dropped_replies += session->n_dropped_replies;
+        out->n_dropped += back->guests[i].allowance.n_dropped;
+        out->n_denied += back->guests[i].allowance.n_denied;
     }
 }
 
@@ -222,21 +268,36 @@ back_stats(const struct back *back, struct back_stats *out)
 static void
 hear_guest(struct guest *guest, nsec_t now)
 {
-    uint64_t n_before = guest->session.n_messages;
+    uint64_t n_before = guest->n_looked;
 
     guest->waits_until = 0;
+    begin_turn(guest);
     for (int i = 0; i < EVENTS_PER_TURN; i++) {
         if (!hear_messages(guest, now)) {
             return;
         }
         leave(guest, now);
         if (!hear_event(guest, now)) {
-            if (!i && guest->session.n_messages == n_before) {
-                guest->credit_ns -= IN_VAIN_NS;
+            if (!i && guest->n_looked == n_before) {
+                allowance_looked(&guest->allowance, IN_VAIN_COST, now);
             }
             guest->ready = mchan_arm(guest->channel, MCHAN_READABLE) > 0;
             return;
         }
+    }
+}
+
+static void
+begin_turn(struct guest *guest)
+{
+    if (guest->cut) {
+        guest->cut = false;
+        return;
+    }
+    guest->turn_messages = BACK_MESSAGES_PER_TURN;
+    guest->turn_bytes += BACK_BYTES_PER_TURN;
+    if (guest->turn_bytes > BACK_BYTES_PER_TURN) {
+        guest->turn_bytes = BACK_BYTES_PER_TURN;
     }
 }
 
@@ -247,14 +308,18 @@ hear_messages(struct guest *guest, nsec_t now)
 {
     struct back *back = guest->back;
 
-    for (int i = 0; i < BACK_MESSAGES_PER_TURN; i++) {
+    while (guest->turn_messages > 0 && guest->turn_bytes > 0) {
         struct mchan_info info;
 
         if (!has_room(back)) {
+            guest->cut = true;
             return false;
         }
-        if (!take_credit(guest, now)) {
-            guest->waits_until = now + BACK_MESSAGES_PER_TURN * MESSAGE_NS;
+        if (allowance_looks_wait(&guest->allowance, 1, now)) {
+            guest->waits_until =
+                now + allowance_looks_wait(&guest->allowance,
+                                           BACK_MESSAGES_PER_TURN, now);
+            guest->n_waits++;
             back->stats.n_throttled++;
             return false;
         }
@@ -270,11 +335,23 @@ hear_messages(struct guest *guest, nsec_t now)
             leave(guest, now);
             hear_event(guest, now);
         }
-        guest->credit_ns -= MESSAGE_NS * (1 + size / BACK_BYTES_PER_MESSAGE);
-        guest_session_input(&guest->session, info.tag, back->buffer,
-                            (size_t)size, now);
+        guest->n_looked++;
+        guest->turn_messages--;
+        guest->turn_bytes -= size;
+        allowance_looked(&guest->allowance,
+                         1 + (uint32_t)size / ALLOWANCE_LOOK_BYTES, now);
+        say(guest, info.tag, (size_t)size, now);
     }
     return false;
+}
+
+static void
+say_over(struct guest *guest, unsigned tag, nsec_t now)
+{
+    const struct allowance *allowance = &guest->allowance;
+
+    guest_session_over(&guest->session, tag, &allowance->quota,
+                       allowance->n_denied, allowance->n_dropped, now);
 }
 
 /* Returns whether there was one. */
@@ -291,7 +368,7 @@ hear_event(struct guest *guest, nsec_t now)
     case MCHAN_UP:
         leave(guest, now);
         guest->attachment = event.attachment;
-        guest->credit_ns -= ATTACHING_COST * MESSAGE_NS;
+        allowance_looked(&guest->allowance, ATTACHING_COST, now);
         if (event.resumed) {
             guest_session_resumed(&guest->session, now);
         } else {
@@ -331,20 +408,94 @@ leave(struct guest *guest, nsec_t now)
 {
     if (guest->leaving) {
         guest->leaving = false;
+        allowance_forget(&guest->allowance);
         guest_session_detached(&guest->session, guest->leaving_why, now);
     }
 }
 
-static bool
-take_credit(struct guest *guest, nsec_t now)
+/* A message, in the buffer, goes to the session within its quota.  What is not
+ * granted goes there too, to be refused.  Who begins or ends a conversation has
+ * nothing left to say in the one before. */
+static void
+say(struct guest *guest, unsigned tag, size_t size, nsec_t now)
 {
-    if (guest->credited == INT64_MIN || now < guest->credited) {
-        guest->credited = now;
+    const struct grant *grant = grant_find(tag, GRANT_AGENT, GRANT_BACK);
+    struct allowance *allowance = &guest->allowance;
+    const void *data = guest->back->buffer;
+
+    if (grant && size <= grant->size) {
+        switch (allowance_ask(allowance, grant, size, now)) {
+        case ALLOWANCE_HEAR:
+            break;
+        case ALLOWANCE_KEEP:
+            allowance_keep(allowance, tag, data, size);
+            say_over(guest, tag, now);
+            return;
+        case ALLOWANCE_DROP:
+        case ALLOWANCE_REFUSE:
+            say_over(guest, tag, now);
+            return;
+        }
     }
-    nsec_t passed = nsec_min(now - guest->credited, BURST_NS);
-    guest->credit_ns = nsec_min(guest->credit_ns + passed, BURST_NS);
-    guest->credited = now;
-    return guest->credit_ns >= MESSAGE_NS;
+    if (tag == MSG_HELLO || tag == MSG_BYE) {
+        allowance_forget(allowance);
+    }
+    guest_session_input(&guest->session, tag, data, size, now);
+}
+
+static void
+hear_held(struct guest *guest, nsec_t now)
+{
+    struct back *back = guest->back;
+    unsigned tag;
+    size_t size;
+
+    for (int i = 0;
+         i < BACK_MESSAGES_PER_TURN && has_room(back) &&
+         allowance_next(&guest->allowance, &tag, back->buffer, &size, now);
+         i++) {
+        guest_session_input(&guest->session, tag, back->buffer, size, now);
+    }
+}
+
+static struct msg_guest_usage
+usage_of(const struct guest *guest)
+{
+    const struct allowance *allowance = &guest->allowance;
+
+    return (struct msg_guest_usage){
+        .vm = guest->session.identity.uuid,
+        .n_messages = allowance->n_heard,
+        .n_bytes = allowance->n_heard_bytes,
+        .n_dropped = allowance->n_dropped,
+        .n_denied = allowance->n_denied,
+        .n_refused = guest->session.n_refused,
+        .n_waits = guest->n_waits,
+        .memory_bytes = sizeof *guest + allowance_memory(allowance)};
+}
+
+/* After it was heard: whether there is news for the engine, which then comes
+ * with what else comes in a second. */
+static void
+note_usage(struct guest *guest, nsec_t now)
+{
+    const struct msg_guest_usage usage = usage_of(guest);
+
+    if (!guest->unsaid && memcmp(&guest->told, &usage, sizeof usage)) {
+        guest->unsaid = true;
+        guest->tell_usage = now + BACK_USAGE_NS;
+    }
+}
+
+static void
+tell_usage(struct guest *guest)
+{
+    struct msg msg;
+
+    msg.type = MSG_GUEST_USAGE;
+    msg.guest_usage = guest->told = usage_of(guest);
+    guest->unsaid = false;
+    to_engine(guest, &msg);
 }
 
 /* What comes of one message and the events before it, or of one event, never

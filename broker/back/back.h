@@ -26,11 +26,11 @@ struct back_env {
     nsec_t (*clock)(void);
 };
 
-/* What a guest may use of the broker: more than this waits in its channel. */
-#define BACK_MESSAGES_PER_TURN 16 /* Then the next guest has its turn. */
-#define BACK_MESSAGES_PER_SECOND 1000
-#define BACK_MESSAGES_BURST 1000
-#define BACK_BYTES_PER_MESSAGE 512 /* A longer one counts as several. */
+/* A guest's turn: then the next one's begins.  What it said too much counts
+ * against its next. */
+#define BACK_MESSAGES_PER_TURN 16
+#define BACK_BYTES_PER_TURN 16384
+#define BACK_USAGE_NS NSEC_PER_SEC /* Between two reports of a guest's use. */
 
 int back_create(struct back **out, const struct broker_config *,
                 const struct back_env *);
@@ -52,6 +52,8 @@ bool back_wants_input(const struct back *, uint32_t guest);
 struct back_stats {
     uint64_t n_messages, n_refused, n_lost_agents;
     uint64_t n_throttled;       /* Turns in which a guest had to wait. */
+    uint64_t n_dropped;         /* Telemetry beyond quotas; */
+    uint64_t n_denied;          /* and requests. */
     uint64_t n_dropped_replies; /* The agent read nothing. */
 };
 void back_stats(const struct back *, struct back_stats *out);

@@ -8,6 +8,7 @@
  * say at all, and on msg_decode() that all is in range; called by back.c. */
 #include "broker/back/guest_session.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,6 +68,7 @@ static void refuse_speaker(struct guest_session *, const char *reason,
                            nsec_t now);
 static void tell_refused(struct guest_session *, const char *reason);
 static void alarm_engine(struct guest_session *, nsec_t now);
+static void tell_denied(struct guest_session *, nsec_t now);
 static void to_agent(struct guest_session *, const struct msg *);
 static nsec_t time_now(const struct guest_session *, nsec_t now);
 
@@ -82,7 +84,9 @@ guest_session_init(struct guest_session *session,
                                       .port = *port,
                                       .phase = GUEST_ABSENT,
                                       .quiet_until = INT64_MIN,
-                                      .next_alarm = INT64_MIN};
+                                      .next_alarm = INT64_MIN,
+                                      .next_denied = INT64_MIN,
+                                      .next_over_alarm = INT64_MIN};
     session->beats.offset_error_ns = UINT64_MAX;
 }
 
@@ -189,6 +193,42 @@ guest_session_misused(struct guest_session *session, const char *reason,
 }
 
 void
+guest_session_over(struct guest_session *session, unsigned tag,
+                   const struct quota_config *quota, uint64_t n_denied,
+                   uint64_t n_dropped, nsec_t now)
+{
+    struct msg_denied *denied = &session->denied;
+    char reason[GUEST_SESSION_REASON_SIZE];
+
+    if (session->phase != GUEST_ESTABLISHED && session->phase != GUEST_SILENT) {
+        return;
+    }
+    beats_heard(&session->beats, now);
+    if (n_denied == denied->n_denied && n_dropped == denied->n_dropped) {
+        return; /* It waits, and nothing is lost yet. */
+    }
+    snprintf(reason, sizeof reason,
+             "more than %" PRIu32 " messages or %" PRIu32
+             " bytes a second, or more of %s than its right",
+             quota->messages_per_second, quota->bytes_per_second,
+             msg_name(tag));
+    text_copy_printable(denied->reason, sizeof denied->reason, reason);
+    denied->type = tag;
+    denied->n_denied = n_denied;
+    denied->n_dropped = n_dropped;
+    session->denied_due = true;
+    if (now >= session->next_denied) {
+        tell_denied(session, now);
+    }
+    if (now >= session->next_over_alarm && !session->alarm_due) {
+        session->next_over_alarm = now + GUEST_SESSION_OVER_NS;
+        snprintf(session->alarm, sizeof session->alarm, "it said %.140s",
+                 reason);
+        session->alarm_due = true;
+    }
+}
+
+void
 guest_session_run(struct guest_session *session, nsec_t now)
 {
     char reason[GUEST_SESSION_REASON_SIZE];
@@ -203,6 +243,9 @@ guest_session_run(struct guest_session *session, nsec_t now)
     if (session->alarm_due && now >= session->next_alarm) {
         alarm_engine(session, now);
     }
+    if (session->denied_due && now >= session->next_denied) {
+        tell_denied(session, now);
+    }
 }
 
 nsec_t
@@ -210,6 +253,9 @@ guest_session_deadline(const struct guest_session *session)
 {
     nsec_t deadline = session->alarm_due ? session->next_alarm : NSEC_NEVER;
 
+    if (session->denied_due) {
+        deadline = nsec_min(deadline, session->next_denied);
+    }
     if (session->phase == GUEST_ESTABLISHED) {
         nsec_t beats = beats_deadline(&session->beats);
 
@@ -492,6 +538,19 @@ alarm_engine(struct guest_session *session, nsec_t now)
                         session->alarm);
     msg.guest_alarm.n_refused = session->n_refused;
     session->port.event(session->port.ctx, &msg);
+}
+
+/* Who speaks an older version has no word for it. */
+static void
+tell_denied(struct guest_session *session, nsec_t now)
+{
+    struct msg msg = {.type = MSG_DENIED, .denied = session->denied};
+
+    session->denied_due = false;
+    session->next_denied = now + GUEST_SESSION_DENIED_NS;
+    if (session->agent.version >= msg_since(MSG_DENIED)) {
+        to_agent(session, &msg);
+    }
 }
 
 static void

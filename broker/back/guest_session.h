@@ -13,12 +13,16 @@
 #include "base/clock.h"
 #include "broker/back/beats.h"
 #include "broker/back/discovery.h"
+#include "broker/config/config.h"
 #include "model/cause.h"
 #include "wire/msg.h"
 
 #define GUEST_SESSION_EVENTS_MAX 4          /* That one call may cause. */
 #define GUEST_SESSION_ALARM_NS NSEC_PER_SEC /* Between two alarms. */
 #define GUEST_SESSION_REASON_SIZE 161
+/* Between two words about the same: to the agent, and to the engine. */
+#define GUEST_SESSION_DENIED_NS NSEC_PER_SEC
+#define GUEST_SESSION_OVER_NS (30 * NSEC_PER_SEC)
 /* An agent may come this often at once, and then once in that time: each time
  * it comes and goes the policies begin anew with its VM, which moves p-states
  * that other VMs share. */
@@ -65,6 +69,9 @@ struct guest_session {
     bool alarm_due;
     nsec_t next_alarm;
     char alarm[GUEST_SESSION_REASON_SIZE];
+    bool denied_due; /* It is to be told that it was not heard. */
+    nsec_t next_denied, next_over_alarm;
+    struct msg_denied denied;
     uint64_t n_messages, n_refused, n_lost, n_dropped_replies;
 };
 
@@ -88,6 +95,13 @@ void guest_session_input(struct guest_session *, unsigned tag, const void *data,
 /* The channel itself was misused. */
 void guest_session_misused(struct guest_session *, const char *reason,
                            nsec_t now);
+/* It said something of that type that was within its rights and beyond its
+ * quota; so many requests were refused and so much telemetry was dropped since
+ * the start.  It is told so, now and then, and so is the engine; nothing else
+ * comes of it, but that it is alive. */
+void guest_session_over(struct guest_session *, unsigned tag,
+                        const struct quota_config *, uint64_t n_denied,
+                        uint64_t n_dropped, nsec_t now);
 /* Listens for silence.  To be called in each turn, after the input. */
 void guest_session_run(struct guest_session *, nsec_t now);
 nsec_t guest_session_deadline(const struct guest_session *);

@@ -29,6 +29,7 @@ static int check_policy(const struct check *);
 static int check_times(const struct check *);
 static int check_limits(const struct check *);
 static int check_paths(const struct check *);
+static int check_quotas(const struct check *);
 static int check_drivers(const struct check *);
 static unsigned line_of(const struct check *, const char *path);
 
@@ -47,6 +48,9 @@ confcheck(const struct confscan_at *at, const config_setting_t *root,
     }
     if (!error) {
         error = check_times(&check);
+    }
+    if (!error) {
+        error = check_quotas(&check);
     }
     if (!error) {
         error = check_drivers(&check);
@@ -253,6 +257,43 @@ check_times(const struct check *check)
                                "\"...\"; }; or leave it out");
     }
     return 0;
+}
+
+/* An agent that has no messages left for its beats would be lost. */
+static int
+check_beats(const struct check *check, const struct quota_config *quota,
+            unsigned line)
+{
+    nsec_t beat_ns = check->config->beat_ns;
+    uint32_t least = (uint32_t)((2 * NSEC_PER_SEC + beat_ns - 1) / beat_ns);
+
+    if (quota->messages_per_second >= least) {
+        return 0;
+    }
+    return confscan_refuse(check->at, line,
+                           "a quota of messages_per_second = %" PRIu32
+                           " leaves nothing beside the beats of beat_ms = "
+                           "%" PRId64 "; give %" PRIu32 " at least",
+                           quota->messages_per_second, beat_ns / NSEC_PER_MSEC,
+                           least);
+}
+
+static int
+check_quotas(const struct check *check)
+{
+    const struct broker_config *config = check->config;
+    const char *path = line_of(check, "quota.messages_per_second")
+                           ? "quota.messages_per_second"
+                           : "beat_ms";
+    int error = check_beats(check, &config->quota, line_of(check, path));
+
+    for (uint32_t i = 0; i < config->n_guests && !error; i++) {
+        const struct quota_config quota =
+            config_quota(config, &config->guests[i]);
+
+        error = check_beats(check, &quota, guest_line(check, i, "quota"));
+    }
+    return error;
 }
 
 static int

@@ -21,7 +21,9 @@
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
+#include "wire/msg.h"
 
+#define KIBIBYTE (UINT64_C(1) << 10)
 #define MEBIBYTE (UINT64_C(1) << 20)
 #define SECONDS_PER_DAY UINT64_C(86400)
 #define MS_MAX 3600000
@@ -86,6 +88,24 @@ static const struct field journal_fields[] = {
     {NULL},
 };
 
+#define QUOTA_FIELDS(QUOTA)                                                    \
+    {"messages_per_second", FIELD_U32, QUOTA(messages_per_second), .min = 1,   \
+     .max = 100000},                                                           \
+        {"bytes_per_second", FIELD_U32, QUOTA(bytes_per_second),               \
+         .min = MSG_SIZE_MAX, .max = 1 << 30},                                 \
+        {"rows_per_second", FIELD_U32, QUOTA(rows_per_second), .min = 1,       \
+         .max = 10000},                                                        \
+        {"memory_kb", FIELD_U64,    QUOTA(memory),                             \
+         .min = 8,    .max = 65536, .scale = KIBIBYTE},                        \
+    {                                                                          \
+        NULL                                                                   \
+    }
+#define QUOTA_AT(member) AT(quota.member)
+#define QUOTA_IN(member) IN(quota.member)
+
+static const struct field quota_fields[] = {QUOTA_FIELDS(QUOTA_AT)};
+static const struct field guest_quota_fields[] = {QUOTA_FIELDS(QUOTA_IN)};
+
 static const struct field top_fields[] = {
     {"domain", FIELD_NAME, AT(domain)},
     {"host_id", FIELD_NAME, AT(host_id)},
@@ -105,6 +125,7 @@ static const struct field top_fields[] = {
     {"beat_ms", FIELD_MS, AT(beat_ns), .min = 50, .max = 60000},
     {"dwell_ms", FIELD_MS, AT(dwell_ns), .min = 0, .max = MS_MAX},
     {"limits", FIELD_GROUP, .fields = limits_fields},
+    {"quota", FIELD_GROUP, .fields = quota_fields},
     {"control", FIELD_GROUP, .fields = control_fields},
     {"sandbox", FIELD_GROUP, .fields = sandbox_fields},
     {"journal", FIELD_GROUP, .fields = journal_fields},
@@ -123,6 +144,7 @@ static const struct field guest_fields[] = {
     {"owner", FIELD_NAME, IN(owner)},
     {"group", FIELD_NAME, IN(group)},
     {"mode", FIELD_CUSTOM, .read = read_mode},
+    {"quota", FIELD_GROUP, .fields = guest_quota_fields},
     {NULL},
 };
 
@@ -146,6 +168,7 @@ config_default(struct broker_config *out, char *why, size_t why_size)
         .epoch_ns = 500 * NSEC_PER_MSEC,
         .sample_ns = 250 * NSEC_PER_MSEC,
         .beat_ns = NSEC_PER_SEC,
+        .quota = config_quota(NULL, NULL),
         .pstate_max = PSTATES_MAX - 1,
         .writes_per_second_max = 100,
         .journal_size_max = 64 * MEBIBYTE,
@@ -218,6 +241,26 @@ config_guest(const struct broker_config *config, const struct uuid *uuid)
         }
     }
     return NULL;
+}
+
+struct quota_config
+config_quota(const struct broker_config *config,
+             const struct guest_config *guest)
+{
+    static const struct quota_config none;
+    const struct quota_config *own = guest ? &guest->quota : &none;
+    const struct quota_config *all = config ? &config->quota : &none;
+#define FIRST_OF(member, otherwise)                                            \
+    (own->member ? own->member : all->member ? all->member : (otherwise))
+    const struct quota_config quota = {
+        .messages_per_second = FIRST_OF(messages_per_second, 1000),
+        .bytes_per_second = FIRST_OF(bytes_per_second, 512 * KIBIBYTE),
+        .rows_per_second = FIRST_OF(rows_per_second, 16),
+        .memory = FIRST_OF(memory, 64 * KIBIBYTE),
+    };
+#undef FIRST_OF
+
+    return quota;
 }
 
 static int

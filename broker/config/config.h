@@ -19,12 +19,20 @@ struct hypervisor_class;
 struct policy_class;
 
 #define CONFIG_CPUS_MAX 256
-#define CONFIG_GUESTS_MAX 256
+#define CONFIG_GUESTS_MAX 1024
 #define CONFIG_PATH_SIZE 256
 #define CONFIG_COMMAND_SIZE 1024
 #define CONFIG_WHY_SIZE 256
 #define CONFIG_SOCKET_PATH_MAX 107 /* What the kernel allows. */
 #define CONFIG_RUN_DIR_MAX 90      /* Leaves room for a socket's name. */
+
+/* What a VM may use of the broker; of a guest, 0: as the broker's. */
+struct quota_config {
+    uint32_t messages_per_second; /* And as many at once. */
+    uint32_t bytes_per_second;    /* Likewise, of these messages. */
+    uint32_t rows_per_second;     /* Events of its in the journal. */
+    uint64_t memory;              /* Bytes of telemetry that may wait. */
+};
 
 struct guest_config {
     struct uuid uuid; /* Given, or made from host and name. */
@@ -37,6 +45,7 @@ struct guest_config {
     /* Whose the channel's socket is: names or numbers; "": the broker's own. */
     char owner[VM_NAME_SIZE], group[VM_NAME_SIZE];
     uint32_t mode; /* Of the socket, as for chmod(); 0: 0600. */
+    struct quota_config quota;
 };
 
 /* Processes that have a user of their own. */
@@ -69,6 +78,8 @@ struct broker_config {
     nsec_t sample_ns; /* Of CPUs, VMs and power; default 250 ms. */
     nsec_t beat_ns;   /* Default 1 s; a guest is lost after 3. */
     nsec_t dwell_ns;  /* Least time between lowerings of a domain; default 0. */
+
+    struct quota_config quota; /* Of each VM. */
 
     /* limits */
     uint32_t pstate_min, pstate_max; /* What may be asked for; 0 and 15. */
@@ -107,6 +118,11 @@ void config_fini(struct broker_config *);
 bool config_has_cpu(const struct broker_config *, uint32_t cpu);
 const struct guest_config *config_guest(const struct broker_config *,
                                         const struct uuid *);
+
+/* The quota of a guest of it, or (null) of any other VM: what is 0 there is the
+ * broker's, and what is 0 there too the default. */
+struct quota_config config_quota(const struct broker_config *,
+                                 const struct guest_config *);
 
 /* Reads the file at 'path' (null: no file, all defaults) into '*text_out',
  * which the caller frees.  A file that is too long, has NUL bytes or isn't a

@@ -21,6 +21,7 @@
 
 static json_t *show_counts(const struct engine_counts *);
 static json_t *show_journal(struct journal *);
+static json_t *show_usage_of_all(const struct host *);
 static json_t *show_vm(const struct vm *, const struct control_env *,
                        nsec_t now);
 static json_t *show_cpu(const struct cpu *, const struct engine_status *);
@@ -43,7 +44,7 @@ show_status(const struct control_env *env, nsec_t now)
     name_of_host(config->domain, config->host_id, NAME_HOST, 0, name);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:o,s:s,s:b,s:b,s:o,s:i,s:i,s:i,s:i,s:o?,s:o?,s:o?,"
-        "s:o,s:o,s:o}",
+        "s:o,s:o,s:o,s:o}",
         "version", MBROKER_VERSION, "name", name, "domain", config->domain,
         "host", config->host_id, "up_s", seconds(now - status.started),
         "policy", status.policy->name, "platform_ready", status.platform_ready,
@@ -58,7 +59,8 @@ show_status(const struct control_env *env, nsec_t now)
         config->hypervisor ? json_string(config->hypervisor->name)
                            : json_null(),
         "power", show_power(&status.host->power, now), "counts",
-        show_counts(status.counts), "journal", show_journal(env->journal));
+        show_counts(status.counts), "journal", show_journal(env->journal),
+        "usage", show_usage_of_all(status.host));
 }
 
 json_t *
@@ -296,6 +298,55 @@ show_epoch(const struct sla_epoch *epoch, nsec_t now)
                      seconds(now - epoch->end), "cause", cause);
 }
 
+/* What it may use and what it used. */
+static json_t *
+show_usage(const struct vm *vm, const struct broker_config *config)
+{
+    const struct quota_config quota =
+        config_quota(config, config_guest(config, &vm->uuid));
+    const struct vm_usage *usage = &vm->usage;
+
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "messages",
+        (json_int_t)usage->n_messages, "messages_per_second_max",
+        (json_int_t)quota.messages_per_second, "bytes",
+        (json_int_t)usage->n_bytes, "bytes_per_second_max",
+        (json_int_t)quota.bytes_per_second, "dropped",
+        (json_int_t)usage->n_dropped, "denied", (json_int_t)usage->n_denied,
+        "refused", (json_int_t)usage->n_refused, "waits",
+        (json_int_t)usage->n_waits, "memory_bytes",
+        (json_int_t)usage->memory_bytes, "memory_bytes_max",
+        (json_int_t)quota.memory, "rows_withheld",
+        (json_int_t)usage->n_rows_withheld, "rows_per_second_max",
+        (json_int_t)quota.rows_per_second);
+}
+
+/* Of all VMs that are here. */
+static json_t *
+show_usage_of_all(const struct host *host)
+{
+    struct vm_usage sum = {0};
+
+    for (uint32_t i = 0; i < host->n_vms; i++) {
+        const struct vm_usage *usage = &host->vms[i].usage;
+
+        sum.n_messages += usage->n_messages;
+        sum.n_dropped += usage->n_dropped;
+        sum.n_denied += usage->n_denied;
+        sum.n_refused += usage->n_refused;
+        sum.n_waits += usage->n_waits;
+        sum.n_rows_withheld += usage->n_rows_withheld;
+        sum.memory_bytes += usage->memory_bytes;
+    }
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)sum.n_messages,
+        "dropped", (json_int_t)sum.n_dropped, "denied",
+        (json_int_t)sum.n_denied, "refused", (json_int_t)sum.n_refused, "waits",
+        (json_int_t)sum.n_waits, "rows_withheld",
+        (json_int_t)sum.n_rows_withheld, "memory_bytes",
+        (json_int_t)sum.memory_bytes);
+}
+
 static json_t *
 show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
 {
@@ -312,8 +363,8 @@ show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
     uuid_format(&vm->uuid, uuid);
     name_of_vm(env->config->domain, &vm->uuid, NAME_VM, name);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o}", "name",
-        vm->name, "uuid", uuid, "mgmt", name, "state",
+        "{s:s,s:s,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o}",
+        "name", vm->name, "uuid", uuid, "mgmt", name, "state",
         (unsigned)vm->state < 3 ? states[vm->state] : "?", "agent",
         vm->agent_up, "software", show_text(vm->software), "probes", offers,
         "vcpu_cpus", vcpus, "util_percent", percent(vm->util_permille),
@@ -328,7 +379,8 @@ show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
         vm->n_epochs ? show_epoch(&vm->epochs[vm->n_epochs - 1], now)
                      : json_null(),
         "last_notice",
-        vm->notice.cause ? show_epoch(&vm->notice, now) : json_null());
+        vm->notice.cause ? show_epoch(&vm->notice, now) : json_null(), "usage",
+        show_usage(vm, env->config));
 }
 
 static json_t *

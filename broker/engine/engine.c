@@ -49,10 +49,10 @@ make_tables(struct engine *engine)
     engine->was = calloc(n_domains, sizeof *engine->was);
     engine->pstate_time = calloc(n_times, sizeof *engine->pstate_time);
     engine->pstate_time_now = calloc(n_times, sizeof *engine->pstate_time);
-    engine->n_vm_rows = calloc(n_vms, sizeof *engine->n_vm_rows);
+    engine->vm_rows = calloc(n_vms, sizeof *engine->vm_rows);
     if (!engine->wishes.wish || !engine->fresh || !engine->knobs ||
         !engine->was || !engine->pstate_time || !engine->pstate_time_now ||
-        !engine->n_vm_rows) {
+        !engine->vm_rows) {
         return -ENOMEM;
     }
     return 0;
@@ -138,7 +138,7 @@ engine_destroy(struct engine *engine)
     free(engine->was);
     free(engine->pstate_time);
     free(engine->pstate_time_now);
-    free(engine->n_vm_rows);
+    free(engine->vm_rows);
     free(engine);
 }
 
@@ -168,8 +168,6 @@ engine_run(struct engine *engine, nsec_t now)
         engine->epoch_requests = 0;
         engine->epoch_violations = 0;
         engine->n_own_rows = 0;
-        memset(engine->n_vm_rows, 0,
-               engine->host.max_vms * sizeof *engine->n_vm_rows);
     }
 }
 

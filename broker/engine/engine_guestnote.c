@@ -93,7 +93,7 @@ engine_on_guest_note(struct engine *engine, const struct msg_guest_note *msg,
     /* A flood must neither fill the journal nor make every turn urgent: what is
      * above the limit waits for the end of the epoch, and the newest of each
      * type is what is left of it then. */
-    if (note->asked && engine_may_record(engine, vm, ENGINE_VM_NOTE_ROWS_MAX)) {
+    if (note->asked && engine_may_record(engine, vm, ENGINE_ROW_NOTE, now)) {
         record_note(engine, vm, note, now);
         engine->urgent |= note->urgent;
     }
@@ -110,6 +110,7 @@ engine_record_notes(struct engine *engine, nsec_t now)
         for (uint32_t j = 0; vm->news & VM_NEWS_NOTE && j < vm->notes->n; j++) {
             struct note *note = &vm->notes->note[j];
             if (note->news && !note->recorded) {
+                engine_charge_row(engine, vm, now);
                 record_note(engine, vm, note, now);
             }
         }

@@ -3,7 +3,7 @@
  * the platform about hardware and VMs.  Decides nothing; engine.c does at the
  * end of the turn.  Whatever msg_decode() let through is in range, but a guest
  * may lie within the range: its counts are bounded by each other and what it
- * may cause in an epoch by ENGINE_VM_ROWS_MAX. */
+ * may cause by its quota of rows. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,21 +26,38 @@ engine_mvm_time(int64_t guest_ns, int64_t offset_ns)
 }
 
 bool
-engine_may_record(struct engine *engine, const struct vm *vm, uint32_t max)
+engine_may_record(struct engine *engine, struct vm *vm,
+                  enum engine_row_kind kind, nsec_t now)
 {
-    uint32_t *n_rows = &engine->n_vm_rows[vm - engine->host.vms];
+    static const struct bucket_terms alarms = {.rate = ENGINE_VM_ALARMS,
+                                               .burst = ENGINE_VM_ALARMS};
+    struct engine_rows *rows = &engine->vm_rows[vm - engine->host.vms];
+    uint32_t spared = kind == ENGINE_ROW_NOTE ? rows->terms.burst / 2 : 0;
 
-    if (*n_rows >= max) {
-        return false;
+    if (!bucket_wait(&rows->rows, rows->terms, 1 + spared, now)) {
+        bucket_charge(&rows->rows, rows->terms, 1, now);
+        return true;
     }
-    ++*n_rows;
-    return true;
+    if (kind == ENGINE_ROW_ALARM &&
+        bucket_take(&rows->alarms, alarms, 1, now)) {
+        return true;
+    }
+    vm->usage.n_rows_withheld++;
+    return false;
+}
+
+void
+engine_charge_row(struct engine *engine, const struct vm *vm, nsec_t now)
+{
+    struct engine_rows *rows = &engine->vm_rows[vm - engine->host.vms];
+
+    bucket_charge(&rows->rows, rows->terms, 1, now);
 }
 
 static bool
-may_record(struct engine *engine, const struct vm *vm)
+may_record(struct engine *engine, struct vm *vm, nsec_t now)
 {
-    return engine_may_record(engine, vm, ENGINE_VM_ROWS_MAX);
+    return engine_may_record(engine, vm, ENGINE_ROW_EVENT, now);
 }
 
 struct vm *
@@ -95,7 +112,7 @@ note_up(struct engine *engine, const struct msg_guest_up *up, nsec_t now)
     if (!engine->config->hypervisor) {
         vm->state = VM_RUNNING; /* Nobody else tells, and it speaks. */
     }
-    if (!may_record(engine, vm)) {
+    if (!may_record(engine, vm, now)) {
         return;
     }
     engine_subject_vm(engine, &up->vm, NAME_AGENT, subject);
@@ -124,7 +141,7 @@ note_lost(struct engine *engine, const struct msg_guest_lost *lost, nsec_t now)
     vm->news |= VM_NEWS_LOST;
     engine_age_notes(vm);
     engine->urgent = true; /* Its wishes go now, not at the epoch's end. */
-    if (!may_record(engine, vm)) {
+    if (!may_record(engine, vm, now)) {
         return;
     }
     engine_subject_vm(engine, &lost->vm, NAME_AGENT, subject);
@@ -206,7 +223,7 @@ note_notice(struct engine *engine, const struct msg_guest_notice *notice,
     engine->counts.n_notices++;
     /* An agent sends one an epoch.  Whoever sends more than a few is not heard:
      * a flood must neither fill the journal nor make every turn urgent. */
-    if (!vm || !may_record(engine, vm)) {
+    if (!vm || !may_record(engine, vm, now)) {
         return;
     }
     vm->notice.number = notice->epoch;
@@ -233,8 +250,7 @@ note_alarm(struct engine *engine, const struct msg_guest_alarm *alarm,
 
     engine->counts.n_alarms++;
     /* What else it says can't keep it from being alarmed. */
-    if (!vm || !engine_may_record(engine, vm,
-                                  ENGINE_VM_ROWS_MAX + ENGINE_VM_ALARMS_MAX)) {
+    if (!vm || !engine_may_record(engine, vm, ENGINE_ROW_ALARM, now)) {
         return;
     }
     engine_trouble(engine, vm->name, alarm->reason);
@@ -245,6 +261,23 @@ note_alarm(struct engine *engine, const struct msg_guest_alarm *alarm,
     jsonline_int(&line, "received_ns", alarm->received_ns);
     engine_record(engine, JOURNAL_EVENT, alarm->cause, 0, subject,
                   "GUEST_ALARM", &line, now);
+}
+
+static void
+note_usage(struct engine *engine, const struct msg_guest_usage *usage)
+{
+    struct vm *vm = host_vm(&engine->host, &usage->vm);
+
+    if (!vm) {
+        return;
+    }
+    vm->usage.n_messages = usage->n_messages;
+    vm->usage.n_bytes = usage->n_bytes;
+    vm->usage.n_dropped = usage->n_dropped;
+    vm->usage.n_denied = usage->n_denied;
+    vm->usage.n_refused = usage->n_refused;
+    vm->usage.n_waits = usage->n_waits;
+    vm->usage.memory_bytes = usage->memory_bytes;
 }
 
 /* The platform's hardware. */
@@ -376,7 +409,12 @@ engine_new_vm(struct engine *engine, const struct uuid *uuid)
     struct vm *vm = host_add_vm(&engine->host, uuid);
 
     if (vm) {
-        engine->n_vm_rows[vm - engine->host.vms] = 0;
+        const struct quota_config quota =
+            config_quota(engine->config, config_guest(engine->config, uuid));
+
+        engine->vm_rows[vm - engine->host.vms] = (struct engine_rows){
+            .terms = {.rate = quota.rows_per_second,
+                      .burst = (quota.rows_per_second + 1) / 2}};
         if (engine->policy && engine->policy->vm_state_size) {
             memset(vm->policy_state, 0, engine->policy->vm_state_size);
         }
@@ -440,7 +478,7 @@ note_vm_found(struct engine *engine, const struct msg_vm_found *found,
     if (vm->state == VM_ENDED) {
         notes_clear(vm->notes);
     }
-    if (may_record(engine, vm)) {
+    if (may_record(engine, vm, now)) {
         record_vm(engine, vm, "VM_FOUND", NULL, cause_next(&engine->causes),
                   now);
     }
@@ -468,8 +506,8 @@ note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
         return;
     }
     uint32_t place = (uint32_t)(vm - host->vms);
-    memmove(&engine->n_vm_rows[place], &engine->n_vm_rows[place + 1],
-            (host->n_vms - 1 - place) * sizeof *engine->n_vm_rows);
+    memmove(&engine->vm_rows[place], &engine->vm_rows[place + 1],
+            (host->n_vms - 1 - place) * sizeof *engine->vm_rows);
     host_remove_vm(host, vm);
 }
 
@@ -514,6 +552,9 @@ engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
         break;
     case MSG_GUEST_NOTE:
         engine_on_guest_note(engine, &msg->guest_note, now);
+        break;
+    case MSG_GUEST_USAGE:
+        note_usage(engine, &msg->guest_usage);
         break;
     case MSG_DOMAIN:
         note_domain(engine, &msg->domain, now);

@@ -9,6 +9,7 @@
 #ifndef BROKER_ENGINE_ENGINE_PARTS_H
 #define BROKER_ENGINE_ENGINE_PARTS_H
 
+#include "base/bucket.h"
 #include "broker/config/config.h"
 #include "broker/engine/arbiter.h"
 #include "broker/engine/engine.h"
@@ -20,13 +21,11 @@
 #include "policy/policy.h"
 #include "wire/msg.h"
 
-#define ENGINE_VMS_SPARE 8        /* VMs beyond those of the configuration. */
-#define ENGINE_VM_ROWS_MAX 8      /* Rows a VM may cause in an epoch. */
-#define ENGINE_VM_ALARMS_MAX 2    /* And, of alarms, so many more. */
-#define ENGINE_VM_NOTE_ROWS_MAX 4 /* Of these, so many for notes at once. */
-#define ENGINE_OWN_ROWS_MAX 32    /* Rows of nobody's in an epoch. */
-#define ENGINE_WATCH_SIZE 32768   /* Bytes of the longest line for watchers. */
-#define ENGINE_VM_COMMANDS 16     /* Operations on VMs under way. */
+#define ENGINE_VMS_SPARE 8      /* VMs beyond those of the configuration. */
+#define ENGINE_VM_ALARMS 2      /* Rows of alarms a VM may cause a second. */
+#define ENGINE_OWN_ROWS_MAX 32  /* Rows of nobody's in an epoch. */
+#define ENGINE_WATCH_SIZE 32768 /* Bytes of the longest line for watchers. */
+#define ENGINE_VM_COMMANDS 16   /* Operations on VMs under way. */
 
 #define ACTION_TIMEOUT_NS (2 * NSEC_PER_SEC)
 #define ACTION_RETRIES 3 /* After the first try; then an alarm. */
@@ -57,6 +56,15 @@ struct engine_vm_command {
     uint64_t command, cause;
     struct uuid vm;
     nsec_t sent;
+};
+
+/* Events of a VM that are journalled: by its quota, half a second's at once,
+ * and alarms beside them.  What comes of an event (decisions, actions,
+ * outcomes) is bounded by that, since an event that is not journalled leads to
+ * nothing. */
+struct engine_rows {
+    struct bucket_terms terms;
+    struct bucket rows, alarms;
 };
 
 struct engine {
@@ -96,7 +104,7 @@ struct engine {
     /* Since the epoch began. */
     uint64_t epoch_requests, epoch_violations;
     uint32_t n_own_rows;
-    uint32_t *n_vm_rows; /* One per place in host.vms. */
+    struct engine_rows *vm_rows; /* One per place in host.vms. */
 
     char detail[JOURNAL_DETAIL_SIZE];
     char line[ENGINE_WATCH_SIZE];
@@ -117,9 +125,18 @@ struct vm *engine_speaker(struct engine *, const struct uuid *, uint64_t cause,
                           unsigned type, nsec_t now);
 /* A guest's time on the MVM's clock; a lying guest's stays a time. */
 nsec_t engine_mvm_time(int64_t guest_ns, int64_t offset_ns);
-/* A row of this VM's may be written if there are fewer than 'max' in this
- * epoch, and it is counted. */
-bool engine_may_record(struct engine *, const struct vm *, uint32_t max);
+/* Whether a row of this VM's may be written, which then is counted: an event's,
+ * or a note's, which leave half of them for others, or an alarm's, for which
+ * there are some more. */
+enum engine_row_kind {
+    ENGINE_ROW_EVENT,
+    ENGINE_ROW_NOTE,
+    ENGINE_ROW_ALARM,
+};
+bool engine_may_record(struct engine *, struct vm *, enum engine_row_kind,
+                       nsec_t now);
+/* A row that had to be written whatever the quota says: it is owed. */
+void engine_charge_row(struct engine *, const struct vm *, nsec_t now);
 void engine_put_clock(struct jsonline *, int64_t received_ns, int64_t offset_ns,
                       uint64_t offset_error_ns);
 /* A VM's own place in the tables is zeroed and it is put into the model. */

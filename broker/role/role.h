@@ -43,9 +43,9 @@ enum {
     FD_PLATFORM_LOCKS, /* The run directory's lock, then one per CPU. */
 };
 
-#define ROLE_FDS_MAX (FD_PLATFORM_LOCKS + 1 + CONFIG_CPUS_MAX)
-_Static_assert(FD_BACK_GUESTS + CONFIG_GUESTS_MAX <= ROLE_FDS_MAX,
-               "the guests' sockets have room");
+#define ROLE_FDS_MAX (FD_BACK_GUESTS + CONFIG_GUESTS_MAX)
+_Static_assert(FD_PLATFORM_LOCKS + 1 + CONFIG_CPUS_MAX <= ROLE_FDS_MAX,
+               "the CPUs' locks have room");
 
 struct role_env {
     const struct broker_config *config; /* Borrowed. */

@@ -114,6 +114,8 @@ count(enum msg_type type, int guest)
             : heard[i].type == MSG_GUEST_LOST   ? &heard[i].guest_lost.vm
             : heard[i].type == MSG_GUEST_REPORT ? &heard[i].guest_report.vm
             : heard[i].type == MSG_GUEST_NOTICE ? &heard[i].guest_notice.vm
+            : heard[i].type == MSG_GUEST_NOTE   ? &heard[i].guest_note.vm
+            : heard[i].type == MSG_GUEST_USAGE  ? &heard[i].guest_usage.vm
                                                 : &heard[i].guest_alarm.vm;
 
         n += heard[i].type == type && vm->byte[0] == guest + 1;
@@ -378,33 +380,364 @@ a_full_engine_makes_guests_wait_and_loses_nothing(void **state)
     hang_up(channel);
 }
 
-static void
-a_flood_is_slowed_and_costs_the_others_nothing(void **state)
+/* A guest of a small quota. */
+static struct mchan *
+dial_small(int guest, uint32_t version)
 {
-    struct mchan *noisy = dial(0), *quiet = dial(1);
+    struct back_env env = {.to_engine = to_engine, .start_count = 3};
+    struct msg msg = {.type = MSG_HELLO,
+                      .hello = {.version_min = 1,
+                                .version_max = version,
+                                .software = "test"}};
+    struct mchan *channel;
+
+    back_destroy(back);
+    guests[guest].quota = (struct quota_config){
+        .messages_per_second = 100, .bytes_per_second = 20000, .memory = 8192};
+    assert_int_equal(back_create(&back, &config, &env), 0);
+    for (uint32_t i = 0; i < N_GUESTS; i++) {
+        assert_int_equal(mchan_listen(&channel, uris[i], NULL), 0);
+        back_add_channel(back, i, channel);
+    }
+    channel = dial(guest);
+    say(channel, &msg);
+    until(MSG_GUEST_UP, guest, 1);
+    return channel;
+}
+
+static struct back_stats
+stats_now(void)
+{
     struct back_stats stats;
 
-    say_hello(noisy, "");
+    back_stats(back, &stats);
+    return stats;
+}
+
+static void
+a_flood_is_cut_to_its_quota_and_costs_the_others_nothing(void **state)
+{
+    struct mchan *noisy = dial_small(0, 1), *quiet = dial(1);
+    int n = 5000;
+
     say_hello(quiet, "");
-    until(MSG_GUEST_UP, 0, 1);
     until(MSG_GUEST_UP, 1, 1);
     nsec_t began = now;
-    for (uint64_t i = 0; i < BACK_MESSAGES_BURST + 500; i++) {
-        say_report(noisy, i);
+    for (int i = 0; i < n; i++) {
+        say_report(noisy, (uint64_t)i);
         if (i % 100 == 0) {
             int before = count(MSG_GUEST_REPORT, 1);
 
-            say_report(quiet, i);
+            say_report(quiet, (uint64_t)i);
             turns(2); /* One to bring it, one to hear it. */
             assert_int_equal(count(MSG_GUEST_REPORT, 1), before + 1);
         }
     }
-    until(MSG_GUEST_REPORT, 0, BACK_MESSAGES_BURST + 500);
-    back_stats(back, &stats);
-    assert_true(stats.n_throttled > 0);
-    assert_true(now - began >= NSEC_PER_SEC / 3);
+    /* The newest of it is heard, if late. */
+    uint64_t last = 0;
+    for (time_t end = real_time() + PATIENCE_S; last + 1 < (uint64_t)n;) {
+        assert_true(real_time() <= end);
+        turns(1);
+        for (int i = n_heard - 1; i >= 0 && last + 1 < (uint64_t)n; i--) {
+            if (heard[i].type == MSG_GUEST_REPORT &&
+                heard[i].guest_report.vm.byte[0] == 1) {
+                last = heard[i].guest_report.epoch;
+                break;
+            }
+        }
+    }
+    int n_reports = count(MSG_GUEST_REPORT, 0);
+    assert_in_range(n_reports, 100, 100 + (now - began) / (NSEC_PER_SEC / 100));
+    assert_true(stats_now().n_dropped > 0);
+    assert_int_equal((uint64_t)n_reports + stats_now().n_dropped, n);
+    assert_int_equal(count(MSG_GUEST_REPORT, 1), n / 100);
     hang_up(noisy);
     hang_up(quiet);
+}
+
+static void
+what_is_heard_late_is_in_order(void **state)
+{
+    struct mchan *noisy = dial_small(0, 1);
+    uint64_t last = 0;
+
+    for (uint64_t i = 1; i <= 3000; i++) {
+        say_report(noisy, i);
+    }
+    turns(3000);
+    assert_true(stats_now().n_dropped > 0);
+    for (int i = 0; i < n_heard; i++) {
+        if (heard[i].type == MSG_GUEST_REPORT) {
+            assert_true(heard[i].guest_report.epoch > last);
+            last = heard[i].guest_report.epoch;
+        }
+    }
+    assert_int_equal(last, 3000);
+    hang_up(noisy);
+}
+
+static void
+say_notice(struct mchan *channel, uint64_t epoch)
+{
+    struct msg msg = {.type = MSG_NOTICE,
+                      .notice = {.epoch = epoch,
+                                 .start_ns = 1,
+                                 .end_ns = 2,
+                                 .n_requests = 3,
+                                 .threshold_us = 3000}};
+
+    say(channel, &msg);
+}
+
+/* The messages of a type that have come to an agent by now. */
+static int
+hear_all(struct mchan *channel, enum msg_type type, struct msg *last)
+{
+    uint8_t data[MSG_SIZE_MAX];
+    struct mchan_info info;
+    ssize_t size;
+    int n = 0;
+
+    while ((size = mchan_recv(channel, data, sizeof data, &info)) >= 0) {
+        if (info.tag == (uint16_t)type) {
+            n++;
+            assert_int_equal(
+                msg_decode(last, type, 3, data, (size_t)size, NULL, 0), 0);
+        }
+    }
+    return n;
+}
+
+static void
+requests_beyond_the_quota_are_refused_in_words_now_and_then(void **state)
+{
+    struct mchan *channel = dial_small(0, 3);
+    struct msg msg;
+
+    nsec_t began = now;
+    for (uint64_t i = 0; i < 2000; i++) {
+        say_notice(channel, i);
+        turns(1);
+    }
+    turns(10);
+    uint64_t n_denied = stats_now().n_denied;
+    assert_true(n_denied > 0);
+    assert_int_equal((uint64_t)count(MSG_GUEST_NOTICE, 0) + n_denied, 2000);
+    int n_words = hear_all(channel, MSG_DENIED, &msg);
+    assert_in_range(n_words, 1, 2 + (now - began) / NSEC_PER_SEC);
+    assert_int_equal(msg.denied.type, MSG_NOTICE);
+    assert_non_null(strstr(msg.denied.reason, "more than 100 messages"));
+    turns(2000); /* What was left unsaid is said later. */
+    hear_all(channel, MSG_DENIED, &msg);
+    assert_int_equal(msg.denied.n_denied, n_denied);
+    assert_int_equal(msg.denied.n_dropped, 0);
+    assert_true(count(MSG_GUEST_ALARM, 0) >= 1);
+    hang_up(channel);
+}
+
+static void
+who_speaks_an_older_version_is_not_sent_what_it_has_not(void **state)
+{
+    struct mchan *channel = dial_small(0, 2);
+    struct msg msg;
+
+    for (uint64_t i = 0; i < 500; i++) {
+        say_notice(channel, i);
+    }
+    turns(2000);
+    assert_true(stats_now().n_denied > 0);
+    assert_int_equal(hear_all(channel, MSG_DENIED, &msg), 0);
+    hang_up(channel);
+}
+
+static void
+bytes_have_their_quota_too(void **state)
+{
+    struct mchan *channel = dial_small(0, 3);
+    uint8_t data[MSG_SIZE_MAX];
+    struct msg msg = {.type = MSG_NOTE,
+                      .note = {.type = "t/1", .n_bytes = MSG_NOTE_SIZE_MAX}};
+    ssize_t size;
+    int n = 0;
+
+    for (uint64_t i = 1; i <= 40; i++) {
+        msg.note.number = i;
+        size = msg_encode(&msg, 3, data, sizeof data, NULL, 0);
+        assert_true(size > 3840);
+        struct mchan_msg out = {
+            .data = data, .size = (size_t)size, .tag = MSG_NOTE};
+        while (mchan_send(channel, &out)) {
+            turns(1);
+        }
+    }
+    turns(300);
+    for (int i = 0; i < n_heard; i++) {
+        n += heard[i].type == MSG_GUEST_NOTE;
+    }
+    /* 20,000 at once and in each second; two wait. */
+    assert_in_range(n, 4, 8);
+    assert_in_range(stats_now().n_dropped, 28, 34);
+    hang_up(channel);
+}
+
+static void
+who_says_too_much_is_not_taken_for_silent(void **state)
+{
+    struct mchan *channel = dial_small(0, 3);
+    struct msg msg;
+
+    for (int i = 0; i < 5000; i++) {
+        say_notice(channel, (uint64_t)i);
+        say_notice(channel, (uint64_t)i);
+        turns(1);
+        hear_all(channel, MSG_DENIED, &msg);
+    }
+    assert_true(stats_now().n_denied > 5000);
+    assert_int_equal(count(MSG_GUEST_LOST, 0), 0);
+    hang_up(channel);
+}
+
+static void
+what_waits_is_forgotten_when_its_agent_goes(void **state)
+{
+    struct mchan *channel = dial_small(0, 1);
+
+    for (uint64_t i = 0; i < 150; i++) {
+        say_report(channel, i);
+    }
+    turns(5);
+    int n_reports = count(MSG_GUEST_REPORT, 0);
+    assert_true(n_reports < 150);
+    hang_up(channel);
+    until(MSG_GUEST_LOST, 0, 1);
+    n_reports = count(MSG_GUEST_REPORT, 0);
+    turns(2000);
+    assert_int_equal(count(MSG_GUEST_REPORT, 0), n_reports);
+    assert_int_equal((uint64_t)n_reports + stats_now().n_dropped, 150);
+}
+
+static void
+the_engine_is_told_what_each_has_used(void **state)
+{
+    struct mchan *channel = dial_small(0, 1);
+    const struct msg_guest_usage *usage = NULL;
+    int n = 0;
+
+    for (uint64_t i = 0; i < 3000; i++) {
+        say_report(channel, i);
+    }
+    turns(4000);
+    for (int i = 0; i < n_heard; i++) {
+        if (heard[i].type == MSG_GUEST_USAGE) {
+            usage = &heard[i].guest_usage;
+            assert_int_equal(usage->vm.byte[0], 1);
+            n++;
+        }
+    }
+    assert_non_null(usage);
+    assert_in_range(n, 2, 8); /* Each second, while there is news. */
+    assert_int_equal(usage->n_messages,
+                     1 + (uint64_t)count(MSG_GUEST_REPORT, 0));
+    assert_int_equal(usage->n_dropped, stats_now().n_dropped);
+    assert_int_equal(usage->n_messages + usage->n_dropped, 3001);
+    assert_true(usage->memory_bytes >= 8192 && usage->memory_bytes < 65536);
+    n = n_heard;
+    turns(900);
+    assert_int_equal(n_heard, n);
+    hang_up(channel);
+}
+
+/* Not so many messages are even taken from its channel. */
+static void
+what_is_far_too_much_waits_in_its_channel(void **state)
+{
+    struct mchan *noisy = dial_small(0, 1);
+    struct msg msg = {.type = MSG_NOTICE,
+                      .notice = {.end_ns = 2, .threshold_us = 3000}};
+    time_t end = real_time() + PATIENCE_S;
+    uint8_t data[MSG_SIZE_MAX];
+    ssize_t size = msg_encode(&msg, 1, data, sizeof data, NULL, 0);
+    struct mchan_msg out = {
+        .data = data, .size = (size_t)size, .tag = MSG_NOTICE};
+    struct mchan_event event;
+    nsec_t began = now;
+    uint64_t n = 0;
+
+    while (n < 40000) {
+        assert_true(real_time() <= end);
+        while (!mchan_send(noisy, &out)) {
+            n++;
+        }
+        mchan_next_event(noisy, &event);
+        back_mark_ready(back, 0);
+        now += NSEC_PER_MSEC / 50;
+        back_run(back, now);
+    }
+    assert_true(stats_now().n_throttled > 0);
+    /* 16,000 at once and in each second, but for what a ring holds. */
+    assert_in_range(now - began, NSEC_PER_SEC, 2 * NSEC_PER_SEC);
+    hang_up(noisy);
+}
+
+/* However little the engine takes, all have the same of it. */
+static int n_room;
+
+static int
+slow_engine(void *ctx, const struct msg *msg)
+{
+    if (n_room <= 0) {
+        return -EAGAIN;
+    }
+    n_room--;
+    return to_engine(ctx, msg);
+}
+
+static void
+a_slow_engine_is_shared_fairly(void **state)
+{
+    struct back_env env = {.to_engine = slow_engine, .start_count = 3};
+    struct mchan *channels[N_GUESTS];
+    int n_reports[N_GUESTS];
+
+    back_destroy(back);
+    n_room = 1000000;
+    assert_int_equal(back_create(&back, &config, &env), 0);
+    for (uint32_t i = 0; i < N_GUESTS; i++) {
+        assert_int_equal(mchan_listen(&channels[i], uris[i], NULL), 0);
+        back_add_channel(back, i, channels[i]);
+        channels[i] = dial((int)i);
+        say_hello(channels[i], "");
+        until(MSG_GUEST_UP, (int)i, 1);
+    }
+    n_room = 0;
+    /* Guest 0 has always more to say than the others. */
+    for (int turn = 0; turn < 600; turn++) {
+        for (uint32_t i = 0; i < N_GUESTS; i++) {
+            struct msg msg = {.type = MSG_REPORT,
+                              .report = {.end_ns = 2, .threshold_us = 3000}};
+            uint8_t data[MSG_SIZE_MAX];
+            ssize_t size = msg_encode(&msg, 1, data, sizeof data, NULL, 0);
+            struct mchan_msg out = {
+                .data = data, .size = (size_t)size, .tag = MSG_REPORT};
+
+            for (int j = 0; j < (i == 0 ? 8 : 1); j++) {
+                mchan_send(channels[i], &out);
+            }
+        }
+        n_room = 3;
+        turns(1);
+    }
+    for (int i = 0; i < N_GUESTS; i++) {
+        n_reports[i] = count(MSG_GUEST_REPORT, i);
+    }
+    for (int i = 1; i < N_GUESTS; i++) {
+        /* A guest that said as much as was taken of it in all had its third. */
+        assert_in_range(n_reports[i], 500, 600);
+    }
+    n_room = 1000000;
+    for (int i = 0; i < N_GUESTS; i++) {
+        hang_up(channels[i]);
+    }
 }
 
 static void
@@ -491,11 +824,13 @@ long_messages_cost_more(void **state)
     until(MSG_GUEST_UP, 0, 1);
     while (!stats.n_throttled) {
         assert_true(real_time() <= end);
-        n += !mchan_send(channel, &out);
+        while (!mchan_send(channel, &out)) {
+            n++;
+        }
         turns(1);
         back_stats(back, &stats);
     }
-    assert_in_range(n, 20, BACK_MESSAGES_BURST / 3);
+    assert_in_range(n, 200, 16000 / 6);
     hang_up(channel);
 }
 
@@ -630,7 +965,16 @@ main(void)
         TEST(what_an_agent_said_before_it_died_is_heard_first),
         TEST(an_agent_that_falls_silent_is_lost_after_three_beats),
         TEST(a_full_engine_makes_guests_wait_and_loses_nothing),
-        TEST(a_flood_is_slowed_and_costs_the_others_nothing),
+        TEST(a_flood_is_cut_to_its_quota_and_costs_the_others_nothing),
+        TEST(what_is_heard_late_is_in_order),
+        TEST(requests_beyond_the_quota_are_refused_in_words_now_and_then),
+        TEST(who_speaks_an_older_version_is_not_sent_what_it_has_not),
+        TEST(bytes_have_their_quota_too),
+        TEST(who_says_too_much_is_not_taken_for_silent),
+        TEST(what_waits_is_forgotten_when_its_agent_goes),
+        TEST(the_engine_is_told_what_each_has_used),
+        TEST(what_is_far_too_much_waits_in_its_channel),
+        TEST(a_slow_engine_is_shared_fairly),
         TEST(a_guest_has_a_number_of_messages_per_turn),
         TEST(who_wakes_us_for_nothing_has_to_wait),
         TEST(who_has_to_wait_does_not_keep_us_awake),

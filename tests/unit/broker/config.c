@@ -179,6 +179,8 @@ static const char whole[] =
     "limits = { pstate_min = 1; pstate_max = 3; writes_per_second = 9; };\n"
     "control = { group = \"adm\"; operators = \"wheel\"; };\n"
     "journal = { size_mb = 2; age_days = 3; };\n"
+    "quota = { messages_per_second = 50; bytes_per_second = 5000;\n"
+    "          rows_per_second = 3; memory_kb = 9; };\n"
     "end_guests = true;\n"
     "seed = 5000000000L;\n";
 
@@ -248,9 +250,53 @@ whole_configuration_is_read(void **state)
     assert_string_equal(config.operator_group, "wheel");
     assert_true(config.journal_size_max == 2 << 20);
     assert_true(config.journal_age_max_s == 3 * 86400);
+    assert_int_equal(config.quota.messages_per_second, 50);
+    assert_int_equal(config.quota.bytes_per_second, 5000);
+    assert_int_equal(config.quota.rows_per_second, 3);
+    assert_true(config.quota.memory == 9 * 1024);
     assert_true(config.end_guests);
     assert_true(config.seed == UINT64_C(5000000000));
     config_fini(&config);
+}
+
+static void
+a_guest_s_quota_is_its_own_then_the_broker_s_then_the_default(void **state)
+{
+    struct broker_config config;
+    struct quota_config quota;
+
+    accepted(&config,
+             "cpus = [0];\n"
+             "guests = ( { name = \"a\"; vcpus = [0];\n"
+             "             quota = { messages_per_second = 70; }; },\n"
+             "           { name = \"b\"; vcpus = [0]; } );\n"
+             "quota = { messages_per_second = 50; memory_kb = 9; };\n");
+    quota = config_quota(&config, &config.guests[0]);
+    assert_int_equal(quota.messages_per_second, 70);
+    assert_true(quota.memory == 9 * 1024);
+    assert_int_equal(quota.bytes_per_second, 512 * 1024);
+    quota = config_quota(&config, &config.guests[1]);
+    assert_int_equal(quota.messages_per_second, 50);
+    quota = config_quota(&config, NULL);
+    assert_int_equal(quota.messages_per_second, 50);
+    config_fini(&config);
+    quota = config_quota(NULL, NULL);
+    assert_int_equal(quota.messages_per_second, 1000);
+    assert_int_equal(quota.rows_per_second, 16);
+}
+
+static void
+a_quota_leaves_room_for_beats(void **state)
+{
+    just_accepted("beat_ms = 1000; quota = { messages_per_second = 2; };");
+    refused("quota = {\n messages_per_second = 1; };", 2,
+            "a quota of messages_per_second = 1 leaves nothing beside the "
+            "beats of beat_ms = 1000; give 2 at least");
+    refused("beat_ms = 50;\nquota = {\n messages_per_second = 39; };", 3,
+            "give 40 at least");
+    refused("cpus = [0];\nguests = ( { name = \"a\"; vcpus = [0];\n"
+            "quota = { messages_per_second = 3; }; } );\nbeat_ms = 500;",
+            3, "give 4 at least");
 }
 
 static void
@@ -432,6 +478,14 @@ numbers_out_of_range_say_the_range(void **state)
     refused("limits = { writes_per_second = 0; };", 1, "outside 1");
     refused("journal = {\nsize_mb = 0; };", 2, "outside 1 to 65536");
     refused("journal = { age_days = 100000; };", 1, "outside 1 to 3650");
+    refused("quota = { messages_per_second = 0; };", 1, "outside 1 to 100000");
+    refused("quota = { bytes_per_second = 4095; };", 1, "outside 4096");
+    refused("quota = { rows_per_second = 0; };", 1, "outside 1 to 10000");
+    refused("quota = { memory_kb = 7; };", 1, "outside 8 to 65536");
+    refused("quota = { messages = 7; };", 1, "messages_per_second");
+    refused("cpus = [0];\nguests = ( { name = \"a\"; vcpus = [0];\n"
+            "quota = { memory_kb = 7; }; } );",
+            3, "outside 8 to 65536");
     refused("cpus = [-1];", 1, "outside 0");
     refused("cpus = [70000];", 1, "outside 0");
 }
@@ -799,6 +853,9 @@ main(void)
         cmocka_unit_test(defaults_observe_and_change_nothing),
         cmocka_unit_test(empty_text_is_the_defaults),
         cmocka_unit_test(whole_configuration_is_read),
+        cmocka_unit_test(
+            a_guest_s_quota_is_its_own_then_the_broker_s_then_the_default),
+        cmocka_unit_test(a_quota_leaves_room_for_beats),
         cmocka_unit_test(guests_get_their_uuid_and_channel),
         cmocka_unit_test(same_text_parses_the_same_twice),
         cmocka_unit_test(syntax_errors_name_their_line),

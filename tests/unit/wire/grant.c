@@ -26,20 +26,20 @@ static const struct {
     unsigned type;
     enum grant_role from, to;
 } granted[] = {
-    {MSG_HELLO, A, B},        {MSG_WELCOME, B, A},      {MSG_REFUSED, B, A},
-    {MSG_BYE, A, B},          {MSG_BYE, B, A},          {MSG_BYE, Q, B},
-    {MSG_BYE, Q, E},          {MSG_BYE, Q, P},          {MSG_BEAT, A, B},
-    {MSG_BEAT, Q, B},         {MSG_BEAT, Q, E},         {MSG_BEAT, Q, P},
-    {MSG_BEAT_REPLY, B, A},   {MSG_BEAT_REPLY, B, Q},   {MSG_BEAT_REPLY, E, Q},
-    {MSG_BEAT_REPLY, P, Q},   {MSG_REPORT, A, B},       {MSG_NOTICE, A, B},
-    {MSG_NOTE, A, B},         {MSG_GUEST_UP, B, E},     {MSG_GUEST_LOST, B, E},
-    {MSG_GUEST_REPORT, B, E}, {MSG_GUEST_NOTICE, B, E}, {MSG_GUEST_ALARM, B, E},
-    {MSG_GUEST_NOTE, B, E},   {MSG_DOMAIN, P, E},       {MSG_VM_FOUND, P, E},
-    {MSG_VM_GONE, P, E},      {MSG_SAMPLE_VM, P, E},    {MSG_SAMPLE_CPU, P, E},
-    {MSG_SAMPLE_POWER, P, E}, {MSG_READY, P, E},        {MSG_READY, B, Q},
-    {MSG_READY, E, Q},        {MSG_TROUBLE, P, E},      {MSG_SET_PSTATE, E, P},
-    {MSG_RELEASE, E, P},      {MSG_VM_CONTROL, E, P},   {MSG_OUTCOME, P, E},
-    {MSG_STARTED, E, B},
+    {MSG_HELLO, A, B},        {MSG_WELCOME, B, A},     {MSG_REFUSED, B, A},
+    {MSG_BYE, A, B},          {MSG_BYE, B, A},         {MSG_BYE, Q, B},
+    {MSG_BYE, Q, E},          {MSG_BYE, Q, P},         {MSG_BEAT, A, B},
+    {MSG_BEAT, Q, B},         {MSG_BEAT, Q, E},        {MSG_BEAT, Q, P},
+    {MSG_BEAT_REPLY, B, A},   {MSG_BEAT_REPLY, B, Q},  {MSG_BEAT_REPLY, E, Q},
+    {MSG_BEAT_REPLY, P, Q},   {MSG_REPORT, A, B},      {MSG_NOTICE, A, B},
+    {MSG_NOTE, A, B},         {MSG_DENIED, B, A},      {MSG_GUEST_USAGE, B, E},
+    {MSG_GUEST_UP, B, E},     {MSG_GUEST_LOST, B, E},  {MSG_GUEST_REPORT, B, E},
+    {MSG_GUEST_NOTICE, B, E}, {MSG_GUEST_ALARM, B, E}, {MSG_GUEST_NOTE, B, E},
+    {MSG_DOMAIN, P, E},       {MSG_VM_FOUND, P, E},    {MSG_VM_GONE, P, E},
+    {MSG_SAMPLE_VM, P, E},    {MSG_SAMPLE_CPU, P, E},  {MSG_SAMPLE_POWER, P, E},
+    {MSG_READY, P, E},        {MSG_READY, B, Q},       {MSG_READY, E, Q},
+    {MSG_TROUBLE, P, E},      {MSG_SET_PSTATE, E, P},  {MSG_RELEASE, E, P},
+    {MSG_VM_CONTROL, E, P},   {MSG_OUTCOME, P, E},     {MSG_STARTED, E, B},
 };
 #define N_GRANTED (sizeof granted / sizeof granted[0])
 
