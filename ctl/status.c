@@ -89,13 +89,13 @@ print_usage(struct ctl *ctl, const json_t *u)
 {
     char text[400];
 
-    snprintf(text, sizeof text, "%lld messages heard, %lld made no sense",
+    snprintf(text, sizeof text, "%.0f messages heard, %.0f made no sense",
              count(u, "messages"), count(u, "refused"));
     line(ctl, "guests", text);
     if (count(u, "dropped") || count(u, "denied") || count(u, "waits") ||
         count(u, "rows_withheld")) {
         snprintf(text, sizeof text,
-                 "beyond quotas: %lld dropped, %lld denied, %lld waits, %lld "
+                 "beyond quotas: %.0f dropped, %.0f denied, %.0f waits, %.0f "
                  "journal rows withheld",
                  count(u, "dropped"), count(u, "denied"), count(u, "waits"),
                  count(u, "rows_withheld"));
