@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all demo test test-model bench figures fuzz fuzz-long sanitize clean help
+.PHONY: all demo test test-model test-journal bench figures fuzz fuzz-long sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -15,6 +15,7 @@ help:
 	@echo 'make test       every test whose parts this machine has'
 	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
+	@echo 'make test-journal a journal damaged at every bit (an hour)'
 	@echo 'make test-hostile 10^8 hostile writes into shared memory, libqb beside (ten minutes)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
@@ -46,6 +47,11 @@ test-death:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/death/kills --kills 1000 --json $(BUILD)/death.json
+
+test-journal:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/tests/unit/broker/unit_broker_journal_damage --all
 
 test-hostile:
 	@tools/bootstrap --test

@@ -7,8 +7,9 @@
  * does not take a CPU away in the middle of the path from a notice to a
  * p-state, and it only sleeps for that, it reads no clock.  When the file can't
  * be written the rows in the ring stay, new ones are refused and counted, and
- * journal_run() has the writer try again.  Relies on broker/journaldb; called
- * by the engine and control.c, both in one thread. */
+ * journal_run() has the writer try again.  Relies on
+ * broker/journal/journaldb.h; called by the engine and control.c, both in one
+ * thread. */
 #include "broker/journal/journal.h"
 
 #include <assert.h>
@@ -16,6 +17,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +29,15 @@
 #define QUEUE_ROWS 2048      /* In the ring. */
 #define QUEUE_ROWS_MEMORY 64 /* In the ring of a journal in memory. */
 #define BATCH_ROWS 128       /* In one transaction. */
+#define QUEUE_INPUTS 32      /* Blocks of inputs that wait. */
+#define BATCH_INPUTS 8       /* In one transaction. */
 #define GATHER_MS 100
 #define RETRY_NS NSEC_PER_SEC
 #define ID_SHIFT 40 /* Ids are start count << 40 | n. */
 
 struct journal {
     struct journaldb *db;
-    bool threaded;
+    bool threaded, no_thread; /* Neither: in memory. */
     pthread_t thread;
     int wake_fd;       /* Ends the writer's gathering. */
     nsec_t retry_time; /* The caller's; when it last had us try again. */
@@ -42,6 +46,9 @@ struct journal {
     pthread_cond_t work, done;
     struct journal_row *ring;
     uint32_t ring_size, head, n;
+    struct journal_input *inputs; /* A ring likewise; null: none are kept. */
+    uint32_t inputs_head, n_inputs;
+    uint64_t next_input_id;
     uint64_t next_id;
     uint64_t stored_id;  /* All to here are in the file. */
     uint64_t durable_id; /* And all to here on the disk. */
@@ -91,10 +98,15 @@ journal_open(struct journal **out, const char *path,
     pthread_cond_init(&journal->work, NULL);
     pthread_cond_init(&journal->done, NULL);
     journal->wake_fd = -1;
+    journal->no_thread = path && opts->no_thread;
     journal->ring_size = path ? QUEUE_ROWS : QUEUE_ROWS_MEMORY;
     journal->ring = calloc(journal->ring_size, sizeof *journal->ring);
+    bool keeps = path && opts->inputs_max > 0;
+    if (keeps) {
+        journal->inputs = calloc(QUEUE_INPUTS, sizeof *journal->inputs);
+    }
     int moved = -ENOMEM;
-    if (journal->ring) {
+    if (journal->ring && (journal->inputs || !keeps)) {
         moved = journaldb_open(&journal->db, path, opts, why, why_size);
     } else {
         snprintf(why, why_size, "no memory");
@@ -104,6 +116,7 @@ journal_open(struct journal **out, const char *path,
         return moved;
     }
     journal->next_id = (journaldb_start_count(journal->db) << ID_SHIFT) + 1;
+    journal->next_input_id = journal->next_id;
     journal->stored_id = journal->durable_id = journal->next_id - 1;
     journal->wanted_id = journal->durable_id;
     journal->n_rows = journaldb_n_rows(journal->db);
@@ -130,6 +143,12 @@ journal_close(struct journal *journal)
         wake(journal);
         pthread_mutex_unlock(&journal->lock);
         pthread_join(journal->thread, NULL);
+    } else if (journal->db && journal->no_thread) {
+        pthread_mutex_lock(&journal->lock);
+        do {
+            write_batch(journal);
+        } while (journal->n + journal->n_inputs && !journal->failing);
+        pthread_mutex_unlock(&journal->lock);
     }
     if (journal->wake_fd >= 0) {
         close(journal->wake_fd);
@@ -139,6 +158,7 @@ journal_close(struct journal *journal)
     pthread_cond_destroy(&journal->done);
     pthread_mutex_destroy(&journal->lock);
     free(journal->ring);
+    free(journal->inputs);
     free(journal);
 }
 
@@ -177,6 +197,42 @@ journal_add(struct journal *journal, const struct journal_row *row)
         } else if (journal->n == BATCH_ROWS) {
             wake(journal);
         }
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return error;
+}
+
+bool
+journal_keeps_inputs(const struct journal *journal)
+{
+    return journal->inputs;
+}
+
+int
+journal_add_input(struct journal *journal, const struct journal_input *input)
+{
+    int error = 0;
+
+    assert(input->size <= JOURNAL_INPUT_SIZE);
+    if (!journal->inputs) {
+        return -ENOTSUP;
+    }
+    pthread_mutex_lock(&journal->lock);
+    if (!journal->threaded && journal->n_inputs == QUEUE_INPUTS) {
+        write_batch(journal);
+    }
+    if (journal->failing) {
+        error = journal->failing;
+    } else if (journal->n_inputs == QUEUE_INPUTS) {
+        error = -ENOBUFS;
+    } else {
+        struct journal_input *slot =
+            &journal->inputs[(journal->inputs_head + journal->n_inputs++) %
+                             QUEUE_INPUTS];
+
+        memcpy(slot, input, offsetof(struct journal_input, data) + input->size);
+        slot->id = journal->next_input_id++;
+        pthread_cond_signal(&journal->work);
     }
     pthread_mutex_unlock(&journal->lock);
     return error;
@@ -225,7 +281,8 @@ void
 journal_run(struct journal *journal, nsec_t now)
 {
     pthread_mutex_lock(&journal->lock);
-    if (!journal->threaded && !journal->failing && journal->n > 0) {
+    if (!journal->threaded && !journal->failing &&
+        journal->n + journal->n_inputs > 0) {
         write_batch(journal);
     }
     if (journal->failing && now >= journal->retry_time + RETRY_NS) {
@@ -279,6 +336,142 @@ journal_tail(struct journal *journal, uint32_t n,
     }
     free(pending);
     return stored < 0 ? stored : stored + n_pending;
+}
+
+struct about {
+    const char *vm;
+    bool any;
+};
+
+static void
+look_about(void *ctx, const struct journal_row *row)
+{
+    struct about *about = ctx;
+
+    about->any |= journal_row_is_about(row, about->vm);
+}
+
+/* A row in the ring is asked for, by itself or for another of its cause. */
+static bool
+takes(struct journal *journal, const struct journal_filter *filter,
+      const struct journal_row *rows, int n, const struct journal_row *row)
+{
+    struct about about = {.vm = filter->vm};
+
+    if (journal_filter_takes(filter, row, false)) {
+        return true;
+    }
+    if (!row->cause || !journal_filter_takes(filter, row, true)) {
+        return false;
+    }
+    for (int i = 0; i < n && !about.any; i++) {
+        if (rows[i].cause == row->cause) {
+            look_about(&about, &rows[i]);
+        }
+    }
+    return about.any || (journaldb_trace(journal->db, row->cause, INT64_MAX,
+                                         look_about, &about) > 0 &&
+                         about.any);
+}
+
+/* Keeps of the copied rows those that the scan takes, in their order; returns
+ * how many or -ENOMEM. */
+static int
+sift(struct journal *journal, const struct journal_scan *scan,
+     struct journal_row *rows, int n)
+{
+    uint64_t before = scan->before ? scan->before : UINT64_MAX;
+    bool *taken = calloc((size_t)n, sizeof *taken);
+    int n_taken = 0;
+
+    if (!taken) {
+        return -ENOMEM;
+    }
+    for (int i = 0; i < n; i++) {
+        taken[i] = rows[i].id > scan->after && rows[i].id < before &&
+                   takes(journal, &scan->filter, rows, n, &rows[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        if (taken[i]) {
+            rows[n_taken++] = rows[i];
+        }
+    }
+    free(taken);
+    return n_taken;
+}
+
+/* Newest first: the ring, and then the file for what is still wanted. */
+static int
+scan_backward(struct journal *journal, struct journal_scan *scan,
+              const struct journal_row *pending, int n_pending, uint64_t before,
+              void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    uint32_t n = (uint32_t)n_pending < scan->n ? (uint32_t)n_pending : scan->n;
+    struct journal_scan rest = *scan;
+    int stored = 0;
+
+    rest.before = scan->before && scan->before < before ? scan->before : before;
+    rest.n = scan->n - n;
+    if (rest.n > 0) {
+        stored = journaldb_scan(journal->db, &rest, row, ctx);
+        scan->reached = rest.reached;
+        scan->more = rest.more;
+    } else {
+        scan->reached = pending[n_pending - (int)n].id;
+        scan->more = true;
+    }
+    for (uint32_t i = 0; i < n && stored >= 0; i++) {
+        row(ctx, &pending[(uint32_t)n_pending - n + i]);
+    }
+    return stored < 0 ? stored : stored + (int)n;
+}
+
+static int
+scan_forward(struct journal *journal, struct journal_scan *scan,
+             const struct journal_row *pending, int n_pending, uint64_t before,
+             void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    struct journal_scan first = *scan;
+
+    first.before =
+        scan->before && scan->before < before ? scan->before : before;
+    int n = journaldb_scan(journal->db, &first, row, ctx);
+    scan->reached = first.reached;
+    scan->more = first.more;
+    if (n < 0 || first.more) {
+        return n;
+    }
+    for (int i = 0; i < n_pending; i++) {
+        if ((uint32_t)n == scan->n) {
+            scan->more = true;
+            break;
+        }
+        row(ctx, &pending[i]);
+        scan->reached = pending[i].id;
+        n++;
+    }
+    return n;
+}
+
+int
+journal_scan(struct journal *journal, struct journal_scan *scan,
+             void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    struct journal_row *pending;
+    uint64_t before;
+
+    int n =
+        copy_pending(journal, true, 0, journal->ring_size, &pending, &before);
+    if (n > 0) {
+        n = sift(journal, scan, pending, n);
+    }
+    if (n >= 0) {
+        n = scan->forward
+                ? scan_forward(journal, scan, pending, n, before, row, ctx)
+                : scan_backward(journal, scan, pending, n, before, row, ctx);
+    }
+    free(pending);
+    return n;
 }
 
 /* Copies the last 'max' rows in the ring that match; what is older than
@@ -345,7 +538,8 @@ has_work(const struct journal *journal)
     if (journal->failing) {
         return journal->retry;
     }
-    return journal->n || journal->durable_id < journal->wanted_id;
+    return journal->n || journal->n_inputs ||
+           journal->durable_id < journal->wanted_id;
 }
 
 /* Sleeps until enough rows came, somebody waits, or for GATHER_MS. */
@@ -380,7 +574,8 @@ writer_main(void *ctx)
         }
         gather(journal);
         write_batch(journal);
-        if (journal->stop && (!journal->n || journal->failing)) {
+        if (journal->stop &&
+            (!(journal->n + journal->n_inputs) || journal->failing)) {
             break;
         }
     }
@@ -388,37 +583,68 @@ writer_main(void *ctx)
     return NULL;
 }
 
-/* The straight-line work, without the lock; the first 'n' rows of the ring are
- * the writer's until it says that they are stored. */
+/* What one transaction takes from the heads of both rings. */
+struct batch {
+    uint32_t head, n;
+    uint32_t inputs_head, n_inputs;
+    bool durable;
+};
+
+/* The straight-line work, without the lock; what is in the batch is the
+ * writer's until it says that it is stored. */
 static int
-store(struct journal *journal, uint32_t head, uint32_t n, bool durable)
+store(struct journal *journal, const struct batch *batch)
 {
     int64_t wall_ns = INT64_MAX;
 
-    int error = journaldb_begin(journal->db, durable);
-    for (uint32_t i = 0; i < n && !error; i++) {
+    int error = journaldb_begin(journal->db, batch->durable);
+    for (uint32_t i = 0; i < batch->n && !error; i++) {
         const struct journal_row *row =
-            &journal->ring[(head + i) % journal->ring_size];
+            &journal->ring[(batch->head + i) % journal->ring_size];
 
         wall_ns = nsec_min(wall_ns, row->wall_ns);
         error = journaldb_add(journal->db, row);
     }
-    if (!error && n) {
+    for (uint32_t i = 0; i < batch->n_inputs && !error; i++) {
+        const struct journal_input *input =
+            &journal->inputs[(batch->inputs_head + i) % QUEUE_INPUTS];
+
+        wall_ns = nsec_min(wall_ns, input->wall_ns);
+        error = journaldb_add_input(journal->db, input);
+    }
+    if (!error && batch->n + batch->n_inputs) {
         error = journaldb_trim(journal->db, wall_ns);
     }
     return error ? error : journaldb_commit(journal->db);
 }
 
 static void
+drop_stored(struct journal *journal, const struct batch *batch)
+{
+    journal->head = (batch->head + batch->n) % journal->ring_size;
+    journal->n -= batch->n;
+    journal->stored_id += batch->n;
+    journal->inputs_head =
+        (batch->inputs_head + batch->n_inputs) % QUEUE_INPUTS;
+    journal->n_inputs -= batch->n_inputs;
+}
+
+static void
 write_batch(struct journal *journal)
 {
-    uint32_t head = journal->head;
-    uint32_t n = journal->n < BATCH_ROWS ? journal->n : BATCH_ROWS;
-    bool durable = journal->durable_id < journal->wanted_id;
+    struct batch batch = {
+        .head = journal->head,
+        .n = journal->n < BATCH_ROWS ? journal->n : BATCH_ROWS,
+        .inputs_head = journal->inputs_head,
+        .n_inputs =
+            journal->n_inputs < BATCH_INPUTS ? journal->n_inputs : BATCH_INPUTS,
+        .durable = journal->durable_id < journal->wanted_id,
+    };
 
     journal->retry = false;
     pthread_mutex_unlock(&journal->lock);
-    int error = store(journal, head, n, durable);
+    int stored = store(journal, &batch);
+    int error = stored ? stored : journaldb_mark(journal->db, batch.durable);
     uint64_t n_rows = journaldb_n_rows(journal->db);
     uint64_t size = journaldb_size(journal->db);
     pthread_mutex_lock(&journal->lock);
@@ -426,13 +652,11 @@ write_batch(struct journal *journal)
     journal->failing = error;
     snprintf(journal->reason, sizeof journal->reason, "%s",
              error ? journaldb_reason(journal->db) : "");
-    if (!error) {
-        journal->head = (head + n) % journal->ring_size;
-        journal->n -= n;
-        journal->stored_id += n;
-        if (durable) {
-            journal->durable_id = journal->stored_id;
-        }
+    if (!stored) {
+        drop_stored(journal, &batch);
+    }
+    if (!error && batch.durable) {
+        journal->durable_id = journal->stored_id;
     }
     journal->n_rows = n_rows;
     journal->size = size;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal's file in SQLite: one table of rows with an index by cause, and
- * one of counters.  A write-ahead log lets one connection read while the other
- * writes; both are opened here, before the process gives up its rights, and
- * need no other file later.  Old rows are deleted and their pages given back,
- * so the file stays within its size for ever.  A file that SQLite finds damaged
- * is put aside by journalfile.c, and a new one begun.  Called by
+/* Opens the journal's file in SQLite: a table of rows with an index by cause,
+ * one of inputs, where both begin, and a counter.  A write-ahead log lets one
+ * connection read while the other writes; both are opened here, before the
+ * process gives up its rights, and need no other file later.
+ *
+ * A file is used only if all of it is as it was written and nothing that was
+ * promised is missing (journalcheck.c).  Otherwise it is put aside as it lies,
+ * and a new one begun with the rows that are proved, which go on in the same
+ * chain.  Nothing is written before that is decided.  Called by
  * broker/journal/journal.c. */
 #include "broker/journal/journaldb.h"
 
@@ -15,29 +18,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "broker/journal/journal.h"
+#include "broker/journal/journaldb_parts.h"
 #include "broker/journal/journalfile.h"
 
 #define PAGE_SIZE 4096
-#define SCHEMA_VERSION 1
-#define TRIM_ROWS 512           /* Deleted at most per step. */
-#define TRIM_PAGES 128          /* Given back at most per step. */
-#define BUSY_MS 2000            /* A stranger's sqlite3 may hold the file. */
-#define CHECKED_MAX (256 << 20) /* Larger files are not read through. */
-
-struct journaldb {
-    sqlite3 *writer, *reader; /* The same one if in memory. */
-    sqlite3_stmt *add;
-    struct journal_opts opts;
-    uint64_t start_count, n_rows;
-    int64_t n_batch; /* Rows the open batch adds, less those it deletes. */
-    bool durable;
-    char reason[160];
-};
+#define BUSY_MS 2000           /* A stranger's sqlite3 may hold the file. */
+#define RESERVE_MAX (16 << 20) /* For the log, and for what a batch adds. */
+#define STARTS_MAX UINT64_C(0x7fffff) /* Ids are start count << 40 | n. */
+#define ID_SHIFT 40
 
 /* What a try to open a file ended with. */
 enum opened {
@@ -47,61 +40,123 @@ enum opened {
 };
 
 static enum opened open_file(struct journaldb *, const char *path, int *error,
-                             char *why, size_t why_size);
-static int count_start(struct journaldb *, const char *path, char *why,
-                       size_t why_size);
-static int run(sqlite3 *, const char *sql);
-static int get_number(sqlite3 *, const char *sql, int64_t *out);
-static int fail(struct journaldb *, const char *doing);
-static int error_of(sqlite3 *);
+                             int *short_of, char *why, size_t why_size);
+static int put_aside(struct journaldb *, const char *path, char *why,
+                     size_t why_size);
+static int count_start(struct journaldb *, char *why, size_t why_size);
+static void close_file(struct journaldb *);
+
+static void
+set_bounds(struct journaldb *db, const struct journal_opts *opts)
+{
+    uint64_t reserve =
+        opts->size_max / 2 < RESERVE_MAX ? opts->size_max / 2 : RESERVE_MAX;
+
+    db->opts = *opts;
+    db->page_size = opts->page_size ? opts->page_size : PAGE_SIZE;
+    db->data_max = opts->size_max - reserve;
+    db->inputs_max = opts->inputs_max < db->data_max / 2 ? opts->inputs_max
+                                                         : db->data_max / 2;
+}
+
+/* What stands beside the file; nothing in memory has such. */
+static int
+open_head(struct journaldb *db, const char *path, bool *lost, char *why,
+          size_t why_size)
+{
+    int found = journalhead_open(&db->headfile, path, &db->head, why, why_size);
+
+    *lost = found == 1;
+    return found < 0 ? found : 0;
+}
 
 int
 journaldb_open(struct journaldb **out, const char *path,
                const struct journal_opts *opts, char *why, size_t why_size)
 {
     struct journaldb *db = calloc(1, sizeof *db);
-    int error = 0, moved = 0;
+    char second[JOURNAL_WHY_SIZE] = "", aside[JOURNAL_WHY_SIZE] = "";
+    int error = 0, said = 0;
+    bool headless = false;
 
     if (!db) {
         snprintf(why, why_size, "no memory");
         return -ENOMEM;
     }
-    db->opts = *opts;
-    enum opened opened = open_file(db, path, &error, why, why_size);
-    if (opened == OPEN_DAMAGED) {
-        moved = 1;
-        error = journalfile_move_aside(path, why, why_size);
-        if (!error) {
-            char second[160];
-
-            opened = open_file(db, path, &error, second, sizeof second);
-            if (opened != OPENED) {
-                snprintf(why, why_size, "%s", second);
-            }
+    why[0] = '\0';
+    set_bounds(db, opts);
+    if (path) {
+        error = open_head(db, path, &headless, why, why_size);
+    }
+    enum opened opened = OPEN_FAILED;
+    if (!error) {
+        opened = open_file(db, path, &error, &said, why, why_size);
+    }
+    if (!error && opened == OPEN_DAMAGED) {
+        said = 1;
+        text_copy(second, sizeof second, why);
+        error = put_aside(db, path, aside, sizeof aside);
+        text_copy(why, why_size, aside);
+        text_append(why, why_size, "; %s", second);
+    } else if (!error && opened == OPENED && headless && !said &&
+               db->end[JOURNAL_ROWS].last.id) {
+        said = 1;
+        snprintf(why, why_size,
+                 "%s: what stands beside it is gone or damaged; it has rows to "
+                 "%" PRIu64 ".%" PRIu64 ", and whether it had more can't be "
+                 "told",
+                 path, db->end[JOURNAL_ROWS].last.id >> ID_SHIFT,
+                 db->end[JOURNAL_ROWS].last.id &
+                     ((UINT64_C(1) << ID_SHIFT) - 1));
+    }
+    if (!error) {
+        error = count_start(db, second, sizeof second);
+        if (error) {
+            snprintf(why, why_size, "%s: %s", path, second);
         }
     }
-    if (!error && opened == OPENED) {
-        error = count_start(db, path, moved ? NULL : why, why_size);
-    }
-    if (error || opened != OPENED) {
-        journaldb_close(db);
-        return error ? error : -EIO;
+    if (error) {
+        close_file(db);
+        journalhead_close(db->headfile);
+        free(db);
+        return error;
     }
     *out = db;
-    return moved;
+    return said;
 }
 
-void
-journaldb_close(struct journaldb *db)
+static void
+close_file(struct journaldb *db)
 {
-    if (!db) {
-        return;
+    for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
+        sqlite3_finalize(db->add[i]);
+        db->add[i] = NULL;
     }
-    sqlite3_finalize(db->add);
     if (db->reader != db->writer) {
         sqlite3_close(db->reader);
     }
     sqlite3_close(db->writer);
+    db->writer = db->reader = NULL;
+}
+
+/* All of the log is in the file, on the disk, and that is marked. */
+void
+journaldb_close(struct journaldb *db)
+{
+    int n_log = -1;
+
+    if (!db) {
+        return;
+    }
+    int code = sqlite3_wal_checkpoint_v2(
+        db->writer, NULL, SQLITE_CHECKPOINT_TRUNCATE, &n_log, NULL);
+    bool clean = !db->unsure && !code && n_log <= 0;
+    if (db->headfile && clean) {
+        db->head.clean = true;
+        (void)journaldb_mark(db, true);
+    }
+    close_file(db);
+    journalhead_close(db->headfile);
     free(db);
 }
 
@@ -120,7 +175,7 @@ journaldb_reason(const struct journaldb *db)
 uint64_t
 journaldb_n_rows(const struct journaldb *db)
 {
-    return db->n_rows;
+    return db->end[JOURNAL_ROWS].n;
 }
 
 /* The file and its write-ahead log. */
@@ -131,198 +186,13 @@ journaldb_size(struct journaldb *db)
     sqlite3_int64 log_size = 0;
     int64_t pages = 0;
 
-    get_number(db->writer, "PRAGMA page_count", &pages);
+    journaldb_number(db->writer, "PRAGMA page_count", &pages);
     sqlite3_file_control(db->writer, "main", SQLITE_FCNTL_JOURNAL_POINTER,
                          &log);
     if (log && log->pMethods && log->pMethods->xFileSize(log, &log_size)) {
         log_size = 0;
     }
-    return (uint64_t)pages * PAGE_SIZE + (uint64_t)log_size;
-}
-
-/* Writing. */
-
-int
-journaldb_begin(struct journaldb *db, bool durable)
-{
-    db->n_batch = 0;
-    if (durable != db->durable) {
-        if (run(db->writer, durable ? "PRAGMA synchronous = FULL"
-                                    : "PRAGMA synchronous = NORMAL")) {
-            return fail(db, "setting");
-        }
-        db->durable = durable;
-    }
-    if (run(db->writer, "BEGIN IMMEDIATE")) {
-        return fail(db, "beginning");
-    }
-    /* Something must be written for a durable commit to reach the disk, and
-     * for a retry to find out whether writing works again. */
-    if (run(db->writer, "UPDATE meta SET value = value + 1 "
-                        "WHERE key = 'batches'")) {
-        return fail(db, "writing");
-    }
-    return 0;
-}
-
-int
-journaldb_add(struct journaldb *db, const struct journal_row *row)
-{
-    sqlite3_stmt *s = db->add;
-
-    sqlite3_bind_int64(s, 1, (sqlite3_int64)row->id);
-    sqlite3_bind_int64(s, 2, (sqlite3_int64)row->cause);
-    sqlite3_bind_int64(s, 3, (sqlite3_int64)row->command);
-    sqlite3_bind_int(s, 4, (int)row->kind);
-    sqlite3_bind_int64(s, 5, row->time);
-    sqlite3_bind_int64(s, 6, row->wall_ns);
-    sqlite3_bind_text(s, 7, row->subject, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 8, row->name, -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 9, row->detail, -1, SQLITE_STATIC);
-    int code = sqlite3_step(s);
-    int error = code == SQLITE_DONE ? 0 : fail(db, "writing");
-
-    sqlite3_reset(s);
-    db->n_batch += !error;
-    return error;
-}
-
-int
-journaldb_commit(struct journaldb *db)
-{
-    if (run(db->writer, "COMMIT")) {
-        return fail(db, "committing");
-    }
-    db->n_rows = (uint64_t)((int64_t)db->n_rows + db->n_batch);
-    return 0;
-}
-
-static bool
-is_too_large(struct journaldb *db)
-{
-    int64_t pages = 0, free_pages = 0;
-
-    get_number(db->writer, "PRAGMA page_count", &pages);
-    get_number(db->writer, "PRAGMA freelist_count", &free_pages);
-    /* The other half is for the log, and for what a batch adds. */
-    return (uint64_t)(pages - free_pages) * PAGE_SIZE > db->opts.size_max / 2;
-}
-
-static bool
-is_too_old(struct journaldb *db, int64_t oldest_ns)
-{
-    int64_t first_ns = INT64_MAX;
-
-    get_number(db->writer, "SELECT wall_ns FROM row ORDER BY id LIMIT 1",
-               &first_ns);
-    return first_ns < oldest_ns;
-}
-
-static int
-delete_oldest(struct journaldb *db, int64_t before_ns)
-{
-    char sql[256];
-
-    snprintf(sql, sizeof sql,
-             "DELETE FROM row WHERE id <= (SELECT max(id) FROM (SELECT id FROM "
-             "row ORDER BY id LIMIT %d)) AND wall_ns < %" PRId64 ";"
-             "PRAGMA incremental_vacuum(%d)",
-             TRIM_ROWS, before_ns, TRIM_PAGES);
-    int64_t before = sqlite3_total_changes(db->writer);
-    if (run(db->writer, sql)) {
-        return fail(db, "deleting");
-    }
-    db->n_batch -= sqlite3_total_changes(db->writer) - before;
-    return 0;
-}
-
-/* XXX A wall clock that is set far ahead ages all rows before; a journal that
- * counted the machine's uptime as well would notice. */
-int
-journaldb_trim(struct journaldb *db, int64_t wall_ns)
-{
-    int64_t oldest_ns = INT64_MIN;
-
-    if (db->opts.age_max_s < INT64_MAX / NSEC_PER_SEC) {
-        oldest_ns = wall_ns - (int64_t)db->opts.age_max_s * NSEC_PER_SEC;
-    }
-    if (is_too_large(db)) {
-        return delete_oldest(db, INT64_MAX);
-    }
-    return is_too_old(db, oldest_ns) ? delete_oldest(db, oldest_ns) : 0;
-}
-
-/* Reading. */
-
-static void
-take_text(char *to, size_t size, sqlite3_stmt *s, int column)
-{
-    const char *text = (const char *)sqlite3_column_text(s, column);
-
-    text_copy(to, size, text ? text : "");
-}
-
-static void
-take_row(struct journal_row *row, sqlite3_stmt *s)
-{
-    int kind = sqlite3_column_int(s, 3);
-
-    row->id = (uint64_t)sqlite3_column_int64(s, 0);
-    row->cause = (uint64_t)sqlite3_column_int64(s, 1);
-    row->command = (uint64_t)sqlite3_column_int64(s, 2);
-    /* Somebody may have edited the file. */
-    row->kind = kind >= JOURNAL_EVENT && kind <= JOURNAL_OUTCOME
-                    ? (enum journal_kind)kind
-                    : JOURNAL_EVENT;
-    row->time = sqlite3_column_int64(s, 4);
-    row->wall_ns = sqlite3_column_int64(s, 5);
-    take_text(row->subject, sizeof row->subject, s, 6);
-    take_text(row->name, sizeof row->name, s, 7);
-    take_text(row->detail, sizeof row->detail, s, 8);
-}
-
-static int
-read_rows(struct journaldb *db, const char *sql, int64_t first, int64_t second,
-          journaldb_row_fn *fn, void *ctx)
-{
-    struct journal_row row;
-    sqlite3_stmt *s = NULL;
-    int n = 0, code;
-
-    if (sqlite3_prepare_v2(db->reader, sql, -1, &s, NULL) != SQLITE_OK) {
-        return -EIO;
-    }
-    sqlite3_bind_int64(s, 1, first);
-    sqlite3_bind_int64(s, 2, second);
-    while ((code = sqlite3_step(s)) == SQLITE_ROW) {
-        take_row(&row, s);
-        fn(ctx, &row);
-        n++;
-    }
-    sqlite3_finalize(s);
-    return code == SQLITE_DONE ? n : -EIO;
-}
-
-#define COLUMNS "id, cause, command, kind, time, wall_ns, subject, name, detail"
-
-int
-journaldb_trace(struct journaldb *db, uint64_t cause, uint64_t before,
-                journaldb_row_fn *fn, void *ctx)
-{
-    return read_rows(db,
-                     "SELECT " COLUMNS " FROM row WHERE cause = ?1 AND "
-                     "id < ?2 ORDER BY id",
-                     (int64_t)cause, (int64_t)before, fn, ctx);
-}
-
-int
-journaldb_tail(struct journaldb *db, uint32_t n, uint64_t before,
-               journaldb_row_fn *fn, void *ctx)
-{
-    return read_rows(db,
-                     "SELECT * FROM (SELECT " COLUMNS " FROM row WHERE "
-                     "id < ?2 ORDER BY id DESC LIMIT ?1) ORDER BY id",
-                     n, (int64_t)before, fn, ctx);
+    return (uint64_t)pages * db->page_size + (uint64_t)log_size;
 }
 
 /* Opening. */
@@ -332,7 +202,7 @@ set_up(struct journaldb *db)
 {
     char sql[256];
     uint64_t log_size = db->opts.size_max / 8;
-    uint64_t log_pages = log_size / PAGE_SIZE;
+    uint64_t log_pages = log_size / db->page_size;
 
     if (log_pages > 1000) {
         log_pages = 1000;
@@ -342,43 +212,44 @@ set_up(struct journaldb *db)
              "; PRAGMA journal_size_limit = %" PRIu64
              "; PRAGMA temp_store = MEMORY; PRAGMA synchronous = NORMAL",
              log_pages ? log_pages : 1, log_size);
-    return run(db->writer, sql);
+    return journaldb_run(db->writer, sql);
 }
 
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER "
-    "NOT NULL) WITHOUT ROWID;"
-    "INSERT OR IGNORE INTO meta VALUES ('starts', 0), ('batches', 0);"
-    "CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, cause INTEGER "
-    "NOT NULL, command INTEGER NOT NULL, kind INTEGER NOT NULL, time INTEGER "
-    "NOT NULL, wall_ns INTEGER NOT NULL, subject TEXT NOT NULL, name TEXT NOT "
-    "NULL, detail TEXT NOT NULL);"
-    "CREATE INDEX IF NOT EXISTS row_cause ON row (cause);"
-    "PRAGMA user_version = 1;"
-    "COMMIT";
+/* In the order in which SQLite lists them. */
+const char *const journaldb_schema[] = {
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT "
+    "ROWID",
+    "CREATE TABLE anchor (stream INTEGER PRIMARY KEY, id INTEGER NOT NULL, "
+    "chain BLOB NOT NULL)",
+    "CREATE TABLE row (id INTEGER PRIMARY KEY, cause INTEGER NOT NULL, command "
+    "INTEGER NOT NULL, kind INTEGER NOT NULL, time INTEGER NOT NULL, wall_ns "
+    "INTEGER NOT NULL, subject TEXT NOT NULL, name TEXT NOT NULL, detail TEXT "
+    "NOT NULL, chain BLOB NOT NULL)",
+    "CREATE INDEX row_cause ON row (cause)",
+    "CREATE TABLE input (id INTEGER PRIMARY KEY, whole INTEGER NOT NULL, time "
+    "INTEGER NOT NULL, wall_ns INTEGER NOT NULL, data BLOB NOT NULL, chain "
+    "BLOB NOT NULL)",
+    NULL,
+};
 
-/* Reads the file through, if that takes no more than a second or so. */
-static bool
-is_damaged(struct journaldb *db)
+static int
+make_tables(sqlite3 *db)
 {
-    sqlite3_stmt *s = NULL;
-    int64_t pages = 0;
+    char sql[64];
+    int code = journaldb_run(db, "BEGIN IMMEDIATE");
 
-    get_number(db->writer, "PRAGMA page_count", &pages);
-    if (pages > CHECKED_MAX / PAGE_SIZE) {
-        return false;
+    for (size_t i = 0; journaldb_schema[i] && !code; i++) {
+        code = journaldb_run(db, journaldb_schema[i]);
     }
-    if (sqlite3_prepare_v2(db->writer, "PRAGMA quick_check(1)", -1, &s, NULL)) {
-        return true;
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", JOURNAL_SCHEMA);
+    if (!code) {
+        code = journaldb_run(db, sql);
     }
-    int code = sqlite3_step(s);
-    const char *text =
-        code == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
-    bool fine = text && !strcmp(text, "ok");
-
-    sqlite3_finalize(s);
-    return !fine;
+    if (!code) {
+        code = journaldb_run(db, "INSERT INTO meta VALUES ('batches', 0);"
+                                 "COMMIT");
+    }
+    return code;
 }
 
 static int
@@ -397,84 +268,149 @@ open_connection(const char *path, sqlite3 **out)
 
 /* Everything up to the first look at the tables. */
 static int
-prepare_file(struct journaldb *db, const char *path)
+prepare_file(struct journaldb *db, const char *path, int64_t *version)
 {
-    int64_t version = 0;
+    char sql[96];
     int code = open_connection(path, &db->writer);
 
+    snprintf(sql, sizeof sql,
+             "PRAGMA page_size = %" PRIu32 ";PRAGMA auto_vacuum = INCREMENTAL",
+             db->page_size);
     if (!code) {
-        code = run(db->writer, "PRAGMA page_size = 4096;"
-                               "PRAGMA auto_vacuum = INCREMENTAL");
+        /* Until it is known to be whole, what lies there stays as it is. */
+        sqlite3_db_config(db->writer, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+                          NULL);
+        code = journaldb_run(db->writer, sql);
     }
     if (!code && path) {
-        code = run(db->writer, "PRAGMA journal_mode = WAL");
+        code = journaldb_run(db->writer, "PRAGMA journal_mode = WAL");
     }
     if (!code) {
         code = set_up(db);
     }
     if (!code) {
-        code = get_number(db->writer, "PRAGMA user_version", &version);
+        code = journaldb_number(db->writer, "PRAGMA user_version", version);
     }
-    if (!code && version > SCHEMA_VERSION) {
-        return SQLITE_MISMATCH;
+    return code;
+}
+
+int
+journaldb_prepare_add(struct journaldb *db)
+{
+    static const char *const sql[] = {
+        "INSERT INTO row VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO input VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    };
+    int code = 0;
+
+    for (unsigned i = 0; i < JOURNAL_STREAM_N && !code; i++) {
+        code = sqlite3_prepare_v3(db->writer, sql[i], -1,
+                                  SQLITE_PREPARE_PERSISTENT, &db->add[i], NULL);
     }
     return code;
 }
 
 static int
-prepare_tables(struct journaldb *db, const char *path)
+prepare_use(struct journaldb *db, const char *path)
 {
-    int64_t n = 0;
-    int code = run(db->writer, schema);
+    int64_t n;
+    int code = journaldb_prepare_add(db);
 
-    if (!code) {
-        code =
-            sqlite3_prepare_v3(db->writer,
-                               "REPLACE INTO row VALUES (?1, ?2, ?3, ?4, "
-                               "?5, ?6, ?7, ?8, ?9)",
-                               -1, SQLITE_PREPARE_PERSISTENT, &db->add, NULL);
-    }
-    if (!code) {
-        code = get_number(db->writer, "SELECT count(*) FROM row", &n);
-    }
-    db->n_rows = (uint64_t)n;
     db->reader = db->writer;
     if (!code && path) {
         code = open_connection(path, &db->reader);
     }
     /* Opens the log, so that reading later opens nothing. */
     if (!code) {
-        code = get_number(db->reader, "SELECT count(*) FROM meta", &n);
+        code = journaldb_number(db->reader, "SELECT count(*) FROM meta", &n);
+    }
+    if (!code) {
+        sqlite3_db_config(db->writer, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0,
+                          NULL);
     }
     return code;
 }
 
+/* A log without its file: SQLite would take it away. */
+static bool
+has_only_log(const char *path)
+{
+    char log[JOURNALFILE_PATH_SIZE];
+    struct stat st, log_st;
+
+    snprintf(log, sizeof log, "%s-wal", path);
+    return !stat(path, &st) && st.st_size == 0 && !stat(log, &log_st) &&
+           log_st.st_size > 0;
+}
+
+/* Nothing else: what can't be read for want of memory or rights is no damage.
+ */
 static bool
 means_damaged(int code)
 {
-    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+    switch (code & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* A statement that does not fit the tables. */
+        return true;
+    default:
+        return (code & 0xff) == SQLITE_IOERR &&
+               (code == SQLITE_IOERR_SHORT_READ || code == SQLITE_IOERR_DATA);
+    }
 }
 
-static void
-abandon(struct journaldb *db)
+/* OPENED with 'why' and '*short_of' if something is missing that nobody was
+ * promised; else OPEN_DAMAGED with 'why'. */
+static enum opened
+judge(struct journaldb *db, const char *path, int64_t version, int *short_of,
+      char *why, size_t why_size)
 {
-    sqlite3_finalize(db->add);
-    if (db->reader != db->writer) {
-        sqlite3_close(db->reader);
+    struct journal_proof proof[JOURNAL_STREAM_N];
+    char reason[JOURNAL_WHY_SIZE] = "";
+    int error = 0;
+
+    if (version < JOURNAL_SCHEMA) {
+        snprintf(reason, sizeof reason,
+                 "an older mbroker made it, without checksums");
+        error = -EBADMSG;
     }
-    sqlite3_close(db->writer);
-    db->add = NULL;
-    db->writer = db->reader = NULL;
+    if (!error) {
+        error = journalcheck_pages(db->writer, reason, sizeof reason);
+    }
+    if (!error) {
+        journalcheck_rows(db->writer, NULL, NULL, NULL, &proof[JOURNAL_ROWS]);
+        journalcheck_inputs(db->writer, NULL, NULL, NULL,
+                            &proof[JOURNAL_INPUTS]);
+        for (unsigned i = 0; i < JOURNAL_STREAM_N && !error; i++) {
+            db->end[i] = proof[i].end;
+            if (proof[i].broken) {
+                text_copy(reason, sizeof reason, proof[i].why);
+                error = -EBADMSG;
+            }
+        }
+    }
+    if (!error) {
+        error = journalcheck_head(db->writer, &db->head, proof, reason,
+                                  sizeof reason);
+    }
+    *short_of = error == 1;
+    if (error) {
+        snprintf(why, why_size, "%s: %s", path, reason);
+    }
+    return error < 0 ? OPEN_DAMAGED : OPENED;
 }
 
 static enum opened
-open_file(struct journaldb *db, const char *path, int *error, char *why,
-          size_t why_size)
+open_file(struct journaldb *db, const char *path, int *error, int *short_of,
+          char *why, size_t why_size)
 {
+    int64_t version = 0;
+    struct stat st = {.st_size = 0};
+
     /* Made here, so that it isn't readable by all; the log inherits that. */
     int fd =
         path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640) : -1;
-    if (path && fd < 0) {
+    if (path && (fd < 0 || fstat(fd, &st))) {
         *error = -errno;
         snprintf(why, why_size, "%s: %s", path, strerror(errno));
         return OPEN_FAILED;
@@ -482,64 +418,214 @@ open_file(struct journaldb *db, const char *path, int *error, char *why,
     if (fd >= 0) {
         close(fd);
     }
-    int code = prepare_file(db, path);
-    bool damaged = means_damaged(code) || (!code && path && is_damaged(db));
-    if (!code && !damaged) {
-        code = prepare_tables(db, path);
-        damaged = means_damaged(code);
+    if (path && has_only_log(path)) {
+        snprintf(why, why_size, "%s: it is empty, and its log is not", path);
+        return OPEN_DAMAGED;
     }
-    if (!code && !damaged) {
-        return OPENED;
+    bool is_new = st.st_size == 0;
+    if (is_new && db->head.written[JOURNAL_ROWS].id) {
+        snprintf(why, why_size, "%s: it is gone, or empty", path);
+        return OPEN_DAMAGED;
     }
-    bool newer = code == SQLITE_MISMATCH;
-    *error = damaged ? 0 : newer ? -EINVAL : error_of(db->writer);
-    snprintf(why, why_size, "%s: %s", path ? path : "journal",
-             newer ? "made by a newer mbroker; move it away"
-                   : sqlite3_errmsg(db->writer));
-    abandon(db);
-    return damaged ? OPEN_DAMAGED : OPEN_FAILED;
+    int code = prepare_file(db, path, &version);
+    if (!code && version > JOURNAL_SCHEMA) {
+        *error = -EINVAL;
+        snprintf(why, why_size, "%s: made by a newer mbroker; move it away",
+                 path);
+        close_file(db);
+        return OPEN_FAILED;
+    }
+    enum opened opened = OPENED;
+    if (!code && !is_new) {
+        opened = judge(db, path, version, short_of, why, why_size);
+    } else if (!code) {
+        code = make_tables(db->writer);
+    }
+    if (!code && opened == OPENED) {
+        code = prepare_use(db, path);
+    }
+    if (code) {
+        opened = means_damaged(code) && !is_new ? OPEN_DAMAGED : OPEN_FAILED;
+        *error = opened == OPEN_FAILED ? journaldb_error(db->writer) : 0;
+        snprintf(why, why_size, "%s: %s", path ? path : "journal",
+                 sqlite3_errmsg(db->writer));
+    }
+    if (opened != OPENED) {
+        close_file(db);
+    } else if (is_new && path) {
+        (void)journalfile_sync_directory(path);
+    }
+    return opened;
 }
 
-/* 'why' is null if there is something more important in it. */
-static int
-count_start(struct journaldb *db, const char *path, char *why, size_t why_size)
-{
-    char sql[128];
-    int64_t starts = 0;
+/* Taking over. */
 
-    int code = get_number(
-        db->writer, "SELECT value FROM meta WHERE key = 'starts'", &starts);
-    uint64_t beside = path ? journalfile_read_starts(path) : 0;
-    db->start_count = (starts > 0 ? (uint64_t)starts : 0);
-    db->start_count = (beside > db->start_count ? beside : db->start_count) + 1;
-    snprintf(sql, sizeof sql,
-             "PRAGMA synchronous = FULL; UPDATE meta SET value = %" PRIu64
-             " WHERE key = 'starts'; PRAGMA synchronous = NORMAL",
-             db->start_count);
-    if (!code) {
-        code = run(db->writer, sql);
+struct takeover {
+    struct journaldb *db;
+    int error;
+};
+
+static void
+take_row(void *ctx, const struct journal_row *row, const struct chain *link)
+{
+    struct takeover *takeover = ctx;
+
+    if (!takeover->error) {
+        takeover->error = journaldb_add_linked(takeover->db, row, link);
     }
-    int error = code ? error_of(db->writer) : 0;
-    if (!error && path) {
-        error = journalfile_write_starts(path, db->start_count);
+}
+
+static void
+take_input(void *ctx, const struct journal_input *input,
+           const struct chain *link)
+{
+    struct takeover *takeover = ctx;
+
+    if (!takeover->error) {
+        takeover->error = journaldb_add_input_linked(takeover->db, input, link);
     }
-    if (error && why) {
-        snprintf(why, why_size, "%s: can't count this start: %s", path,
-                 code ? sqlite3_errmsg(db->writer) : strerror(-error));
+}
+
+static int
+put_anchor(struct journaldb *db, enum journal_stream stream,
+           const struct journal_mark *mark)
+{
+    sqlite3_stmt *s = NULL;
+
+    if (!mark->id) {
+        return 0;
+    }
+    int code = sqlite3_prepare_v2(
+        db->writer, "REPLACE INTO anchor VALUES (?1, ?2, ?3)", -1, &s, NULL);
+    sqlite3_bind_int(s, 1, (int)stream);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)mark->id);
+    sqlite3_bind_blob(s, 3, mark->chain.byte, CHAIN_SIZE, SQLITE_STATIC);
+    code = code ? code : sqlite3_step(s);
+    sqlite3_finalize(s);
+    return code == SQLITE_DONE ? 0 : -EIO;
+}
+
+/* What the old file proves goes into the new one as it is, links and all; if
+ * that is nothing, the chain goes on from where it was known to have got. */
+static int
+take_over(struct journaldb *db, const char *from)
+{
+    struct journal_proof proof[JOURNAL_STREAM_N];
+    struct takeover takeover = {.db = db};
+    char why[JOURNAL_WHY_SIZE];
+    sqlite3 *old = NULL;
+
+    memset(proof, 0, sizeof proof);
+    int error = journaldb_begin(db, false);
+    if (error) {
+        return error;
+    }
+    if (!journalread_open(&old, from, why, sizeof why)) {
+        journalcheck_rows(old, NULL, take_row, &takeover, &proof[JOURNAL_ROWS]);
+        journalcheck_inputs(old, NULL, take_input, &takeover,
+                            &proof[JOURNAL_INPUTS]);
+    }
+    sqlite3_close(old);
+    error = takeover.error;
+    for (unsigned i = 0; i < JOURNAL_STREAM_N && !error; i++) {
+        const struct journal_mark *begin =
+            proof[i].end.n ? &proof[i].begin : &db->head.written[i];
+
+        if (!proof[i].end.n) {
+            db->batch[i].last = *begin;
+        }
+        error = put_anchor(db, i, begin);
+    }
+    return error ? error : journaldb_commit(db);
+}
+
+static void
+keep_head(const char *to, const struct journal_head *head)
+{
+    struct journalhead *file = NULL;
+    struct journal_head none;
+    char why[JOURNAL_WHY_SIZE];
+
+    if (journalhead_open(&file, to, &none, why, sizeof why) >= 0) {
+        (void)journalhead_write(file, head, true);
+        journalhead_close(file);
+    }
+}
+
+static int
+put_aside(struct journaldb *db, const char *path, char *why, size_t why_size)
+{
+    char to[JOURNALFILE_PATH_SIZE];
+    int short_of, error = 0;
+
+    error = journalfile_move_aside(path, to, sizeof to, why, why_size);
+    if (error) {
+        return error;
+    }
+    keep_head(to, &db->head);
+    struct journal_head head = db->head;
+    memset(&db->head, 0, sizeof db->head); /* Nothing is expected of it. */
+    memset(db->end, 0, sizeof db->end);
+    enum opened opened = open_file(db, path, &error, &short_of, why, why_size);
+    db->head = head;
+    if (opened != OPENED) {
+        return error ? error : -EIO;
+    }
+    error = take_over(db, to);
+    if (error) {
+        snprintf(why, why_size, "%.160s: its rows can't be taken over: %.60s",
+                 to, db->reason[0] ? db->reason : strerror(-error));
+        return error;
+    }
+    snprintf(why, why_size,
+             "moved to %.160s; the %" PRIu64 " rows proved were taken over", to,
+             db->end[JOURNAL_ROWS].n);
+    return 0;
+}
+
+/* A file may be younger than the count beside it, or the other way round. */
+static int
+count_start(struct journaldb *db, char *why, size_t why_size)
+{
+    uint64_t starts = db->head.starts <= STARTS_MAX ? db->head.starts : 0;
+
+    for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
+        uint64_t seen = db->end[i].last.id >> ID_SHIFT;
+
+        starts = seen > starts ? seen : starts;
+    }
+    db->start_count = starts + 1;
+    db->head.starts = starts + 1;
+    db->head.clean = false;
+    for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
+        db->head.durable[i] = db->end[i].last;
+    }
+    /* What was found is promised from now on, so it goes to the disk first; and
+     * who wrote it may have been told that it did not get there. */
+    db->unsure = db->headfile != NULL;
+    int error = journaldb_begin(db, true);
+    if (!error) {
+        error = journaldb_commit(db);
+    }
+    if (!error) {
+        error = journaldb_mark(db, true);
+    }
+    if (error) {
+        snprintf(why, why_size, "can't count this start: %.200s", db->reason);
     }
     return error;
 }
 
 /* SQLite. */
 
-static int
-run(sqlite3 *db, const char *sql)
+int
+journaldb_run(sqlite3 *db, const char *sql)
 {
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
-static int
-get_number(sqlite3 *db, const char *sql, int64_t *out)
+int
+journaldb_number(sqlite3 *db, const char *sql, int64_t *out)
 {
     sqlite3_stmt *s = NULL;
     int code = sqlite3_prepare_v2(db, sql, -1, &s, NULL);
@@ -555,8 +641,8 @@ get_number(sqlite3 *db, const char *sql, int64_t *out)
     return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? SQLITE_EMPTY : code;
 }
 
-static int
-error_of(sqlite3 *db)
+int
+journaldb_error(sqlite3 *db)
 {
     int code = sqlite3_errcode(db) & 0xff, system = sqlite3_system_errno(db);
 
@@ -567,20 +653,4 @@ error_of(sqlite3 *db)
         return -ENOMEM;
     }
     return code == SQLITE_CANTOPEN && system ? -system : -EIO;
-}
-
-/* Takes the batch back; the first reason stands. */
-static int
-fail(struct journaldb *db, const char *doing)
-{
-    int error = error_of(db->writer), system = sqlite3_system_errno(db->writer);
-
-    snprintf(db->reason, sizeof db->reason, "%s: %s%s%s", doing,
-             sqlite3_errmsg(db->writer), system ? ": " : "",
-             system ? strerror(system) : "");
-    sqlite3_reset(db->add);
-    if (!sqlite3_get_autocommit(db->writer)) {
-        run(db->writer, "ROLLBACK");
-    }
-    return error == -ENOSPC ? -ENOSPC : -EIO;
 }

@@ -8,8 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct journal_filter;
+struct journal_input;
 struct journal_opts;
 struct journal_row;
+struct journal_scan;
 struct journaldb;
 
 typedef void journaldb_row_fn(void *ctx, const struct journal_row *);
@@ -20,15 +23,22 @@ int journaldb_open(struct journaldb **out, const char *path,
 void journaldb_close(struct journaldb *); /* Accepts null. */
 uint64_t journaldb_start_count(const struct journaldb *);
 
-/* One writing thread: begin, any number of adds, trim, commit.  A batch that is
- * 'durable' is on disk, with all before it, when commit returns 0.  Any failure
- * takes the whole batch back; it may be written again.  Return 0, -ENOSPC or
- * -EIO. */
+/* One writing thread: begin, any number of adds, trim, commit, mark.  Any
+ * failure up to commit takes the whole batch back; it may be written again.
+ * Return 0, -ENOSPC or -EIO.  After a failure begin does not trust the file
+ * until what was written since the last promise has been brought to the disk
+ * anew and read back. */
 int journaldb_begin(struct journaldb *, bool durable);
 int journaldb_add(struct journaldb *, const struct journal_row *);
+int journaldb_add_input(struct journaldb *, const struct journal_input *);
 int journaldb_commit(struct journaldb *);
-/* Deletes oldest rows while there are too many bytes, or they are older than
- * the age allowed at 'wall_ns'.  A bounded step, once per batch. */
+/* Notes beside the file how far it got.  A batch that is 'durable' is on the
+ * disk, with all before it, when this returns 0; after a failure the batch
+ * stands, and an empty one may be begun to mark it again. */
+int journaldb_mark(struct journaldb *, bool durable);
+/* Deletes the oldest rows and inputs while there are too many bytes, or they
+ * are older than the age allowed at 'wall_ns'.  A bounded step, once per
+ * batch. */
 int journaldb_trim(struct journaldb *, int64_t wall_ns);
 /* What the writing thread's last failure was; borrowed until the next call. */
 const char *journaldb_reason(const struct journaldb *);
@@ -40,6 +50,9 @@ uint64_t journaldb_size(struct journaldb *);
 int journaldb_trace(struct journaldb *, uint64_t cause, uint64_t before,
                     journaldb_row_fn *, void *ctx);
 int journaldb_tail(struct journaldb *, uint32_t n, uint64_t before,
+                   journaldb_row_fn *, void *ctx);
+/* As journal_scan(), among what is in the file. */
+int journaldb_scan(struct journaldb *, struct journal_scan *,
                    journaldb_row_fn *, void *ctx);
 
 #endif

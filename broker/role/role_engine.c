@@ -12,14 +12,18 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/text.h"
 #include "broker/control/control.h"
 #include "broker/engine/engine.h"
+#include "broker/engine/jsonline.h"
 #include "broker/journal/journal.h"
 #include "broker/role/line.h"
 #include "broker/role/watched.h"
 #include "model/cause.h"
+#include "model/name.h"
 
 #define JOURNAL_NAME "journal/journal.db" /* In the state directory. */
+#define JOURNAL_OPEN_SIZE 640             /* What opening it may have to say. */
 
 struct engine_role {
     const struct role_env *env;
@@ -119,13 +123,32 @@ begin(struct engine_role *role)
     return open_control(role);
 }
 
+/* What was found at the start is in the journal, too: later it is all that
+ * tells why rows are missing. */
+static void
+record_damage(struct engine_role *role, const char *why)
+{
+    const struct broker_config *config = role->env->config;
+    struct journal_row row = {.kind = JOURNAL_EVENT,
+                              .time = role->env->clock(),
+                              .wall_ns = wall_ns(role)};
+    struct jsonline line;
+
+    name_of_host(config->domain, config->host_id, NAME_BROKER, 0, row.subject);
+    text_copy(row.name, sizeof row.name, "JOURNAL_DAMAGED");
+    jsonline_begin(&line, row.detail, sizeof row.detail);
+    jsonline_text(&line, "reason", why);
+    jsonline_end(&line);
+    (void)journal_add(role->journal, &row);
+}
+
 static int
 open_journal(struct engine_role *role)
 {
     const struct broker_config *config = role->env->config;
     const struct journal_opts opts = {.size_max = config->journal_size_max,
                                       .age_max_s = config->journal_age_max_s};
-    char path[CONFIG_PATH_SIZE + sizeof JOURNAL_NAME], why[CONFIG_WHY_SIZE];
+    char path[CONFIG_PATH_SIZE + sizeof JOURNAL_NAME], why[JOURNAL_OPEN_SIZE];
 
     snprintf(path, sizeof path, "%s/" JOURNAL_NAME, config->state_dir);
     why[0] = '\0';
@@ -136,7 +159,8 @@ open_journal(struct engine_role *role)
         return result;
     }
     if (result > 0) {
-        log_warn("%s", why);
+        log_warn("the journal: %s", why);
+        record_damage(role, why);
     }
     return 0;
 }

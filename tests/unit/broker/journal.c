@@ -533,7 +533,7 @@ write_until_killed(const struct place *place, int fd)
     struct journal *journal = NULL;
     char why[200];
 
-    if (journal_open(&journal, place->path, &generous, why, sizeof why)) {
+    if (journal_open(&journal, place->path, &generous, why, sizeof why) < 0) {
         _exit(1);
     }
     for (uint32_t i = 0;; i++) {
