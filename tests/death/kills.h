@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "base/prng.h"
-#include "tests/death/left.h"
+#include "tests/left.h"
 
 enum activity {
     IDLE,

@@ -24,7 +24,7 @@
 
 #include "base/clock.h"
 #include "include/mchan.h"
-#include "left.h"
+#include "tests/left.h"
 
 #define PATIENCE_S 60
 #define CHILDREN_MAX 4

@@ -33,7 +33,7 @@
 #include <qb/qbloop.h>
 
 #include "base/prng.h"
-#include "tests/death/left.h"
+#include "tests/left.h"
 
 #define BUFFER_SIZE (1 << 20)
 #define WRITES_MAX 10000

@@ -20,7 +20,7 @@
 #include "base/prng.h"
 #include "board.h"
 #include "include/mchan.h"
-#include "tests/death/left.h"
+#include "tests/left.h"
 
 #define MESSAGE_MAX 8192
 #define VIEWS_MAX 8

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules with other processes: a peer that is cut off or killed loses nothing,
  * doubles nothing, and leaves nothing behind. */
-#include <dirent.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,36 +18,9 @@
 
 #include "base/prng.h"
 #include "tests/conformance/transport/rig.h"
+#include "tests/left.h"
 
 /* With other processes. */
-
-static unsigned
-count_entries(const char *path)
-{
-    unsigned n = 0;
-    DIR *dir = opendir(path);
-    assert_non_null(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
-static unsigned
-count_mappings(void)
-{
-    char line[512];
-    unsigned n = 0;
-    FILE *file = fopen("/proc/self/maps", "r");
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file)) {
-        /* The heap may grow; nothing of ours has to do with it. */
-        n += strstr(line, "mchan") || strstr(line, "memfd");
-    }
-    fclose(file);
-    return n;
-}
 
 /* A guest that sends until it is killed. */
 static pid_t
@@ -174,8 +145,8 @@ killed_peers_leave_nothing_behind(void **state)
 {
     struct rig *rig = *state;
     rig_open(rig, BACK);
-    unsigned fds = count_entries("/proc/self/fd");
-    unsigned mappings = count_mappings();
+    int32_t fds = held_fds();
+    int32_t mappings = held_memfds();
     for (int i = 0; i < 200; i++) {
         char data[16];
         pid_t pid = start_guest(rig);
@@ -193,25 +164,25 @@ killed_peers_leave_nothing_behind(void **state)
                0) {
         }
     }
-    assert_int_equal(count_entries("/proc/self/fd"), fds);
-    assert_int_equal(count_mappings(), mappings);
-    assert_int_equal(count_entries(rig->dir), 3); /* ".", "..", the socket. */
+    assert_int_equal(held_fds(), fds);
+    assert_int_equal(held_memfds(), mappings);
+    assert_int_equal(left_in(rig->dir), 1); /* The socket. */
 }
 
 static void
 closing_releases_everything(void **state)
 {
     struct rig *rig = *state;
-    unsigned fds = count_entries("/proc/self/fd");
-    unsigned mappings = count_mappings();
+    int32_t fds = held_fds();
+    int32_t mappings = held_memfds();
     for (int i = 0; i < 20; i++) {
         rig_connect(rig);
         rig_close(rig, i % 2);
         rig_close(rig, !(i % 2));
     }
-    assert_int_equal(count_entries("/proc/self/fd"), fds);
-    assert_int_equal(count_mappings(), mappings);
-    assert_int_equal(count_entries(rig->dir), 2);
+    assert_int_equal(held_fds(), fds);
+    assert_int_equal(held_memfds(), mappings);
+    assert_int_equal(left_in(rig->dir), 0);
 }
 
 /* All. */

@@ -25,10 +25,11 @@
 #include "channel/lending/slab.h"
 #include "include/mchan.h"
 #include "transport/passing.h"
+#include "tests/left.h"
 #include "transport/returns.h"
 #include "transport/ring.h"
 #include "wire/frame.h"
-#include "scene.h"
+#include "ringpeer.h"
 
 #define RING 4096u
 #define WORDS 4096u
@@ -54,80 +55,14 @@ set_up(void **state)
     return error;
 }
 
-static void
-raw_leave(struct scene *scene)
-{
-    if (scene->memory) {
-        munmap(scene->memory, MEMORY);
-        scene->memory = NULL;
-    }
-    if (scene->raw >= 0) {
-        close(scene->raw);
-        scene->raw = -1;
-    }
-}
-
 static int
 tear_down(void **state)
 {
-    raw_leave(*state);
+    ringpeer_leave(*state);
     return scene_tear_down(state);
 }
 
 /* The hostile peer. */
-
-static void
-raw_connect(struct scene *scene)
-{
-    uint8_t handover[16];
-    unsigned n;
-    int fd;
-    scene_connect(scene);
-    mchan_arm(scene->channel, MCHAN_READABLE);
-    assert_int_equal(
-        passing_recv(scene->raw, handover, sizeof handover, &fd, &n), 16);
-    assert_int_equal(n, 1);
-    assert_int_equal(handover[12], 1); /* It lends. */
-    scene->memory =
-        mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_true(scene->memory != MAP_FAILED);
-    close(fd);
-    struct ring_words *words = (struct ring_words *)(void *)scene->memory;
-    uint8_t *rings = scene->memory + WORDS;
-    ring_tx_init(&scene->tx, rings + RING, RING, &words[1], &words[0]);
-    ring_rx_init(&scene->rx, rings, RING, &words[1], &words[0]);
-}
-
-static void
-raw_wake(struct scene *scene)
-{
-    (void)send(scene->raw, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static void
-raw_put(struct scene *scene, const struct record *record, const void *data)
-{
-    uint8_t *to = ring_tx_reserve(&scene->tx, record->size);
-    assert_non_null(to);
-    memcpy(to, data, record->size);
-    ring_tx_commit(&scene->tx, record);
-    raw_wake(scene);
-}
-
-/* Behaves, up to and with HELLO. */
-static void
-raw_come_up(struct scene *scene, uint64_t loan_bytes)
-{
-    struct hello hello = {.message_max = RING / 8, .loan_bytes = loan_bytes};
-    struct record record = {.size = HELLO_SIZE, .kind = RECORD_HELLO};
-    uint8_t data[HELLO_SIZE];
-    raw_leave(scene);
-    mchan_arm(scene->channel, MCHAN_READABLE); /* It sees that. */
-    raw_connect(scene);
-    frame_put_hello(data, &hello);
-    raw_put(scene, &record, data);
-    scene->attachment = scene_expect(scene->channel, MCHAN_UP).attachment;
-}
 
 static void
 raw_lend(struct scene *scene, uint32_t sequence, uint64_t handle, uint64_t size)
@@ -137,7 +72,7 @@ raw_lend(struct scene *scene, uint32_t sequence, uint64_t handle, uint64_t size)
     record.sequence = sequence;
     record.attachment = scene->attachment;
     loan_put(loan, handle, size);
-    raw_put(scene, &record, loan);
+    ringpeer_put(scene, &record, loan);
 }
 
 /* A handle of generation 1. */
@@ -168,21 +103,6 @@ try_view(struct scene *scene, struct mchan_view *out)
     return error;
 }
 
-/* What is mapped of memory that channels share. */
-static unsigned
-count_maps(void)
-{
-    char line[512];
-    unsigned n = 0;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps)) {
-        n += strstr(line, "memfd:mchan") != NULL;
-    }
-    fclose(maps);
-    return n;
-}
-
 /* A well-behaved one lends and is lent. */
 static void
 serve_a_good_one(struct scene *scene)
@@ -191,7 +111,7 @@ serve_a_good_one(struct scene *scene)
     struct mchan_loan loan;
     struct mchan_msg message = {.size = 5000};
     scene->now += NSEC_PER_SEC;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_share(scene, LOAN_BYTES, SEALS);
     raw_lend(scene, 1, first(3), 5000);
     assert_int_equal(try_view(scene, &got), 0);
@@ -208,7 +128,7 @@ serve_a_good_one(struct scene *scene)
     mchan_stats(scene->channel, &stats, sizeof stats);
     assert_int_equal(stats.n_lent, 0);
     /* The rings, ours and the peer's; our slab, and what we map of its. */
-    assert_int_equal(count_maps(), 4);
+    assert_int_equal(held_memfds(), 4);
 }
 
 /* Refused for this reason, with nothing left of it, and of ours at most what we
@@ -217,9 +137,9 @@ static void
 expect_gone(struct scene *scene, const char *reason, unsigned n_fds)
 {
     scene_expect_refused(scene, reason);
-    raw_leave(scene);
-    assert_int_equal(scene_count_fds(), n_fds);
-    assert_true(count_maps() <= 1);
+    ringpeer_leave(scene);
+    assert_int_equal(held_fds(), n_fds);
+    assert_true(held_memfds() <= 1);
     scene->now += NSEC_PER_SEC;
 }
 
@@ -244,8 +164,8 @@ static void
 a_loan_without_agreement_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
-    raw_come_up(scene, 0);
+    int32_t n_fds = held_fds();
+    ringpeer_come_up(scene, 0);
     raw_lend(scene, 1, first(0), 100);
     expect_refused(scene, "loan that was not agreed upon", n_fds);
 }
@@ -254,9 +174,9 @@ static void
 a_loan_of_what_was_not_shared_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_view got;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_lend(scene, 1, first(0), 100);
     assert_int_equal(try_view(scene, &got), -EPROTO);
     expect_refused(scene, "loan of what was not shared", n_fds);
@@ -266,18 +186,18 @@ static void
 a_loan_of_a_wrong_size_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     static const uint32_t sizes[] = {0, 8, 15, 17, 64};
     for (size_t i = 0; i < 5; i++) {
         struct record record = {.size = sizes[i], .kind = RECORD_LOAN};
         static const uint8_t zeros[64];
-        raw_come_up(scene, LOAN_BYTES);
+        ringpeer_come_up(scene, LOAN_BYTES);
         record.sequence = 1;
         record.attachment = scene->attachment;
-        raw_put(scene, &record, zeros);
+        ringpeer_put(scene, &record, zeros);
         expect_refused(scene, "loan of a wrong size", n_fds);
         scene->now += NSEC_PER_SEC;
-        raw_leave(scene);
+        ringpeer_leave(scene);
         scene_expect(scene->channel, MCHAN_PEER_LOST);
         scene->now += 2 * NSEC_PER_SEC; /* Nothing of it waits any more. */
         mchan_arm(scene->channel, MCHAN_READABLE);
@@ -288,7 +208,7 @@ static void
 a_loan_outside_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     static const struct {
         uint64_t handle, size;
     } loans[] = {
@@ -302,7 +222,7 @@ a_loan_outside_is_refused(void **state)
     for (size_t i = 0; i < sizeof loans / sizeof *loans; i++) {
         struct mchan_view got;
         char data[8];
-        raw_come_up(scene, LOAN_BYTES);
+        ringpeer_come_up(scene, LOAN_BYTES);
         raw_share(scene, LOAN_BYTES, SEALS);
         raw_lend(scene, 1, loans[i].handle, loans[i].size);
         if (i % 2) {
@@ -323,21 +243,21 @@ static void
 a_chunk_lent_twice_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_view got, again;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_share(scene, LOAN_BYTES, SEALS);
     raw_lend(scene, 1, first(7), 100);
     raw_lend(scene, 2, first(7) + (UINT64_C(1) << 32), 100);
     assert_int_equal(try_view(scene, &got), 0);
     assert_int_equal(try_view(scene, &again), -EPROTO);
     scene_expect_refused(scene, "loan of what is lent already");
-    raw_leave(scene);
-    assert_int_equal(count_maps(), 1);
+    ringpeer_leave(scene);
+    assert_int_equal(held_memfds(), 1);
     assert_int_equal(*(const uint8_t *)got.data, 0); /* It is still there. */
     mchan_release(scene->channel, &got);
-    assert_int_equal(count_maps(), 0);
-    assert_int_equal(scene_count_fds(), n_fds);
+    assert_int_equal(held_memfds(), 0);
+    assert_int_equal(held_fds(), n_fds);
     serve_a_good_one(scene);
 }
 
@@ -345,21 +265,21 @@ static void
 a_bad_loan_of_one_who_left_is_refused_too(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_view got;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_share(scene, LOAN_BYTES, SEALS);
     raw_lend(scene, 1, first(2), 500);
     raw_lend(scene, 2, first(33), 500);
-    raw_leave(scene);
+    ringpeer_leave(scene);
     scene_expect(scene->channel, MCHAN_PEER_LOST);
     assert_int_equal(try_view(scene, &got), 0);
     assert_int_equal(got.size, 500);
     struct mchan_view unused;
     assert_int_equal(try_view(scene, &unused), -EPROTO);
     mchan_release(scene->channel, &got);
-    assert_int_equal(scene_count_fds(), n_fds);
-    assert_int_equal(count_maps(), 0);
+    assert_int_equal(held_fds(), n_fds);
+    assert_int_equal(held_memfds(), 0);
     serve_a_good_one(scene);
 }
 
@@ -367,7 +287,7 @@ static void
 memory_not_as_agreed_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     static const struct {
         uint64_t size;
         int seals;
@@ -382,7 +302,7 @@ memory_not_as_agreed_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
         struct mchan_view got;
-        raw_come_up(scene, LOAN_BYTES);
+        ringpeer_come_up(scene, LOAN_BYTES);
         raw_share(scene, shared[i].size, shared[i].seals);
         raw_lend(scene, 1, first(0), 1);
         assert_int_equal(try_view(scene, &got), -EPROTO);
@@ -395,9 +315,9 @@ static void
 what_is_no_memory_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_view got;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     assert_int_equal(passing_send(scene->raw, "", 1, scene->raw), 0);
     raw_lend(scene, 1, first(0), 1);
     assert_int_equal(try_view(scene, &got), -EPROTO);
@@ -434,7 +354,7 @@ static void
 raw_wake_often(struct scene *scene)
 {
     for (int i = 0; i < 100; i++) {
-        raw_wake(scene);
+        ringpeer_wake(scene);
         mchan_arm(scene->channel, MCHAN_READABLE);
     }
 }
@@ -443,8 +363,8 @@ static void
 descriptors_without_agreement_are_closed(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
-    raw_come_up(scene, 0);
+    int32_t n_fds = held_fds();
+    ringpeer_come_up(scene, 0);
     raw_throw(scene, 1);
     raw_wake_often(scene);
     expect_refused(scene, "descriptors that were not agreed upon", n_fds);
@@ -454,15 +374,15 @@ static void
 an_early_descriptor_is_closed_when_nothing_is_agreed(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct hello hello = {.message_max = RING / 8};
     struct record record = {.size = HELLO_SIZE, .kind = RECORD_HELLO};
     uint8_t data[HELLO_SIZE];
-    raw_connect(scene);
+    ringpeer_connect(scene);
     raw_throw(scene, 1);
     raw_wake_often(scene); /* It is taken before HELLO. */
     frame_put_hello(data, &hello);
-    raw_put(scene, &record, data);
+    ringpeer_put(scene, &record, data);
     raw_wake_often(scene);
     expect_refused(scene, "descriptors that were not agreed upon", n_fds);
 }
@@ -471,10 +391,10 @@ static void
 too_many_descriptors_are_closed(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     static const unsigned counts[] = {2, 8, 9, 32};
     for (size_t i = 0; i < 4; i++) {
-        raw_come_up(scene, LOAN_BYTES);
+        ringpeer_come_up(scene, LOAN_BYTES);
         raw_throw(scene, counts[i]);
         raw_wake_often(scene);
         expect_gone(scene, "descriptors that were not agreed upon", n_fds);
@@ -486,9 +406,9 @@ static void
 one_descriptor_after_the_other_is_closed(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_view got;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_share(scene, LOAN_BYTES, SEALS);
     raw_lend(scene, 1, first(0), 1);
     assert_int_equal(try_view(scene, &got), 0);
@@ -502,21 +422,21 @@ static void
 a_flood_of_descriptors_leaves_none(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     for (unsigned i = 0; i < 1000; i++) {
-        unsigned n_before;
+        int32_t n_before;
         if (!scene->memory || i % 50 == 0) {
             scene->now += NSEC_PER_SEC;
-            raw_come_up(scene, i % 2 ? LOAN_BYTES : 0);
+            ringpeer_come_up(scene, i % 2 ? LOAN_BYTES : 0);
         }
-        n_before = scene_count_fds();
+        n_before = held_fds();
         raw_throw(scene, 1 + i % 31);
-        raw_wake(scene);
+        ringpeer_wake(scene);
         mchan_arm(scene->channel, MCHAN_READABLE);
         /* At most the one that may come. */
-        assert_true(scene_count_fds() <= n_before + 1);
+        assert_true(held_fds() <= n_before + 1);
     }
-    raw_leave(scene);
+    ringpeer_leave(scene);
     for (int i = 0; i < 5; i++) {
         struct mchan_event event;
         mchan_arm(scene->channel, MCHAN_READABLE);
@@ -524,7 +444,7 @@ a_flood_of_descriptors_leaves_none(void **state)
         }
         scene->now += NSEC_PER_SEC;
     }
-    assert_int_equal(scene_count_fds(), n_fds);
+    assert_int_equal(held_fds(), n_fds);
     serve_a_good_one(scene);
 }
 
@@ -534,7 +454,7 @@ a_flood_of_descriptors_leaves_none(void **state)
 static void
 be_lent(struct scene *scene, uint64_t *handles, unsigned n)
 {
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     for (unsigned i = 0; i < n; i++) {
         struct mchan_loan loan;
         struct mchan_msg message = {.size = 100};
@@ -548,7 +468,7 @@ static void
 a_return_of_what_was_not_lent_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     for (int i = 0; i < 7; i++) {
         uint64_t lent[2];
         be_lent(scene, lent, 2);
@@ -563,7 +483,7 @@ a_return_of_what_was_not_lent_is_refused(void **state)
         };
         blocks(scene)[1].words[0] = wrong[i];
         blocks(scene)[1].count = 1;
-        raw_wake(scene);
+        ringpeer_wake(scene);
         expect_gone(scene, "gives back what it was not lent", n_fds);
     }
     serve_a_good_one(scene);
@@ -573,13 +493,13 @@ static void
 a_second_return_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     uint64_t lent[2];
     be_lent(scene, lent, 2);
     blocks(scene)[1].words[0] = lent[0];
     blocks(scene)[1].words[1] = lent[0];
     blocks(scene)[1].count = 2;
-    raw_wake(scene);
+    ringpeer_wake(scene);
     expect_refused(scene, "gives back what it was not lent", n_fds);
 }
 
@@ -587,7 +507,7 @@ static void
 a_count_of_returns_that_can_not_be_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     static const uint64_t counts[] = {3, 1025, UINT64_C(1) << 32, UINT64_MAX};
     for (size_t i = 0; i < 4; i++) {
         uint64_t lent[2];
@@ -595,7 +515,7 @@ a_count_of_returns_that_can_not_be_is_refused(void **state)
         blocks(scene)[1].words[0] = lent[0];
         blocks(scene)[1].words[1] = lent[1];
         blocks(scene)[1].count = counts[i];
-        raw_wake(scene);
+        ringpeer_wake(scene);
         expect_gone(scene, "gives back what it was not lent", n_fds);
     }
     serve_a_good_one(scene);
@@ -605,7 +525,7 @@ static void
 a_count_that_goes_back_is_refused(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     uint64_t lent[3];
     be_lent(scene, lent, 3);
     blocks(scene)[1].words[0] = lent[0];
@@ -613,7 +533,7 @@ a_count_that_goes_back_is_refused(void **state)
     blocks(scene)[1].count = 2;
     mchan_arm(scene->channel, MCHAN_READABLE);
     blocks(scene)[1].count = 1;
-    raw_wake(scene);
+    ringpeer_wake(scene);
     expect_refused(scene, "gives back what it was not lent", n_fds);
 }
 
@@ -621,9 +541,9 @@ static void
 returns_before_the_first_loan_are_refused_with_it(void **state)
 {
     struct scene *scene = *state;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     struct mchan_loan loan;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     blocks(scene)[1].count = 1;
     mchan_arm(scene->channel, MCHAN_READABLE);
     assert_int_equal(mchan_loan(scene->channel, 100, &loan), -EPROTO);
@@ -733,7 +653,7 @@ static void
 begin_again(struct scene *scene)
 {
     scene->now += NSEC_PER_SEC;
-    raw_come_up(scene, LOAN_BYTES);
+    ringpeer_come_up(scene, LOAN_BYTES);
     raw_share(scene, LOAN_BYTES, SEALS);
     for (uint32_t i = 1; i <= 4; i++) {
         raw_lend(scene, i, first(i), 4096);
@@ -747,7 +667,7 @@ random_words_in_the_memory_do_no_harm(void **state)
     struct hands hands = {0};
     struct prng prng;
     unsigned n_lost = 0;
-    unsigned n_fds = scene_count_fds();
+    int32_t n_fds = held_fds();
     prng_init(&prng, 1126);
     begin_again(scene);
     for (int i = 0; i < 100000; i++) {
@@ -763,12 +683,12 @@ random_words_in_the_memory_do_no_harm(void **state)
     while (hands.n_views) {
         mchan_release(scene->channel, &hands.views[--hands.n_views]);
     }
-    raw_leave(scene);
+    ringpeer_leave(scene);
     scene_expect(scene->channel, MCHAN_PEER_LOST);
     scene->now += 2 * NSEC_PER_SEC;
     mchan_arm(scene->channel, MCHAN_READABLE);
-    assert_int_equal(scene_count_fds(), n_fds);
-    assert_true(count_maps() <= 1);
+    assert_int_equal(held_fds(), n_fds);
+    assert_true(held_memfds() <= 1);
     serve_a_good_one(scene);
 }
 

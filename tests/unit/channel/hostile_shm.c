@@ -24,9 +24,10 @@
 #include "base/prng.h"
 #include "channel/channel.h"
 #include "include/mchan.h"
+#include "tests/left.h"
 #include "transport/ring.h"
 #include "wire/frame.h"
-#include "scene.h"
+#include "ringpeer.h"
 
 #define RING 4096u /* Small, so that few words are many of all. */
 #define MEMORY (4096 + 2 * RING)
@@ -39,86 +40,14 @@ set_up(void **state)
     return error;
 }
 
-static void
-raw_leave(struct scene *scene)
-{
-    if (scene->memory) {
-        munmap(scene->memory, MEMORY);
-        scene->memory = NULL;
-    }
-    if (scene->raw >= 0) {
-        close(scene->raw);
-        scene->raw = -1;
-    }
-}
-
 static int
 tear_down(void **state)
 {
-    raw_leave(*state);
+    ringpeer_leave(*state);
     return scene_tear_down(state);
 }
 
 /* The hostile guest. */
-
-static int
-receive_fd(int socket)
-{
-    uint8_t data[16];
-    struct iovec iov = {.iov_base = data, .iov_len = sizeof data};
-    union {
-        struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    assert_int_equal(recvmsg(socket, &message, 0), 16);
-    int fd;
-    memcpy(&fd, CMSG_DATA(&control.header), sizeof fd);
-    return fd;
-}
-
-static void
-raw_connect(struct scene *scene)
-{
-    scene_connect(scene);
-    mchan_arm(scene->channel, MCHAN_READABLE);
-    int fd = receive_fd(scene->raw);
-    scene->memory =
-        mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_true(scene->memory != MAP_FAILED);
-    close(fd);
-    struct ring_words *words = (struct ring_words *)(void *)scene->memory;
-    ring_tx_init(&scene->tx, scene->memory + 4096 + RING, RING, &words[1],
-                 &words[0]);
-    ring_rx_init(&scene->rx, scene->memory + 4096, RING, &words[1], &words[0]);
-}
-
-static void
-raw_put(struct scene *scene, const struct record *record, const void *data)
-{
-    uint8_t *to = ring_tx_reserve(&scene->tx, record->size);
-    assert_non_null(to);
-    memcpy(to, data, record->size);
-    ring_tx_commit(&scene->tx, record);
-    (void)send(scene->raw, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/* Behaves, up to and with HELLO. */
-static void
-raw_come_up(struct scene *scene)
-{
-    struct hello hello = {.message_max = RING / 8};
-    struct record record = {.size = HELLO_SIZE, .kind = RECORD_HELLO};
-    uint8_t data[HELLO_SIZE];
-    raw_leave(scene);
-    mchan_arm(scene->channel, MCHAN_READABLE); /* It sees that. */
-    raw_connect(scene);
-    frame_put_hello(data, &hello);
-    raw_put(scene, &record, data);
-    scene->attachment = scene_expect(scene->channel, MCHAN_UP).attachment;
-}
 
 static void
 raw_message(struct scene *scene, uint32_t sequence)
@@ -126,7 +55,7 @@ raw_message(struct scene *scene, uint32_t sequence)
     struct record record = {.size = 4, .kind = RECORD_RELIABLE};
     record.sequence = sequence;
     record.attachment = scene->attachment;
-    raw_put(scene, &record, "abc");
+    ringpeer_put(scene, &record, "abc");
 }
 
 /* Refused for this reason, and the next one is served. */
@@ -135,7 +64,7 @@ expect_refused(struct scene *scene, const char *reason)
 {
     scene_expect_refused(scene, reason);
     scene->now += NSEC_PER_SEC;
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     raw_message(scene, 1);
     scene_expect_message(scene, 4);
 }
@@ -145,7 +74,7 @@ a_message_before_hello_is_refused(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_connect(scene);
+    ringpeer_connect(scene);
     raw_message(scene, 1);
     expect_refused(scene, "no HELLO at first");
 }
@@ -155,7 +84,7 @@ who_says_nothing_is_dropped_in_time(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_connect(scene);
+    ringpeer_connect(scene);
     mchan_arm(scene->channel, MCHAN_READABLE);
     scene->now += CHANNEL_HELLO_NS;
     expect_refused(scene, "no HELLO in time");
@@ -167,7 +96,7 @@ who_was_stopped_with_us_gets_another_chance(void **state)
     struct scene *scene = *state;
     struct mchan_event event;
     scene_listen(scene);
-    raw_connect(scene);
+    ringpeer_connect(scene);
     mchan_arm(scene->channel, MCHAN_READABLE);
     scene->now += 3600 * NSEC_PER_SEC;
     mchan_arm(scene->channel, MCHAN_READABLE);
@@ -182,7 +111,7 @@ a_skipped_message_is_refused(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     raw_message(scene, 2);
     expect_refused(scene, "message out of sequence");
 }
@@ -193,8 +122,8 @@ frames_for_streams_are_refused_in_rings(void **state)
     struct scene *scene = *state;
     struct record record = {.size = 8, .kind = RECORD_ACK};
     scene_listen(scene);
-    raw_come_up(scene);
-    raw_put(scene, &record, "\0\0\0\0\0\0\0");
+    ringpeer_come_up(scene, 0);
+    ringpeer_put(scene, &record, "\0\0\0\0\0\0\0");
     expect_refused(scene, "record of an unknown kind");
 }
 
@@ -203,7 +132,7 @@ a_record_over_the_end_is_refused(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     uint8_t *header = scene->tx.data + scene->tx.head;
     struct record record = {.size = UINT32_MAX, .kind = RECORD_RELIABLE};
     uint64_t word = record_first_word(&record);
@@ -217,7 +146,7 @@ released_room_that_was_never_written_is_refused(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     scene->rx.mine->released = 1 << 20;
     send(scene->raw, "", 1, MSG_NOSIGNAL);
     expect_refused(scene, "release of what was never sent");
@@ -228,7 +157,7 @@ an_acknowledgement_of_nothing_is_refused(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     scene->rx.mine->acked = 1;
     send(scene->raw, "", 1, MSG_NOSIGNAL);
     expect_refused(scene, "acknowledgement of what was never sent");
@@ -240,7 +169,7 @@ a_flood_of_wakes_is_only_noise(void **state)
     struct scene *scene = *state;
     static const uint8_t noise[65536];
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     for (int i = 0; i < 1000; i++) {
         (void)send(scene->raw, noise, sizeof noise,
                    MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -255,8 +184,8 @@ descriptors_thrown_at_us_do_not_pile_up(void **state)
 {
     struct scene *scene = *state;
     scene_listen(scene);
-    raw_come_up(scene);
-    unsigned before = scene_count_fds();
+    ringpeer_come_up(scene, 0);
+    int32_t before = held_fds();
     for (int i = 0; i < 100; i++) {
         struct iovec iov = {.iov_base = &i, .iov_len = 1};
         union {
@@ -272,7 +201,7 @@ descriptors_thrown_at_us_do_not_pile_up(void **state)
         message.msg_controllen = sizeof control.bytes;
         (void)sendmsg(scene->raw, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         mchan_arm(scene->channel, MCHAN_READABLE);
-        assert_true(scene_count_fds() <= before);
+        assert_true(held_fds() <= before);
     }
 }
 
@@ -355,17 +284,17 @@ random_words_in_the_memory_do_no_harm(void **state)
     unsigned n_lost = 0;
     prng_init(&prng, 2026);
     scene_listen(scene);
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
     for (int i = 0; i < 300000; i++) {
         scribble(scene, &prng);
         if (use(scene->channel)) {
             n_lost++;
             scene->now += NSEC_PER_SEC;
-            raw_come_up(scene);
+            ringpeer_come_up(scene, 0);
         }
     }
     assert_true(n_lost > 100); /* It did get through to us. */
-    raw_come_up(scene);
+    ringpeer_come_up(scene, 0);
 }
 
 struct scribbler {
@@ -393,7 +322,7 @@ words_that_change_while_read_do_no_harm(void **state)
     for (int round = 0; round < 1000; round++) {
         struct scribbler scribbler = {.scene = scene};
         pthread_t thread;
-        raw_come_up(scene);
+        ringpeer_come_up(scene, 0);
         assert_int_equal(pthread_create(&thread, NULL, scribble_on, &scribbler),
                          0);
         for (int i = 0; i < 10000 && !use(scene->channel); i++) {
@@ -437,7 +366,7 @@ a_size_that_changes_while_read_is_read_once(void **state)
             uint8_t data[8], guard[512];
         } buffer;
         memset(&buffer, 0xa5, sizeof buffer);
-        raw_come_up(scene);
+        ringpeer_come_up(scene, 0);
         assert_int_equal(pthread_create(&thread, NULL, flip_size, &scribbler),
                          0);
         ssize_t got;
@@ -451,7 +380,7 @@ a_size_that_changes_while_read_is_read_once(void **state)
         }
         scribbler.stop = true;
         pthread_join(thread, NULL);
-        raw_leave(scene);
+        ringpeer_leave(scene);
         scene->now += NSEC_PER_SEC;
         scene_expect(scene->channel, MCHAN_PEER_LOST);
         scene->now += 2 * NSEC_PER_SEC;
@@ -545,7 +474,7 @@ memory_not_as_agreed_is_refused(void **state)
     for (size_t i = 0; i < sizeof offers / sizeof *offers; i++) {
         int ends[2];
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-        unsigned before = scene_count_fds();
+        int32_t before = held_fds();
         scene->opts.fd = ends[0];
         assert_int_equal(mchan_open(&scene->channel, "shm:", &scene->opts), 0);
         make_offer(ends[1], &offers[i]);
@@ -557,7 +486,7 @@ memory_not_as_agreed_is_refused(void **state)
         mchan_close(scene->channel);
         scene->channel = NULL;
         /* The channel took one end; all else is as before. */
-        assert_int_equal(scene_count_fds(), before - 1);
+        assert_int_equal(held_fds(), before - 1);
         close(ends[1]);
     }
 }

@@ -3,7 +3,6 @@
  * seen where it was written, in order with everything else, and given back; who
  * waits for that is woken; what is in a user's hands outlives the peer, and
  * nothing else does. */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -20,6 +19,7 @@
 
 #include "base/clock.h"
 #include "include/mchan.h"
+#include "tests/left.h"
 #include "transport/returns.h"
 
 #define LOAN_BYTES (1u << 20)
@@ -34,41 +34,13 @@ struct pair {
     struct mchan *end[2];
     /* Of events seen, per end. */
     unsigned n_up[2], n_lost[2], n_proto_errors[2], n_dropped[2], n_gaps[2];
-    unsigned n_fds, n_maps; /* Before anything was opened. */
+    int32_t n_fds, n_maps; /* Before anything was opened. */
 };
 
 static int64_t
 pair_time(void *ctx)
 {
     return ((struct pair *)ctx)->now;
-}
-
-static unsigned
-count_fds(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
-/* Memory shared by channels that this process maps. */
-static unsigned
-count_maps(void)
-{
-    char line[512];
-    unsigned n = 0;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps)) {
-        n += strstr(line, "memfd:mchan") != NULL;
-    }
-    fclose(maps);
-    return n;
 }
 
 static int
@@ -85,8 +57,8 @@ set_up(void **state)
     pair.opts.now_ns = pair_time;
     pair.opts.now_ctx = &pair;
     pair.opts.loan_bytes = LOAN_BYTES;
-    pair.n_fds = count_fds();
-    pair.n_maps = count_maps();
+    pair.n_fds = held_fds();
+    pair.n_maps = held_memfds();
     *state = &pair;
     return 0;
 }
@@ -113,8 +85,8 @@ tear_down(void **state)
     struct pair *pair = *state;
     close_end(pair, BACK);
     close_end(pair, FRONT);
-    assert_int_equal(count_fds(), pair->n_fds);
-    assert_int_equal(count_maps(), pair->n_maps);
+    assert_int_equal(held_fds(), pair->n_fds);
+    assert_int_equal(held_memfds(), pair->n_maps);
     return rmdir(pair->dir);
 }
 
@@ -608,7 +580,7 @@ what_a_lost_peer_lent_stays_until_released(void **state)
     struct pair *pair = *state;
     struct mchan_view got[3];
     open_both(pair);
-    unsigned n_maps = count_maps();
+    int32_t n_maps = held_memfds();
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(lend(pair, BACK, 50000, i), 0);
         got[i] = view(pair, FRONT);
@@ -619,12 +591,12 @@ what_a_lost_peer_lent_stays_until_released(void **state)
     }
     assert_int_equal(pair->n_lost[FRONT], 1);
     /* The rings of both are gone, and the slab as its owner mapped it. */
-    assert_int_equal(count_maps(), pair->n_maps + 1);
+    assert_int_equal(held_memfds(), pair->n_maps + 1);
     for (uint32_t i = 0; i < 3; i++) {
         expect_filled(got[i].data, 50000, i);
         mchan_release(pair->end[FRONT], &got[i]);
     }
-    assert_int_equal(count_maps(), pair->n_maps);
+    assert_int_equal(held_memfds(), pair->n_maps);
     assert_true(n_maps > pair->n_maps);
 }
 
@@ -672,7 +644,7 @@ a_loan_not_sent_can_go_to_the_next_peer(void **state)
     expect_filled(got.data, 70000, 8);
     mchan_release(pair->end[FRONT], &got);
     /* Two rings and the new slab, each mapped twice; nothing of the old. */
-    assert_int_equal(count_maps(), pair->n_maps + 4);
+    assert_int_equal(held_memfds(), pair->n_maps + 4);
 }
 
 static void
@@ -705,9 +677,9 @@ what_was_not_acknowledged_is_lent_again(void **state)
         assert_int_equal(mchan_recv(pair->end[FRONT], data, 4, NULL), 3);
     }
     expect_filled(held.data, held.size, 0);
-    assert_int_equal(count_maps(), pair->n_maps + 5);
+    assert_int_equal(held_memfds(), pair->n_maps + 5);
     mchan_release(pair->end[FRONT], &held);
-    assert_int_equal(count_maps(), pair->n_maps + 4);
+    assert_int_equal(held_memfds(), pair->n_maps + 4);
     assert_int_equal(n_lent(pair, BACK), 0);
     assert_int_equal(pair->n_dropped[BACK] + pair->n_gaps[FRONT], 0);
     assert_int_equal(lend(pair, BACK, LOAN_BYTES, 3), 0); /* All is free. */
@@ -739,7 +711,7 @@ loans_survive_several_losses_in_a_row(void **state)
     }
     assert_int_equal(pair->n_dropped[FRONT] + pair->n_gaps[BACK], 0);
     assert_int_equal(n_lent(pair, FRONT), 0);
-    assert_int_equal(count_maps(), pair->n_maps + 4);
+    assert_int_equal(held_memfds(), pair->n_maps + 4);
 }
 
 /* Away. */
@@ -832,7 +804,7 @@ what_can_not_be_lent_elsewhere_is_copied_or_named(void **state)
     expect_filled(data, 100, 3);
     collect(pair, FRONT);
     assert_int_equal(pair->n_gaps[FRONT], 1);
-    assert_int_equal(count_maps(), pair->n_maps); /* All is let go. */
+    assert_int_equal(held_memfds(), pair->n_maps); /* All is let go. */
 }
 
 static void
@@ -849,7 +821,7 @@ what_a_lost_session_lent_is_dropped_and_freed(void **state)
     come_up(pair, 2);
     assert_int_equal(pair->n_dropped[BACK], 1);
     move_on(pair);
-    assert_int_equal(count_maps(), pair->n_maps + 2); /* The new rings. */
+    assert_int_equal(held_memfds(), pair->n_maps + 2); /* The new rings. */
     assert_int_equal(lend(pair, BACK, 50000, 9), 0);
     struct mchan_view got = view(pair, FRONT);
     assert_int_equal(got.info.sequence, 1);

@@ -3,7 +3,6 @@
  * lending, holding what it was lent, asleep until a chunk comes back.  What the
  * other holds stays as it was, what it lent is free again, and when all is
  * given back neither descriptors nor mappings are left. */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -24,6 +23,7 @@
 
 #include "base/clock.h"
 #include "include/mchan.h"
+#include "tests/left.h"
 
 #define PATIENCE_NS (60 * NSEC_PER_SEC)
 #define LOAN_BYTES (1u << 20)
@@ -36,7 +36,7 @@ struct stage {
     struct mchan *channel;
     pid_t peer;
     uint32_t n_seen;
-    unsigned n_fds, n_maps;
+    int32_t n_fds, n_maps;
 };
 
 static int64_t
@@ -45,33 +45,6 @@ now_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
-static unsigned
-count_fds(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
-static unsigned
-count_maps(void)
-{
-    char line[512];
-    unsigned n = 0;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps)) {
-        n += strstr(line, "memfd:mchan") != NULL;
-    }
-    fclose(maps);
-    return n;
 }
 
 static int
@@ -85,8 +58,8 @@ set_up(void **state)
     snprintf(stage.uri, sizeof stage.uri, "shm:%s/s", stage.dir);
     stage.opts = opts;
     stage.opts.loan_bytes = LOAN_BYTES;
-    stage.n_fds = count_fds();
-    stage.n_maps = count_maps();
+    stage.n_fds = held_fds();
+    stage.n_maps = held_memfds();
     assert_int_equal(mchan_listen(&stage.channel, stage.uri, &stage.opts), 0);
     *state = &stage;
     return 0;
@@ -108,8 +81,8 @@ tear_down(void **state)
     struct stage *stage = *state;
     kill_peer(stage);
     mchan_close(stage->channel);
-    assert_int_equal(count_fds(), stage->n_fds);
-    assert_int_equal(count_maps(), stage->n_maps);
+    assert_int_equal(held_fds(), stage->n_fds);
+    assert_int_equal(held_memfds(), stage->n_maps);
     return rmdir(stage->dir);
 }
 
@@ -301,7 +274,7 @@ static void
 what_a_killed_peer_lent_stays_as_it_was(void **state)
 {
     struct stage *stage = *state;
-    unsigned n_fds = count_fds(), n_maps = count_maps();
+    int32_t n_fds = held_fds(), n_maps = held_memfds();
     for (unsigned i = 0; i < KILLS; i++) {
         struct mchan_view held[20];
         unsigned n_held = 1 + i % 20;
@@ -321,8 +294,8 @@ what_a_killed_peer_lent_stays_as_it_was(void **state)
             assert_true(is_filled(&held[n]));
             mchan_release(stage->channel, &held[n]);
         }
-        assert_int_equal(count_fds(), n_fds);
-        assert_int_equal(count_maps(), n_maps);
+        assert_int_equal(held_fds(), n_fds);
+        assert_int_equal(held_memfds(), n_maps);
     }
     assert_true(stage->n_seen > KILLS * 20);
 }
@@ -331,7 +304,7 @@ static void
 what_a_killed_peer_held_is_free_again(void **state)
 {
     struct stage *stage = *state;
-    unsigned n_fds = count_fds(), n_maps = count_maps();
+    int32_t n_fds = held_fds(), n_maps = held_memfds();
     for (unsigned i = 0; i < KILLS; i++) {
         struct mchan_stats stats;
         uint16_t n = 0;
@@ -349,10 +322,10 @@ what_a_killed_peer_held_is_free_again(void **state)
         mchan_stats(stage->channel, &stats, sizeof stats);
         assert_int_equal(stats.n_lent, 0);
     }
-    assert_int_equal(count_fds(), n_fds);
+    assert_int_equal(held_fds(), n_fds);
     /* What the last did not acknowledge is kept, as its successor may be the
      * same. */
-    assert_true(count_maps() <= n_maps + 1);
+    assert_true(held_memfds() <= n_maps + 1);
 }
 
 static void

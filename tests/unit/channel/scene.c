@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scene of scene.h; for hostile_shm.c and hostile_stream.c. */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -123,17 +122,4 @@ scene_expect_message(struct scene *scene, size_t size)
         got = mchan_recv(scene->channel, data, sizeof data, NULL);
     } while (got == -EAGAIN && scene_seconds() < until);
     assert_int_equal(got, size);
-}
-
-unsigned
-scene_count_fds(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir)) {
-        n++;
-    }
-    closedir(dir);
-    return n;
 }

@@ -43,6 +43,4 @@ void scene_expect_refused(struct scene *, const char *reason);
 /* The next message comes, and has this size. */
 void scene_expect_message(struct scene *, size_t size);
 
-unsigned scene_count_fds(void);
-
 #endif

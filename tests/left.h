@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a process holds and what lies about in the file system, counted, so that
  * deaths can be shown to leave nothing. */
-#ifndef TESTS_DEATH_LEFT_H
-#define TESTS_DEATH_LEFT_H
+#ifndef TESTS_LEFT_H
+#define TESTS_LEFT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,8 +14,10 @@ struct held {
     int32_t rss_kib;
 };
 
-/* Of this process. */
+/* Of this process; all of it, or one number alone. */
 struct held held_now(void);
+int32_t held_fds(void);
+int32_t held_memfds(void);
 
 /* Gives this process and its children a /dev/shm and a /run of their own, where
  * nobody else's files come and go.  False where that is not allowed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts for left.h, from /proc and the directories themselves. */
-#include "left.h"
+/* Counts for left.h, from /proc and the directories themselves.  Called by
+ * tests of channels. */
+#include "tests/left.h"
 
 #include <dirent.h>
 #include <sched.h>
@@ -39,12 +40,26 @@ count_mappings(struct held *held)
     }
 }
 
+int32_t
+held_fds(void)
+{
+    return left_in("/proc/self/fd") - 1; /* Not what counts them. */
+}
+
+int32_t
+held_memfds(void)
+{
+    struct held held = {0};
+    count_mappings(&held);
+    return held.n_memfds;
+}
+
 struct held
 held_now(void)
 {
     struct held held = {0};
     long unused, pages = 0;
-    held.n_fds = left_in("/proc/self/fd") - 1; /* Not what counts them. */
+    held.n_fds = held_fds();
     count_mappings(&held);
     FILE *statm = fopen("/proc/self/statm", "r");
     if (statm) {
