@@ -266,6 +266,7 @@ run_role(const struct args *args)
         [ROLE_BACK] = role_back,
         [ROLE_ENGINE] = role_engine,
         [ROLE_PLATFORM] = role_platform,
+        [ROLE_STEWARD] = role_steward,
         [ROLE_RESTORE] = role_restore,
     };
     static char name[32]; /* log_open() borrows it. */

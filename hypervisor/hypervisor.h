@@ -28,10 +28,35 @@ struct hypervisor_guest {
     const char *pid_file; /* Where its first process is named; may be null. */
 };
 
+/* A guest's first process; pid 0: it doesn't run. */
+struct hypervisor_found {
+    int32_t pid;
+    uint64_t start; /* In ticks since boot, as /proc/PID/stat has it. */
+    bool ours;      /* We started it. */
+};
+
+/* Does for a driver in a sandbox what takes rights over the host: starts guests
+ * and finds running ones by files that name them.  Guests go by their index in
+ * hypervisor_env. */
+struct hypervisor_helper {
+    /* Looks for all guests, 'out[i]' for each.  May block for milliseconds.  0
+     * or -Exxx. */
+    int (*find)(void *ctx, struct hypervisor_found *out, uint32_t n);
+    /* 0 or -Exxx with 'why'. */
+    int (*start)(void *ctx, uint32_t guest, struct hypervisor_found *out,
+                 char *why, size_t why_size);
+    /* One that it started has ended. */
+    void (*forget)(void *ctx, uint32_t guest);
+};
+
 struct hypervisor_env {
     int proc_dirfd;  /* The root that stands for /proc. */
     int state_dirfd; /* A directory to keep what must outlive the broker, so
-                      * that a guest already running is found again. */
+                      * that a guest already running is found again; -1 if the
+                      * helper has it. */
+    /* Who starts and finds guests; null: the driver does. */
+    const struct hypervisor_helper *helper;
+    void *helper_ctx;
     const struct hypervisor_guest *guests;
     uint32_t n_guests;
     const struct option_values *options;

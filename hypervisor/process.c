@@ -13,35 +13,32 @@
  * goes only to a process that is in the tree at that moment (by pidfd, so Linux
  * 5.3 is needed).
  *
- * Inits are children of the process that opens the driver, and outlive it.  It
- * becomes a child subreaper too, so that also what a killed init left is waited
- * for here, not left to a process 1 that may not care, as in containers. Called
- * by the platform process. */
+ * Starting guests and reading files that name them takes rights that the
+ * platform process may not have: then a helper does it (hypervisor.h), else
+ * guestfiles.c here.  Inits are children of whoever starts them, and outlive
+ * it.  That becomes a child subreaper too, so that also what a killed init left
+ * is waited for there, not left to a process 1 that may not care, as in
+ * containers.  Called by the platform process. */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/sysfs.h"
 #include "base/text.h"
-#include "hypervisor/guestinit.h"
+#include "hypervisor/guestfiles.h"
 #include "hypervisor/herd.h"
 #include "hypervisor/hypervisor.h"
-#include "hypervisor/pidfile.h"
 #include "hypervisor/proctree.h"
 
 #define END_GRACE (2 * NSEC_PER_SEC)
 #define PIN_EVERY 8 /* Scans between looks at all processes' CPUs. */
-#define BOOT_ID_SIZE 64
-#define LOG_MAX (1 << 20) /* Bytes that a guest's log may grow to. */
 
 struct guest {
     const struct hypervisor_guest *conf;
@@ -56,17 +53,21 @@ struct guest {
 };
 
 struct hypervisor {
-    int proc_dirfd, state_dirfd;
-    bool pin, log;
-    char boot_id[BOOT_ID_SIZE];
+    int proc_dirfd;
+    bool pin;
+    struct guestfiles files; /* If there is no helper. */
+    const struct hypervisor_helper *helper;
+    void *helper_ctx;
     uint32_t n;
     struct guest *guests;
+    struct hypervisor_found *found; /* Per guest, at the last look. */
 };
 
 static int init_guest(struct guest *, const struct hypervisor *,
                       const struct hypervisor_guest *, char *why,
                       size_t why_size);
-static void find_running(struct hypervisor *, struct guest *);
+static void find_all(struct hypervisor *);
+static void adopt_found(struct hypervisor *, struct guest *);
 static void look(struct hypervisor *, struct guest *, nsec_t now);
 static int start(struct hypervisor *, struct guest *, char *why,
                  size_t why_size);
@@ -91,20 +92,18 @@ process_open(struct hypervisor **out, const struct hypervisor_env *env,
         return -ENODEV;
     }
     struct hypervisor *hv = calloc(1, sizeof *hv);
-    if (!hv || !(hv->guests = calloc(env->n_guests + 1, sizeof *hv->guests))) {
+    if (!hv || !(hv->guests = calloc(env->n_guests + 1, sizeof *hv->guests)) ||
+        !(hv->found = calloc(env->n_guests + 1, sizeof *hv->found))) {
         snprintf(why, why_size, "no memory for %u guests", env->n_guests);
         process_close(hv);
         return -ENOMEM;
     }
     hv->proc_dirfd = env->proc_dirfd;
-    hv->state_dirfd = env->state_dirfd;
     hv->pin = option_bool(env->options, "pin");
-    hv->log = option_bool(env->options, "log");
-    if (sysfs_read(hv->proc_dirfd, "sys/kernel/random/boot_id", hv->boot_id,
-                   sizeof hv->boot_id) < 0 ||
-        !text_is_name(hv->boot_id)) {
-        text_copy(hv->boot_id, sizeof hv->boot_id, "unknown");
-    }
+    hv->helper = env->helper;
+    hv->helper_ctx = env->helper_ctx;
+    guestfiles_init(&hv->files, env->proc_dirfd, env->state_dirfd,
+                    option_bool(env->options, "log"));
     for (uint32_t i = 0; i < env->n_guests; i++) {
         hv->n++;
         int error =
@@ -113,9 +112,11 @@ process_open(struct hypervisor **out, const struct hypervisor_env *env,
             process_close(hv);
             return error;
         }
-        find_running(hv, &hv->guests[i]);
     }
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    find_all(hv);
+    if (!hv->helper) {
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+    }
     *out = hv;
     return 0;
 }
@@ -129,6 +130,7 @@ process_close(struct hypervisor *hv)
     for (uint32_t i = 0; i < hv->n; i++) {
         proctree_destroy(hv->guests[i].herd.tree);
     }
+    free(hv->found);
     free(hv->guests);
     free(hv);
 }
@@ -139,6 +141,7 @@ process_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out,
 {
     size_t n = 0;
 
+    find_all(hv);
     for (uint32_t i = 0; i < hv->n && n < max; i++) {
         struct guest *guest = &hv->guests[i];
 
@@ -235,16 +238,9 @@ init_guest(struct guest *guest, const struct hypervisor *hv,
     return error;
 }
 
-static void
-own_path(const struct guest *guest, char out[GUESTINIT_PATH_SIZE])
-{
-    snprintf(out, GUESTINIT_PATH_SIZE, "%.64s.pid", guest->conf->name);
-}
-
 /* Takes a guest whose first process is known. */
 static void
-adopt(struct hypervisor *hv, struct guest *guest, const struct process_id *root,
-      bool ours)
+adopt(struct guest *guest, const struct process_id *root, bool ours)
 {
     guest->there = true;
     guest->herd.spared = ours ? *root : (struct process_id){.pid = 0};
@@ -255,22 +251,48 @@ adopt(struct hypervisor *hv, struct guest *guest, const struct process_id *root,
     proctree_reset(guest->herd.tree, root);
 }
 
+/* One question for all of those who might be there and are not. */
 static void
-find_running(struct hypervisor *hv, struct guest *guest)
+find_all(struct hypervisor *hv)
 {
-    const char *foreign = guest->conf->pid_file;
-    char path[GUESTINIT_PATH_SIZE];
-    struct process_id root;
+    bool any = false;
 
-    own_path(guest, path);
-    bool ours = !pidfile_read_own(hv->proc_dirfd, hv->state_dirfd, path,
-                                  hv->boot_id, &root);
-    if (!ours &&
-        (!foreign || pidfile_read_foreign(hv->proc_dirfd, hv->state_dirfd,
-                                          foreign, &root))) {
+    for (uint32_t i = 0; i < hv->n; i++) {
+        const struct guest *guest = &hv->guests[i];
+
+        hv->found[i] = (struct hypervisor_found){.pid = 0};
+        if (!guest->there && !guest->ended && !hv->helper) {
+            guestfiles_find(&hv->files, guest->conf, &hv->found[i]);
+        }
+        any = any || (!guest->there && !guest->ended &&
+                      (guest->conf->command || guest->conf->pid_file));
+    }
+    if (hv->helper && any) {
+        hv->helper->find(hv->helper_ctx, hv->found, hv->n);
+    }
+    for (uint32_t i = 0; i < hv->n; i++) {
+        if (!hv->guests[i].there && !hv->guests[i].ended) {
+            adopt_found(hv, &hv->guests[i]);
+        }
+    }
+}
+
+static uint32_t
+index_of(const struct hypervisor *hv, const struct guest *guest)
+{
+    return (uint32_t)(guest - hv->guests);
+}
+
+static void
+adopt_found(struct hypervisor *hv, struct guest *guest)
+{
+    const struct hypervisor_found *found = &hv->found[index_of(hv, guest)];
+    const struct process_id root = {.pid = found->pid, .start = found->start};
+
+    if (!found->pid) {
         return;
     }
-    adopt(hv, guest, &root, ours);
+    adopt(guest, &root, found->ours);
     if (proctree_scan(guest->herd.tree)) {
         /* If all of it was stopped when we found it, it is to stay so. */
         guest->freeze = guest->frozen = herd_is_stopped(&guest->herd);
@@ -282,45 +304,18 @@ find_running(struct hypervisor *hv, struct guest *guest)
 static void
 gone(struct hypervisor *hv, struct guest *guest)
 {
-    char path[GUESTINIT_PATH_SIZE];
-
-    if (guest->ours) {
-        own_path(guest, path);
-        unlinkat(hv->state_dirfd, path, 0);
+    if (guest->ours && hv->helper) {
+        hv->helper->forget(hv->helper_ctx, index_of(hv, guest));
+    } else if (guest->ours) {
+        guestfiles_forget(&hv->files, guest->conf);
     }
     guest->there = false;
     guest->ended = true;
 }
 
-/* The state directory is where the journal is, which must not find its disk
- * filled by a guest that prints for ever. */
-static void
-cut_log(struct hypervisor *hv, struct guest *guest)
-{
-    char path[GUESTINIT_PATH_SIZE];
-    struct stat log;
-
-    snprintf(path, sizeof path, "%.64s.log", guest->conf->name);
-    if (fstatat(hv->state_dirfd, path, &log, AT_SYMLINK_NOFOLLOW) ||
-        !S_ISREG(log.st_mode) || log.st_size <= LOG_MAX) {
-        return;
-    }
-    /* Whoever has it open appends, so goes on at its new end. */
-    int fd = openat(hv->state_dirfd, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0) {
-        int error = ftruncate(fd, 0);
-
-        (void)error; /* At the next look, then. */
-        close(fd);
-    }
-}
-
 static void
 look(struct hypervisor *hv, struct guest *guest, nsec_t now)
 {
-    if (!guest->there && !guest->ended) {
-        find_running(hv, guest);
-    }
     if (!guest->there) {
         return;
     }
@@ -329,8 +324,8 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
         gone(hv, guest);
         return;
     }
-    if (guest->ours && hv->log) {
-        cut_log(hv, guest);
+    if (guest->ours && !hv->helper) {
+        guestfiles_cut_log(&hv->files, guest->conf);
     }
     bool pin_all = guest->n_scans++ % PIN_EVERY == 0;
     herd_reap(&guest->herd);
@@ -349,44 +344,26 @@ look(struct hypervisor *hv, struct guest *guest, nsec_t now)
 static int
 start(struct hypervisor *hv, struct guest *guest, char *why, size_t why_size)
 {
-    char path[GUESTINIT_PATH_SIZE];
-    struct process first;
-    const struct guestinit init = {
-        .proc_dirfd = hv->proc_dirfd,
-        .state_dirfd = hv->state_dirfd,
-        .name = guest->conf->name,
-        .command = guest->conf->command,
-        .boot_id = hv->boot_id,
-        .cpus = guest->conf->vcpu_cpu,
-        .n_cpus = guest->conf->n_vcpus,
-        .log = hv->log,
-    };
+    struct hypervisor_found *found = &hv->found[index_of(hv, guest)];
 
     if (!guest->there) {
-        find_running(hv, guest);
+        find_all(hv);
     }
     if (guest->there) {
         snprintf(why, why_size, "guest %s is running already",
                  guest->conf->name);
         return -EALREADY;
     }
-    if (!guest->conf->command) {
-        snprintf(why, why_size,
-                 "guest %s has no \"command\": it is started elsewhere",
-                 guest->conf->name);
-        return -ENOTSUP;
-    }
-    own_path(guest, path);
-    unlinkat(hv->state_dirfd, path, 0);
-    pid_t pid = guestinit_start(&init);
-    /* Our child keeps its number until we wait for it. */
-    int error = pid < 0 ? pid : process_read(hv->proc_dirfd, pid, &first);
+    int error =
+        hv->helper
+            ? hv->helper->start(hv->helper_ctx, index_of(hv, guest), found, why,
+                                why_size)
+            : guestfiles_start(&hv->files, guest->conf, found, why, why_size);
     if (error) {
-        snprintf(why, why_size, "guest %s: no process for it: %s",
-                 guest->conf->name, strerror(-error));
         return error;
     }
-    adopt(hv, guest, &first.id, true);
+    const struct process_id root = {.pid = found->pid, .start = found->start};
+    adopt(guest, &root, true);
     return 0;
 }
 

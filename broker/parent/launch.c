@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* posix_spawn() with a list of descriptors.  All of ours close on exec, so a
- * child has what is named and the three standard ones, of which the first is
- * /dev/null.  Signals are as at the start of any program.  Called by the parent
- * of mbrokerd. */
+/* posix_spawn() with a list of descriptors.  A child has what is named and the
+ * three standard ones, of which the first is /dev/null, and no other.  Signals
+ * are as at the start of any program.  Called by the parent of mbrokerd. */
 #include "broker/parent/launch.h"
 
 #include <errno.h>
@@ -79,11 +78,13 @@ add_fds(posix_spawn_file_actions_t *actions, const int *fds, uint32_t n_fds,
     for (uint32_t i = 0; !error && i < n_fds; i++) {
         int to = FIRST + (int)i;
 
-        if (copies[i] >= 0) {
-            error = posix_spawn_file_actions_adddup2(actions, copies[i], to);
-        }
+        error = copies[i] >= 0
+                    ? posix_spawn_file_actions_adddup2(actions, copies[i], to)
+                    : posix_spawn_file_actions_addclose(actions, to);
     }
-    return error;
+    /* What somebody above us forgot to close. */
+    return error ? error
+                 : posix_spawn_file_actions_addclosefrom_np(actions, beyond);
 }
 
 static int

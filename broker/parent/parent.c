@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts back, engine and platform, and stays to notice when one is gone.  None
- * is ever restarted silently: if one dies, the parent says which and how, takes
- * the others down in the order back, engine, platform, sees to it that the
- * hardware is as it was found (a fresh process does it if platform died), and
- * leaves with an error, so that the service manager decides what is next.
- * Relies on line.c for words with its children and on their leaving when it
- * dies.  Called by main. */
+/* Starts back, engine, platform and the steward, and stays to notice when one
+ * is gone.  None is ever restarted silently: if one dies, the parent says which
+ * and how, takes the others down in that order, sees to it that the hardware is
+ * as it was found (a fresh process does it if platform died), and leaves with
+ * an error, so that the service manager decides what is next. Relies on line.c
+ * for words with its children and on their leaving when it dies.  Called by
+ * main. */
 #include "broker/parent/parent.h"
 
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "base/text.h"
 #include "broker/control/control.h"
 #include "broker/parent/hold.h"
+#include "broker/role/errand.h"
 #include "broker/role/line.h"
 #include "broker/parent/notify.h"
 #include "broker/role/role.h"
@@ -31,6 +32,8 @@
 #include "policy/policy.h"
 
 #define ARG_SIZE (CONFIG_PATH_SIZE + 32)
+#define CHILDREN 4
+#define LINES 3 /* The steward needs none: it is told no words. */
 #define BYE_RETRY_NS (50 * NSEC_PER_MSEC)
 
 struct child {
@@ -47,7 +50,9 @@ struct parent {
     struct hold hold;
     int config_fd, control_fd;
     int guest_fds[CONFIG_GUESTS_MAX];
-    struct child children[3]; /* By enum role, in the order of leaving. */
+    struct child children[CHILDREN]; /* By enum role, as they leave. */
+    int steward_fd;     /* Our end; the steward stays while it is open. */
+    bool steward_ready; /* It may have answered a beat. */
     bool child_died, stop_asked, stop_asked_again, hang_up;
     bool ready, stopping, failed, platform_died;
     nsec_t next_sign; /* Of life, to the service manager. */
@@ -55,7 +60,8 @@ struct parent {
     uint64_t n_beats;
 };
 
-_Static_assert(ROLE_BACK == 0 && ROLE_ENGINE == 1 && ROLE_PLATFORM == 2,
+_Static_assert(ROLE_BACK == 0 && ROLE_ENGINE == 1 && ROLE_PLATFORM == 2 &&
+                   ROLE_STEWARD == 3,
                "children are numbered in the order in which they leave");
 
 static int begin(struct parent *);
@@ -63,11 +69,13 @@ static int make_sockets(struct parent *);
 static int start_children(struct parent *);
 static int start_child(struct parent *, enum role, const int *fds,
                        uint32_t n_fds);
+static int start_steward(struct parent *, int errands_fd);
 static pid_t spawn_role(const struct parent *, enum role, int *fds,
                         uint32_t n_fds);
 static void find_state_dir(const struct parent *, char out[CONFIG_PATH_SIZE]);
 static int make_config_fd(const char *text);
 static int restore(struct parent *);
+static void close_steward(struct parent *);
 static void close_fd(int *fd);
 static void fill_dirs(const struct parent *, int *fds);
 
@@ -93,7 +101,7 @@ parent_run(const struct parent_opts *opts)
     }
 
     parent->opts = opts;
-    parent->config_fd = parent->control_fd = -1;
+    parent->config_fd = parent->control_fd = parent->steward_fd = -1;
     memset(parent->guest_fds, -1, sizeof parent->guest_fds);
     parent->next_sign = parent->next_beat = NSEC_NEVER;
     if (hold_take(&parent->hold, opts->config, &opts->users, opts->lock_dir,
@@ -112,13 +120,14 @@ parent_run(const struct parent_opts *opts)
     if (parent->platform_died) {
         restore(parent);
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < LINES; i++) {
         line_close(&parent->children[i].line);
     }
     for (uint32_t i = 0; i < opts->config->n_guests; i++) {
         close_fd(&parent->guest_fds[i]);
     }
     close_fd(&parent->control_fd);
+    close_steward(parent);
     close_fd(&parent->config_fd);
     rundir_clean(opts->config);
     hold_drop(&parent->hold);
@@ -224,17 +233,23 @@ start_children(struct parent *parent)
 {
     const struct broker_config *config = parent->opts->config;
     int back_engine[2] = {-1, -1}, engine_platform[2] = {-1, -1};
+    int errands[2] = {-1, -1};
     int fds[ROLE_FDS_MAX];
-    int error = 0;
+    int error = errand_pair(errands);
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   back_engine) ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   engine_platform)) {
+    if (!error &&
+        (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                    back_engine) ||
+         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                    engine_platform))) {
         error = -errno;
     }
     if (!error) {
+        error = start_steward(parent, errands[1]);
+    }
+    if (!error) {
         fds[FD_PLATFORM_ENGINE] = engine_platform[1];
+        fds[FD_PLATFORM_STEWARD] = errands[0];
         fill_dirs(parent, fds);
         fds[FD_PLATFORM_LOCKS] = parent->hold.run_lock;
         memcpy(&fds[FD_PLATFORM_LOCKS + 1], parent->hold.cpu_locks,
@@ -259,6 +274,7 @@ start_children(struct parent *parent)
     for (int i = 0; i < 2; i++) {
         close_fd(&back_engine[i]);
         close_fd(&engine_platform[i]);
+        close_fd(&errands[i]);
     }
     if (error) {
         log_error("the processes can't be started: %s", strerror(-error));
@@ -304,6 +320,37 @@ start_child(struct parent *parent, enum role role, const int *fds,
     return 0;
 }
 
+/* Its line is a socket for single bytes, beats; closed, by our end or by us, it
+ * tells the steward to leave once platform has. */
+static int
+start_steward(struct parent *parent, int errands_fd)
+{
+    struct child *child = &parent->children[ROLE_STEWARD];
+    int pair[2], fds[FD_STEWARD_LOCK + 1];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+        return -errno;
+    }
+    fds[FD_PARENT] = pair[1];
+    fds[FD_STEWARD_PLATFORM] = errands_fd;
+    fds[FD_STEWARD_PROC] = parent->hold.proc_dir;
+    fds[FD_STEWARD_STATE] = parent->hold.state_dir;
+    fds[FD_STEWARD_LOCK] = parent->hold.run_lock;
+    pid_t pid = spawn_role(parent, ROLE_STEWARD, fds, FD_STEWARD_LOCK + 1);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return pid;
+    }
+    parent->steward_fd = pair[0];
+    int error =
+        loop_watch(parent->loop, pair[0], false, &parent->steward_ready);
+    child->pid = pid;
+    child->patience_ns = 5 * NSEC_PER_SEC;
+    log_debug("%s is process %d", role_name(ROLE_STEWARD), (int)pid);
+    return error;
+}
+
 static pid_t
 spawn_role(const struct parent *parent, enum role role, int *fds,
            uint32_t n_fds)
@@ -312,7 +359,7 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
     const struct rights *rights = &parent->opts->rights;
     const struct users *users = &parent->opts->users;
     /* Its saved states are platform's. */
-    unsigned user = role < ROLE_RESTORE ? role : ROLE_PLATFORM;
+    unsigned user = role < ROLE_PLATFORM ? role : ROLE_PLATFORM;
     char arg[7][ARG_SIZE], state_dir[CONFIG_PATH_SIZE];
     char *argv[] = {(char[]){"mbrokerd"},
                     arg[0],
@@ -321,7 +368,7 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
                     arg[3],
                     arg[4],
                     arg[5],
-                    users->any ? arg[6] : NULL,
+                    users->any && role != ROLE_STEWARD ? arg[6] : NULL,
                     NULL};
 
     snprintf(arg[0], ARG_SIZE, "--role=%s", role_name(role));
@@ -381,7 +428,7 @@ restore(struct parent *parent)
 {
     int fds[FD_PLATFORM_LOCKS], status;
 
-    fds[FD_PARENT] = fds[FD_PLATFORM_ENGINE] = -1;
+    fds[FD_PARENT] = fds[FD_PLATFORM_ENGINE] = fds[FD_PLATFORM_STEWARD] = -1;
     fill_dirs(parent, fds);
     pid_t pid = spawn_role(parent, ROLE_RESTORE, fds, FD_PLATFORM_LOCKS);
     if (pid < 0) {
@@ -400,7 +447,15 @@ fill_dirs(const struct parent *parent, int *fds)
     fds[FD_PLATFORM_SYS] = parent->hold.sys_dir;
     fds[FD_PLATFORM_PROC] = parent->hold.proc_dir;
     fds[FD_PLATFORM_DATA] = parent->hold.data_dir;
-    fds[FD_PLATFORM_STATE] = parent->hold.state_dir;
+}
+
+static void
+close_steward(struct parent *parent)
+{
+    if (parent->steward_fd >= 0) {
+        loop_unwatch(parent->loop, parent->steward_fd);
+    }
+    close_fd(&parent->steward_fd);
 }
 
 static void
@@ -434,7 +489,7 @@ turn(void *ctx, nsec_t now)
     }
     beat(parent, now);
     give_sign(parent, now);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < LINES; i++) {
         line_arm(&parent->children[i].line);
     }
 }
@@ -445,7 +500,7 @@ deadline(void *ctx, nsec_t now)
     const struct parent *parent = ctx;
     nsec_t soonest = nsec_min(parent->next_sign, parent->next_beat);
 
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < LINES; i++) {
         const struct child *child = &parent->children[i];
 
         soonest = nsec_min(soonest, line_deadline(&child->line, now));
@@ -456,7 +511,7 @@ deadline(void *ctx, nsec_t now)
 static void
 reap(struct parent *parent)
 {
-    for (enum role role = ROLE_BACK; role <= ROLE_PLATFORM; role++) {
+    for (enum role role = ROLE_BACK; role < CHILDREN; role++) {
         struct child *child = &parent->children[role];
         int status;
 
@@ -495,10 +550,18 @@ say_how_it_ended(struct parent *parent, enum role role, int status)
 static void
 hear_children(struct parent *parent, nsec_t now)
 {
-    char why[MSG_WHY_SIZE];
+    char why[MSG_WHY_SIZE], bytes[64];
     struct msg msg;
 
-    for (size_t i = 0; i < 3; i++) {
+    if (parent->steward_ready) {
+        parent->steward_ready = false;
+        if (recv(parent->steward_fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+            parent->children[ROLE_STEWARD].heard = now;
+        } else { /* It died, and would wake us until it is its turn. */
+            loop_unwatch(parent->loop, parent->steward_fd);
+        }
+    }
+    for (size_t i = 0; i < LINES; i++) {
         struct child *child = &parent->children[i];
 
         for (int n = 0; child->pid && n < LINE_TURN_MAX; n++) {
@@ -538,7 +601,7 @@ note_ready(struct parent *parent, nsec_t now)
              config->run_dir, config->n_cpus, config->n_guests,
              config->policy->name);
     notify_send(parent->opts->notify_path, "READY=1\nSTATUS=ready");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < CHILDREN; i++) {
         parent->children[i].heard = now;
     }
     parent->next_beat = now;
@@ -566,7 +629,7 @@ stop_next(struct parent *parent, nsec_t now)
 {
     const struct msg bye = {.type = MSG_BYE, .bye = {"the broker stops"}};
 
-    for (enum role role = ROLE_BACK; role <= ROLE_PLATFORM; role++) {
+    for (enum role role = ROLE_BACK; role < CHILDREN; role++) {
         struct child *child = &parent->children[role];
 
         if (!child->pid) {
@@ -575,7 +638,10 @@ stop_next(struct parent *parent, nsec_t now)
         if (!child->give_up) {
             child->give_up = now + child->patience_ns;
         }
-        if (!child->told_to_leave) {
+        if (role == ROLE_STEWARD) {
+            close_steward(parent);
+            child->told_to_leave = true;
+        } else if (!child->told_to_leave) {
             child->told_to_leave = !line_send(&child->line, &bye);
         }
         if (now >= child->give_up) {
@@ -603,7 +669,7 @@ beat(struct parent *parent, nsec_t now)
     struct msg msg = {.type = MSG_BEAT,
                       .beat = {.number = ++parent->n_beats, .origin_ns = now}};
     bool slept = now - parent->next_beat > period_ns;
-    for (enum role role = ROLE_BACK; role <= ROLE_PLATFORM; role++) {
+    for (enum role role = ROLE_BACK; role < CHILDREN; role++) {
         struct child *child = &parent->children[role];
 
         if (slept) {
@@ -615,7 +681,11 @@ beat(struct parent *parent, nsec_t now)
                       (long long)((now - child->heard) / NSEC_PER_SEC));
             kill(child->pid, SIGKILL);
         }
-        line_send(&child->line, &msg);
+        if (role == ROLE_STEWARD) {
+            send(parent->steward_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        } else {
+            line_send(&child->line, &msg);
+        }
     }
     parent->next_beat = now + period_ns;
 }

@@ -218,6 +218,26 @@ platform_guests_left(const struct platform *platform)
     return n_left;
 }
 
+struct hypervisor_guest *
+platform_guests(const struct broker_config *config)
+{
+    struct hypervisor_guest *guests =
+        calloc(config->n_guests + 1, sizeof *guests);
+
+    for (uint32_t i = 0; guests && i < config->n_guests; i++) {
+        const struct guest_config *from = &config->guests[i];
+        struct hypervisor_guest *to = &guests[i];
+
+        to->uuid = from->uuid;
+        text_copy(to->name, sizeof to->name, from->name);
+        to->n_vcpus = from->n_vcpus;
+        memcpy(to->vcpu_cpu, from->vcpu_cpu, sizeof to->vcpu_cpu);
+        to->command = from->command[0] ? from->command : NULL;
+        to->pid_file = from->pid_file[0] ? from->pid_file : NULL;
+    }
+    return guests;
+}
+
 void
 platform_stats(const struct platform *platform, struct platform_stats *out)
 {
@@ -292,25 +312,16 @@ open_hypervisor(struct platform *platform)
     if (!class) {
         return;
     }
-    platform->guests = calloc(config->n_guests + 1, sizeof *platform->guests);
+    platform->guests = platform_guests(config);
     if (!platform->guests) {
         tell_trouble(platform, class->name, "no memory");
         return;
     }
-    for (uint32_t i = 0; i < config->n_guests; i++) {
-        const struct guest_config *from = &config->guests[i];
-        struct hypervisor_guest *to = &platform->guests[i];
-
-        to->uuid = from->uuid;
-        text_copy(to->name, sizeof to->name, from->name);
-        to->n_vcpus = from->n_vcpus;
-        memcpy(to->vcpu_cpu, from->vcpu_cpu, sizeof to->vcpu_cpu);
-        to->command = from->command[0] ? from->command : NULL;
-        to->pid_file = from->pid_file[0] ? from->pid_file : NULL;
-    }
     platform->hypervisor_env = (struct hypervisor_env){
         .proc_dirfd = platform->env.proc_dirfd,
         .state_dirfd = platform->env.state_dirfd,
+        .helper = platform->env.helper,
+        .helper_ctx = platform->env.helper_ctx,
         .guests = platform->guests,
         .n_guests = config->n_guests,
         .options = &config->hypervisor_options,

@@ -14,6 +14,8 @@
 
 struct broker_config;
 struct hardware_sim;
+struct hypervisor_guest;
+struct hypervisor_helper;
 struct hypervisor_sim;
 struct msg;
 struct platform;
@@ -21,7 +23,9 @@ struct platform;
 struct platform_env {
     int sys_dirfd, data_dirfd;
     int proc_dirfd;  /* -1 (msim): a CPU's use is the sum of its VMs'. */
-    int state_dirfd; /* For the hypervisor. */
+    int state_dirfd; /* For the hypervisor; -1 if its helper has it. */
+    const struct hypervisor_helper *helper; /* Borrowed; null: none. */
+    void *helper_ctx;
     int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
     /* Borrowed worlds for the drivers called "sim" (hardware/sim.h,
      * hypervisor/sim.h); null: each makes its own. */
@@ -60,6 +64,10 @@ int platform_release(struct platform *, nsec_t now);
  * be called on, until platform_guests_left() is 0 or patience ends. */
 void platform_end_guests(struct platform *, nsec_t now);
 uint32_t platform_guests_left(const struct platform *);
+
+/* The configuration's guests as hypervisors know them, in its order; the caller
+ * frees it.  Their texts are the configuration's.  Null: no memory. */
+struct hypervisor_guest *platform_guests(const struct broker_config *);
 
 struct platform_stats {
     uint64_t n_dropped_samples; /* The engine took none. */

@@ -16,11 +16,16 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "hardware/hardware.h"
 
 #define MEBIBYTE (UINT64_C(1) << 20)
+#define BIT(cap) (UINT64_C(1) << (cap))
+#define CPUS_DIR "devices/system/cpu" /* Below what stands for /sys. */
 
 static void plan_back(struct sandbox_plan *, const struct broker_config *);
 static void plan_engine(struct sandbox_plan *);
+static void plan_platform(struct sandbox_plan *, const struct broker_config *,
+                          bool restores);
 
 void
 confine_plan(struct sandbox_plan *out, enum role role,
@@ -44,6 +49,9 @@ confine_plan(struct sandbox_plan *out, enum role role,
         break;
     case ROLE_PLATFORM:
     case ROLE_RESTORE:
+        plan_platform(out, config, role == ROLE_RESTORE);
+        break;
+    case ROLE_STEWARD: /* Gives nothing up, see role_steward.c. */
     case ROLE_N:
         break;
     }
@@ -56,8 +64,8 @@ confine(enum role role, const struct broker_config *config,
     struct sandbox_report report;
     struct sandbox_plan plan;
 
-    if (role >= ROLE_PLATFORM) {
-        return 0; /* XXX Starts guests, which would be in the sandbox too. */
+    if (role == ROLE_STEWARD) {
+        return 0;
     }
     confine_plan(&plan, role, config, user);
     int error = sandbox_enter(&plan, &report);
@@ -65,7 +73,9 @@ confine(enum role role, const struct broker_config *config,
         log_error("can't enter its sandbox: %s", report.missing);
         return error;
     }
-    log_info("runs with: %s", report.in_force);
+    /* That of the moment before a start is told by the start. */
+    (role == ROLE_RESTORE ? log_debug : log_info)("runs with: %s",
+                                                  report.in_force);
     if (!report.missing[0]) {
         return 0;
     }
@@ -75,7 +85,9 @@ confine(enum role role, const struct broker_config *config,
         return -EPERM;
     }
     /* Whoever isn't root knows that he can't have it all. */
-    (user->any ? log_warn : log_info)("lacks %s", report.missing);
+    (role == ROLE_RESTORE ? log_debug
+     : user->any          ? log_warn
+                          : log_info)("lacks %s", report.missing);
     return 0;
 }
 
@@ -101,4 +113,40 @@ plan_engine(struct sandbox_plan *plan)
     plan->data_max = 512 * MEBIBYTE;
     plan->first_free_fd = FD_ENGINE_JOURNAL + 1;
     plan->calls = SANDBOX_CALLS_ENGINE;
+}
+
+/* Its capabilities, each for a driver that is in use:
+ *   CAP_SYS_NICE          real-time threads that emulate p-states; keeping
+ *                         other users' processes, guests, on their CPUs
+ *   CAP_KILL              stopping and ending those
+ *   CAP_DAC_OVERRIDE      cpufreq's files, which root may write
+ *   CAP_DAC_READ_SEARCH   energy counters, which root may read
+ * The last two open nothing but what is below its directories, and only the
+ * CPUs' part of /sys is mounted to be written.  Who restores does so for
+ * drivers of an earlier configuration. */
+static void
+plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
+              bool restores)
+{
+    bool sets_real = restores || (config->pstate && config->pstate->real);
+    bool reads_real = config->power && config->power->real;
+    bool has_guests =
+        config->hypervisor && strcmp(config->hypervisor->name, "sim") != 0;
+    bool emulates = restores || (config->pstate && !config->pstate->real &&
+                                 strcmp(config->pstate->name, "sim") != 0);
+
+    plan->dirs[plan->n_dirs++] =
+        (struct sandbox_dir){.fd = FD_PLATFORM_SAVED, .writable = true};
+    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){
+        .fd = FD_PLATFORM_SYS, .writable_below = sets_real ? CPUS_DIR : NULL};
+    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_PROC};
+    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_DATA};
+    plan->caps = (emulates || has_guests ? BIT(CAP_SYS_NICE) : 0) |
+                 (has_guests ? BIT(CAP_KILL) : 0) |
+                 (sets_real ? BIT(CAP_DAC_OVERRIDE) : 0) |
+                 (reads_real ? BIT(CAP_DAC_READ_SEARCH) : 0);
+    plan->n_fds_max = 256 + 2 * (uint64_t)config->n_cpus;
+    plan->data_max = (512 + 16 * (uint64_t)config->n_cpus) * MEBIBYTE;
+    plan->first_free_fd = FD_PLATFORM_LOCKS + 1 + (int)config->n_cpus;
+    plan->calls = SANDBOX_CALLS_PLATFORM;
 }

@@ -15,6 +15,7 @@ enum role {
     ROLE_BACK,
     ROLE_ENGINE,
     ROLE_PLATFORM,
+    ROLE_STEWARD, /* Does for platform what a sandbox forbids. */
     ROLE_RESTORE, /* The platform's way back without the rest of it. */
     ROLE_N,       /* Not a role: how many there are. */
 };
@@ -35,17 +36,25 @@ enum {
     FD_ENGINE_JOURNAL, /* The journal's directory. */
     /* ROLE_PLATFORM's and ROLE_RESTORE's. */
     FD_PLATFORM_ENGINE = FD_FIRST,
+    FD_PLATFORM_STEWARD,
     FD_PLATFORM_SAVED, /* Directories. */
     FD_PLATFORM_SYS,
     FD_PLATFORM_PROC,
     FD_PLATFORM_DATA,
-    FD_PLATFORM_STATE,
     FD_PLATFORM_LOCKS, /* The run directory's lock, then one per CPU. */
+    /* ROLE_STEWARD's. */
+    FD_STEWARD_PLATFORM = FD_FIRST,
+    FD_STEWARD_PROC, /* Directories. */
+    FD_STEWARD_STATE,
+    FD_STEWARD_LOCK, /* The run directory's. */
 };
 
 #define ROLE_FDS_MAX (FD_BACK_GUESTS + CONFIG_GUESTS_MAX)
 _Static_assert(FD_PLATFORM_LOCKS + 1 + CONFIG_CPUS_MAX <= ROLE_FDS_MAX,
                "the CPUs' locks have room");
+
+_Static_assert(ROLE_RESTORE == ROLE_STEWARD + 1 && ROLE_STEWARD == 3,
+               "three have users of their own, then comes who keeps his");
 
 struct role_env {
     const struct broker_config *config; /* Borrowed. */
@@ -57,7 +66,7 @@ struct role_env {
 static inline const char *
 role_name(enum role role)
 {
-    static const char *const names[] = {"back", "engine", "platform",
+    static const char *const names[] = {"back", "engine", "platform", "steward",
                                         "restore"};
 
     return names[role];
@@ -67,6 +76,7 @@ role_name(enum role role)
 int role_back(const struct role_env *);
 int role_engine(const struct role_env *);
 int role_platform(const struct role_env *);
+int role_steward(const struct role_env *);
 int role_restore(const struct role_env *);
 
 #endif

@@ -14,9 +14,9 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "broker/role/errand.h"
 #include "broker/role/line.h"
 #include "broker/platform/platform.h"
-#include "broker/parent/rundir.h"
 #include "broker/role/watched.h"
 
 #define PATIENCE_NS (10 * NSEC_PER_SEC) /* With guests told to end. */
@@ -26,6 +26,7 @@ struct platform_role {
     struct loop *loop;
     struct line parent, engine;
     struct platform *platform;
+    struct errands errands; /* For the steward. */
     nsec_t give_up; /* On guests that end; NSEC_NEVER: none was told to. */
     bool released;  /* The engine is gone and all was put back. */
     bool failed, ignored_signal;
@@ -65,9 +66,6 @@ role_platform(const struct role_env *env)
                   n_left);
         role->failed = true;
     }
-    if (role->parent.lost) {
-        rundir_clean(env->config); /* Nobody else will. */
-    }
     line_close(&role->engine);
     line_close(&role->parent);
     loop_destroy(role->loop);
@@ -105,6 +103,9 @@ begin(struct platform_role *role)
     fill_env(role->env, &env);
     env.to_engine = to_engine;
     env.ctx = role;
+    role->errands.fd = FD_PLATFORM_STEWARD;
+    env.helper = &errands_helper;
+    env.helper_ctx = &role->errands;
     int error = loop_create(&role->loop, &ops, role);
     if (!error) {
         error = watched_signals(role->loop, &role->ignored_signal);
@@ -135,7 +136,7 @@ fill_env(const struct role_env *env, struct platform_env *out)
     *out = (struct platform_env){.sys_dirfd = FD_PLATFORM_SYS,
                                  .proc_dirfd = FD_PLATFORM_PROC,
                                  .data_dirfd = FD_PLATFORM_DATA,
-                                 .state_dirfd = FD_PLATFORM_STATE,
+                                 .state_dirfd = -1,
                                  .saved_dirfd = FD_PLATFORM_SAVED,
                                  .clock = env->clock};
 }

@@ -16,7 +16,6 @@
 #include "broker/sandbox/sandbox.h"
 
 static int change_ids(uid_t, gid_t);
-static uint64_t get_permitted(void);
 static int set_caps(uint64_t caps);
 static int lower(int resource, uint64_t most);
 
@@ -24,7 +23,7 @@ int
 ids_drop(const struct sandbox_plan *plan, bool own_users, uint64_t *caps_out,
          char *why, size_t why_size)
 {
-    uint64_t caps = own_users ? 0 : plan->caps & get_permitted();
+    uint64_t caps = own_users ? 0 : plan->caps & ids_permitted();
 
     for (int cap = 0; cap <= CAP_LAST_CAP; cap++) {
         prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); /* As far as we may. */
@@ -80,8 +79,8 @@ change_ids(uid_t uid, gid_t gid)
     return 0;
 }
 
-static uint64_t
-get_permitted(void)
+uint64_t
+ids_permitted(void)
 {
     struct __user_cap_header_struct header = {.version =
                                                   _LINUX_CAPABILITY_VERSION_3};

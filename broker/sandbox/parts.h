@@ -38,6 +38,8 @@ int landlock_enter(const struct sandbox_plan *, char *why, size_t why_size);
  * process must end. */
 int ids_drop(const struct sandbox_plan *, bool own_users, uint64_t *caps_out,
              char *why, size_t why_size);
+/* The capabilities this process has, as bits. */
+uint64_t ids_permitted(void);
 int ids_set_limits(const struct sandbox_plan *);
 
 /* Installs the plan's filter.  The number of calls that stay, or -Exxx with

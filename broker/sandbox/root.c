@@ -39,8 +39,10 @@ struct mount_plan {
 static int unshare_namespaces(bool own_users);
 static int map_ourselves(uid_t, gid_t);
 static int find_dir(const struct sandbox_dir *, struct mount_plan *out);
-static int make_root(const struct sandbox_plan *, struct mount_plan *);
-static int mount_dir(const struct sandbox_dir *, const struct mount_plan *);
+static int make_root(const struct sandbox_plan *, struct mount_plan *,
+                     bool own_users);
+static int mount_dir(const struct sandbox_dir *, const struct mount_plan *,
+                     bool own_users);
 static int open_inside(const struct sandbox_dir *, const struct mount_plan *);
 static int write_text(const char *path, const char *text);
 
@@ -57,7 +59,7 @@ root_enter(const struct sandbox_plan *plan, bool *own_users, char *why,
         return -ENOTSUP;
     }
     bool users = uid != 0;
-    if (users && (plan->sees_users || plan->caps)) {
+    if (users && (plan->sees_users || plan->caps & ids_permitted())) {
         snprintf(why, why_size,
                  plan->sees_users
                      ? "not root, and in a user namespace it would not know "
@@ -79,7 +81,7 @@ root_enter(const struct sandbox_plan *plan, bool *own_users, char *why,
     }
     if (!error) {
         step = "mounting";
-        error = make_root(plan, mounts);
+        error = make_root(plan, mounts, users);
     }
     for (uint32_t i = 0; !error && i < plan->n_dirs; i++) {
         step = "opening its directories";
@@ -153,7 +155,8 @@ find_dir(const struct sandbox_dir *dir, struct mount_plan *out)
 
 /* Ends with the old root out of reach. */
 static int
-make_root(const struct sandbox_plan *plan, struct mount_plan *mounts)
+make_root(const struct sandbox_plan *plan, struct mount_plan *mounts,
+          bool own_users)
 {
     const unsigned quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC;
     struct mount_attr locked = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -167,7 +170,7 @@ make_root(const struct sandbox_plan *plan, struct mount_plan *mounts)
     for (size_t length = 0; length < PATH_MAX; length++) {
         for (uint32_t i = 0; i < plan->n_dirs; i++) {
             int error = mounts[i].fd >= 0 && strlen(mounts[i].path) == length
-                            ? mount_dir(&plan->dirs[i], &mounts[i])
+                            ? mount_dir(&plan->dirs[i], &mounts[i], own_users)
                             : 0;
 
             if (error) {
@@ -203,8 +206,11 @@ make_dirs(const char *path)
     return 0;
 }
 
+/* What is mounted below it stays outside, unless we are in a user namespace:
+ * there the kernel lets nobody look under a mount. */
 static int
-mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan)
+mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan,
+          bool own_users)
 {
     struct mount_attr locked = {
         .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
@@ -221,7 +227,7 @@ mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan)
     }
     locked.attr_set |= dir->writable ? 0 : MOUNT_ATTR_RDONLY;
     snprintf(from, sizeof from, "/proc/self/fd/%d", mount_plan->fd);
-    error = mount(from, to, NULL, MS_BIND | MS_REC, NULL) ||
+    error = mount(from, to, NULL, MS_BIND | (own_users ? MS_REC : 0), NULL) ||
                     mount_setattr(AT_FDCWD, to, AT_RECURSIVE, &locked,
                                   sizeof locked)
                 ? -errno

@@ -178,7 +178,7 @@ class Broker:
         found = {}
         for pid in children(self.process.pid):
             words = command_of(pid)
-            for role in ("back", "engine", "platform"):
+            for role in ("back", "engine", "platform", "steward"):
                 if words and "mbrokerd" in words[0] and any(role in w for w in words[:3]):
                     found.setdefault(role, pid)
         return found

@@ -19,7 +19,7 @@ if not MBROKERD.exists():
     pytest.skip("%s is not built" % MBROKERD, allow_module_level=True)
 
 FULL_KHZ = 2400000
-ROLES = ["back", "engine", "platform"]
+ROLES = ["back", "engine", "platform", "steward"]
 
 
 def on_cpufreq(directory, cpus="0", extra="", **more):
@@ -87,7 +87,7 @@ def test_an_orderly_stop_restores_and_leaves_nothing(tmp_path, signum):
     with on_cpufreq(tmp_path) as broker:
         start_lowered(broker, tmp_path)
         those = processes(broker)
-        assert len(those) == 4
+        assert len(those) == 5
         assert broker.stop(signum) == 0
         assert max_freq(tmp_path / "sys") == FULL_KHZ
         assert_nothing_left(broker, those)
@@ -301,7 +301,7 @@ def test_a_second_broker_in_the_same_run_directory_is_refused_by_name():
         assert second.returncode == 1
         assert "another broker (pid %d) runs in %s" % (
             broker.process.pid, broker.run_dir) in second.stderr
-        assert len(processes(broker)) == 4
+        assert len(processes(broker)) == 5
         assert broker.ctl("status")["platform_ready"]
 
 
@@ -315,7 +315,7 @@ def test_overlapping_cpus_are_refused_naming_the_other(tmp_path):
         assert "CPU 1 is managed by another broker (pid %d, run directory %s;" % (
             first.process.pid, first.run_dir) in second.said()
         assert sockets(second.run_dir) == []
-        assert len(processes(first)) == 4
+        assert len(processes(first)) == 5
         first.stop()
         second.start()
         assert second.stop() == 0

@@ -179,17 +179,17 @@ open_dir(const char *path)
 static void
 run_platform(void)
 {
-    int fds[FD_PLATFORM_STATE + 1 - FD_PARENT];
+    int fds[FD_PLATFORM_DATA + 1 - FD_PARENT];
 
     make_line(&parent, true, GRANT_PARENT, GRANT_PLATFORM, fds, FD_PARENT);
     make_line(&first, true, GRANT_ENGINE, GRANT_PLATFORM, fds,
               FD_PLATFORM_ENGINE);
+    fds[FD_PLATFORM_STEWARD - FD_PARENT] = -1;
     fds[FD_PLATFORM_SAVED - FD_PARENT] = open_dir(dir);
     fds[FD_PLATFORM_SYS - FD_PARENT] = open_dir("/");
     fds[FD_PLATFORM_PROC - FD_PARENT] = open_dir("/proc");
     fds[FD_PLATFORM_DATA - FD_PARENT] = open_dir("/");
-    fds[FD_PLATFORM_STATE - FD_PARENT] = open_dir(dir);
-    run(ROLE_PLATFORM, fds, FD_PLATFORM_STATE + 1 - FD_PARENT);
+    run(ROLE_PLATFORM, fds, FD_PLATFORM_DATA + 1 - FD_PARENT);
 }
 
 static void
