@@ -22,6 +22,7 @@ struct knob {
     uint32_t driver_id;        /* The driver's number of it. */
     uint32_t pstate;           /* As last read back. */
     bool changed;              /* 'found' is to be put back. */
+    bool adopted;              /* An earlier broker changed it, not we. */
     char found[HARDWARE_SAVED_SIZE];
 };
 
@@ -131,6 +132,7 @@ knobs_set(struct knobs *knobs, uint32_t domain, uint32_t pstate, nsec_t now,
     if (error) {
         return error;
     }
+    knob->adopted = false;
     error = knobs->ops->set(knobs->hw, knob->driver_id, pstate);
     if (error) {
         snprintf(why, why_size, "%s could not set p-state %u: %s",
@@ -165,6 +167,9 @@ knobs_release(struct knobs *knobs, uint32_t domain, nsec_t now,
     out->pstate = knob->pstate;
     out->checked = time_now(knobs, now);
     if (!knob->changed) {
+        /* An earlier release may have done it whose outcome came too late: who
+         * asks again must still hear where the domain stands. */
+        read_back(knobs, knob, now, out);
         return 0;
     }
 
@@ -175,12 +180,13 @@ knobs_release(struct knobs *knobs, uint32_t domain, nsec_t now,
         return error;
     }
     out->written = time_now(knobs, now);
-    read_back(knobs, knob, now, out);
     error = check_restored(knobs, knob, why, why_size);
+    read_back(knobs, knob, now, out); /* Behind it: the driver may be late. */
     if (error) {
         return error;
     }
     knob->changed = false;
+    knob->adopted = false;
     if (knobs->saved_dirfd >= 0) {
         error = saved_remove(knobs->saved_dirfd, knob->desc.cpus,
                              knob->desc.n_cpus);
@@ -191,6 +197,16 @@ knobs_release(struct knobs *knobs, uint32_t domain, nsec_t now,
         }
     }
     return 0;
+}
+
+bool
+knobs_put_back(struct knobs *knobs, uint32_t domain, nsec_t now)
+{
+    struct knob_steps steps = {0};
+    char why[CONFIG_WHY_SIZE];
+
+    return domain < knobs_n(knobs) && knobs->knob[domain].adopted &&
+           !knobs_release(knobs, domain, now, &steps, why, sizeof why);
 }
 
 int
@@ -319,6 +335,7 @@ adopt(void *ctx, const char *file, int error, const struct saved *saved)
                     saved->n_cpus * sizeof saved->cpus[0])) {
             memcpy(knob->found, saved->state, sizeof knob->found);
             knob->changed = true;
+            knob->adopted = true;
         }
     }
 }

@@ -45,6 +45,9 @@ int knobs_set(struct knobs *, uint32_t domain, uint32_t pstate, nsec_t now,
 /* Puts a domain back as it was found; 0 also if it was never changed. */
 int knobs_release(struct knobs *, uint32_t domain, nsec_t now,
                   struct knob_steps *out, char *why, size_t why_size);
+/* Tries to put back what an earlier broker left changed in a domain that nobody
+ * has set since.  True if that was the case and it is back. */
+bool knobs_put_back(struct knobs *, uint32_t domain, nsec_t now);
 /* All of them; returns how many could not be put back, 'why' saying one. */
 int knobs_release_all(struct knobs *, nsec_t now, char *why, size_t why_size);
 

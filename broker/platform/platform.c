@@ -44,6 +44,7 @@ static void open_power(struct platform *);
 static void open_hypervisor(struct platform *);
 static void start_guests(struct platform *, nsec_t now);
 static void tell_domains(struct platform *);
+static void put_back_leftovers(struct platform *, nsec_t now);
 static void tell_ready(struct platform *);
 static void tell_trouble(struct platform *, const char *where,
                          const char *reason);
@@ -160,6 +161,7 @@ platform_run(struct platform *platform, nsec_t now)
     if (now < platform->next_sample) {
         return;
     }
+    put_back_leftovers(platform, now);
     sampler_run(platform->sampler, now);
     platform->next_sample += platform->config->sample_ns;
     if (platform->next_sample <= now) { /* We slept: no catching up. */
@@ -360,27 +362,46 @@ start_guests(struct platform *platform, nsec_t now)
     }
 }
 
+static int
+tell_domain(struct platform *platform, uint32_t i)
+{
+    const struct pstate_domain *domain = knobs_domain(platform->knobs, i);
+    struct msg msg = {.type = MSG_DOMAIN};
+
+    msg.domain.domain = i;
+    text_copy_printable(msg.domain.driver, sizeof msg.domain.driver,
+                        platform->pstate.class->name);
+    msg.domain.n_cpus = domain->n_cpus;
+    for (uint32_t j = 0; j < domain->n_cpus; j++) {
+        msg.domain.cpus[j] = domain->cpus[j];
+    }
+    msg.domain.n_freqs_khz = domain->table.n;
+    for (uint32_t j = 0; j < domain->table.n; j++) {
+        msg.domain.freqs_khz[j] = domain->table.freq_khz[j];
+    }
+    msg.domain.pstate = knobs_pstate(platform->knobs, i);
+    msg.domain.emulated = domain->emulated;
+    return on_news(platform, &msg);
+}
+
 static void
 tell_domains(struct platform *platform)
 {
     for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
-        const struct pstate_domain *domain = knobs_domain(platform->knobs, i);
-        struct msg msg = {.type = MSG_DOMAIN};
+        (void)tell_domain(platform, i);
+    }
+}
 
-        msg.domain.domain = i;
-        text_copy_printable(msg.domain.driver, sizeof msg.domain.driver,
-                            platform->pstate.class->name);
-        msg.domain.n_cpus = domain->n_cpus;
-        for (uint32_t j = 0; j < domain->n_cpus; j++) {
-            msg.domain.cpus[j] = domain->cpus[j];
+/* What an earlier broker changed and could not be put back when we started:
+ * nobody asks for it, so nobody would take it back. */
+static void
+put_back_leftovers(struct platform *platform, nsec_t now)
+{
+    for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
+        if (outbox_room(&platform->outbox) > 0 &&
+            knobs_put_back(platform->knobs, i, now)) {
+            (void)tell_domain(platform, i);
         }
-        msg.domain.n_freqs_khz = domain->table.n;
-        for (uint32_t j = 0; j < domain->table.n; j++) {
-            msg.domain.freqs_khz[j] = domain->table.freq_khz[j];
-        }
-        msg.domain.pstate = knobs_pstate(platform->knobs, i);
-        msg.domain.emulated = domain->emulated;
-        on_news(platform, &msg);
     }
 }
 

@@ -28,6 +28,8 @@ static int restore_domain(struct restoring *, const struct saved *, char *why,
                           size_t why_size);
 static const struct pstate_domain *
 same_domain(const struct saved *, const struct pstate_domain *, int n);
+static int check_back(const struct driver *, uint32_t domain,
+                      const struct saved *, char *why, size_t why_size);
 
 int
 platform_restore(const struct broker_config *config,
@@ -94,6 +96,8 @@ restore_domain(struct restoring *restoring, const struct saved *saved,
         if (error) {
             snprintf(why, why_size, "%s refuses what was saved: %s",
                      saved->driver, strerror(-error));
+        } else {
+            error = check_back(&driver, domain->id, saved, why, why_size);
         }
     }
     driver_close(&driver);
@@ -102,6 +106,31 @@ restore_domain(struct restoring *restoring, const struct saved *saved,
                              saved->n_cpus);
     }
     return error;
+}
+
+/* The file is all that remembers, so it goes only if the driver says what it
+ * said then.  It may be late, so it is asked twice. */
+static int
+check_back(const struct driver *driver, uint32_t domain,
+           const struct saved *saved, char *why, size_t why_size)
+{
+    char now[HARDWARE_SAVED_SIZE] = "";
+
+    for (int i = 0; i < 2; i++) {
+        int error = driver->class->pstate->save(driver->hw, domain, now);
+
+        if (error) {
+            snprintf(why, why_size, "%s can't be read back: %s", saved->driver,
+                     strerror(-error));
+            return error;
+        }
+        if (!strcmp(now, saved->state)) {
+            return 0;
+        }
+    }
+    snprintf(why, why_size, "%s was given \"%.40s\" and reads back \"%.40s\"",
+             saved->driver, saved->state, now);
+    return -EIO;
 }
 
 static const struct pstate_domain *
