@@ -15,6 +15,7 @@
 #include "include/mchan.h"
 #include "model/host.h"
 #include "policy/policy.h"
+#include "sim/faultparts.h"
 #include "sim/machine.h"
 #include "sim/scenario.h"
 #include "sim/trace.h"
@@ -133,8 +134,8 @@ renew_guest(struct world *world, const struct scenario_fault *fault, bool on)
 
 /* The hardware. */
 
-static uint32_t
-domain_of(const struct world *world, uint32_t cpu)
+uint32_t
+fault_domain_of(const struct world *world, uint32_t cpu)
 {
     const struct option_values *options =
         &world->scenario->config.pstate_options;
@@ -147,35 +148,35 @@ static void
 change_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
     world->tampered |= world->started;
-    hardware_sim_set_pstate(world->hardware, domain_of(world, fault->cpu),
+    hardware_sim_set_pstate(world->hardware, fault_domain_of(world, fault->cpu),
                             (uint32_t)fault->value);
 }
 
-static void
-set_hardware_fault(struct world *world, const struct scenario_fault *fault,
+void
+fault_set_hardware(struct world *world, const struct scenario_fault *fault,
                    bool on, enum sim_fault kind)
 {
     world->n_hardware_faults += on ? 1 : (uint32_t)-1;
-    hardware_sim_fault(world->hardware, domain_of(world, fault->cpu),
+    hardware_sim_fault(world->hardware, fault_domain_of(world, fault->cpu),
                        on ? kind : SIM_FAULT_NONE);
 }
 
 static void
 fail_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    set_hardware_fault(world, fault, on, SIM_FAULT_FAILS);
+    fault_set_hardware(world, fault, on, SIM_FAULT_FAILS);
 }
 
 static void
 stick_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    set_hardware_fault(world, fault, on, SIM_FAULT_STICKS);
+    fault_set_hardware(world, fault, on, SIM_FAULT_STICKS);
 }
 
 static void
 late_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    set_hardware_fault(world, fault, on, SIM_FAULT_LATE);
+    fault_set_hardware(world, fault, on, SIM_FAULT_LATE);
 }
 
 static void
@@ -291,7 +292,7 @@ send_note(struct world *world, const struct scenario_fault *fault, bool on)
     snprintf(type, sizeof type, "%.*s", (int)length, fault->text);
     if (!guest->agent ||
         agent_add_note(guest->agent, &note,
-                       world->now + guest->scenario->clock_ahead_ns, &number,
+                       world->now + guest->clock_ahead_ns, &number,
                        why, sizeof why)) {
         trace_add(world->trace, guest->scenario->name, "note not taken: %s",
                   why);
@@ -310,74 +311,153 @@ flood_notes(struct world *world, const struct scenario_fault *fault, bool on)
 
 /* clang-format off */
 const struct fault fault_table[] = {
-    {"kill_agent", FAULT_GUEST | FAULT_FOR,
+    {"kill_agent", FAULT_AGENT, FAULT_GUEST | FAULT_FOR,
      "the agent dies without a word; after for_s another starts", 0, 0,
      kill_agent},
-    {"stop_agent", FAULT_GUEST | FAULT_FOR,
+    {"stop_agent", FAULT_AGENT, FAULT_GUEST | FAULT_FOR,
      "the agent says BYE and ends; after for_s another starts", 0, 0,
      stop_agent},
-    {"silence_agent", FAULT_GUEST | FAULT_FOR,
+    {"silence_agent", FAULT_AGENT, FAULT_GUEST | FAULT_FOR,
      "the agent does nothing: it stops beating", 0, 0, silence_agent},
-    {"cut_channel", FAULT_GUEST | FAULT_FOR,
+    {"cut_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_FOR,
      "the channel breaks and can't be made anew", 0, 0, cut_channel},
-    {"stall_channel", FAULT_GUEST | FAULT_FOR,
+    {"stall_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_FOR,
      "nothing is delivered, nobody is told", 0, 0, stall_channel},
-    {"delay_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+    {"delay_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "messages come value ms late, each way", 0, 5000, delay_channel},
-    {"lossy_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+    {"lossy_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "value of 1000 pieces of what is sent are lost", 0, 1000, lossy_channel},
-    {"corrupt_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+    {"corrupt_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "value of 1000 pieces of what is sent have a wrong bit", 0, 1000,
      corrupt_channel},
-    {"tail_channel", FAULT_GUEST | FAULT_FOR,
+    {"tail_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_FOR,
      "what a link still carried when it broke comes first over the next", 0, 0,
      tail_channel},
-    {"repeat_channel", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+    {"repeat_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "value of 1000 pieces of what is sent come twice", 0, 1000,
      repeat_channel},
-    {"suspend_channel", FAULT_GUEST | FAULT_FOR,
+    {"suspend_channel", FAULT_CHANNEL, FAULT_GUEST | FAULT_FOR,
      "the agent says that its VM is about to move; then that it goes on", 0, 0,
      suspend_channel},
-    {"renew_guest", FAULT_GUEST,
+    {"renew_guest", FAULT_CHANNEL, FAULT_GUEST,
      "the broker learns that the VM was reset or reverted", 0, 0, renew_guest},
-    {"change_pstate", FAULT_CPU | FAULT_VALUE,
+    {"change_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_VALUE,
      "somebody else sets the CPU's p-state to value", 0, PSTATES_MAX - 1,
      change_pstate},
-    {"fail_pstate", FAULT_CPU | FAULT_FOR, "p-states can't be set", 0, 0,
+    {"fail_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR, "p-states can't be set", 0, 0,
      fail_pstate},
-    {"stick_pstate", FAULT_CPU | FAULT_FOR,
+    {"stick_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
      "setting a p-state does nothing and says that all is well", 0, 0,
      stick_pstate},
-    {"late_pstate", FAULT_CPU | FAULT_FOR,
+    {"late_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
      "a p-state is reached only after it was read back once", 0, 0,
      late_pstate},
-    {"lose_sensor", FAULT_FOR, "the power meter fails", 0, 0, lose_sensor},
-    {"end_vm", FAULT_GUEST, "the VM ends, and its agent with it", 0, 0, end_vm},
-    {"vanish_vm", FAULT_GUEST,
+    {"lose_sensor", FAULT_HARDWARE, FAULT_FOR, "the power meter fails", 0, 0, lose_sensor},
+    {"end_vm", FAULT_VM, FAULT_GUEST, "the VM ends, and its agent with it", 0, 0, end_vm},
+    {"vanish_vm", FAULT_VM, FAULT_GUEST,
      "the VM is gone without a word of the hypervisor's", 0, 0, vanish_vm},
-    {"move_vm", FAULT_GUEST | FAULT_CPU, "the VM runs on another CPU", 0, 0,
+    {"move_vm", FAULT_VM, FAULT_GUEST | FAULT_CPU, "the VM runs on another CPU", 0, 0,
      move_vm},
-    {"fail_hypervisor", FAULT_FOR, "the hypervisor does not answer", 0, 0,
+    {"fail_hypervisor", FAULT_VM, FAULT_FOR, "the hypervisor does not answer", 0, 0,
      fail_hypervisor},
-    {"stop_broker", FAULT_FOR,
+    {"stop_broker", FAULT_CRASH, FAULT_FOR,
      "the broker stops in good order; after for_s it starts again", 0, 0,
      stop_broker},
-    {"lose_outcomes", FAULT_FOR,
+    {"lose_outcomes", FAULT_LINE, FAULT_FOR,
      "what came of an action is never told to the engine", 0, 0,
      lose_outcomes},
-    {"lose_actions", FAULT_FOR,
+    {"lose_actions", FAULT_LINE, FAULT_FOR,
      "orders to set a p-state never reach the platform", 0, 0, lose_actions},
-    {"block_platform", FAULT_FOR, "the platform takes no orders", 0, 0,
+    {"block_platform", FAULT_LINE, FAULT_FOR, "the platform takes no orders", 0, 0,
      block_platform},
-    {"set_policy", FAULT_TEXT,
+    {"set_policy", FAULT_OPERATOR, FAULT_TEXT,
      "an operator puts the policy text in force, with its defaults", 0, 0,
      set_policy},
-    {"send_note", FAULT_GUEST | FAULT_TEXT,
+    {"send_note", FAULT_AGENT, FAULT_GUEST | FAULT_TEXT,
      "a program gives the agent a note: text is its type, a blank, its bytes",
      0, 0, send_note},
-    {"flood_notes", FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+    {"flood_notes", FAULT_AGENT, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
      "a probe makes value large notes at each look, of 40 types", 0, 1000,
      flood_notes},
+
+    {"hostile_guest", FAULT_AGENT, FAULT_GUEST | FAULT_VALUE | FAULT_FOR,
+     "an attacker in the place of the agent, who does as value says", 0, 5,
+     fault_hostile_guest},
+    {"lie_meter", FAULT_HARDWARE, FAULT_VALUE | FAULT_FOR,
+     "the power meter shows value of 1000 of what it should", 0, 100000,
+     fault_lie_meter},
+    {"lose_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
+     "the CPU's p-states can be neither set nor read", 0, 0,
+     fault_lose_pstate},
+    {"stall_back", FAULT_LINE, FAULT_FOR,
+     "what back says does not reach the engine", 0, 0, fault_stall_back},
+    {"stall_platform", FAULT_LINE, FAULT_FOR,
+     "what the platform says does not reach the engine", 0, 0,
+     fault_stall_platform},
+    {"stall_engine", FAULT_LINE, FAULT_FOR,
+     "what the engine says does not reach the platform", 0, 0,
+     fault_stall_engine},
+    {"block_back", FAULT_LINE, FAULT_FOR, "the engine takes nothing of back's",
+     0, 0, fault_block_back},
+    {"delay_lines", FAULT_LINE, FAULT_VALUE | FAULT_FOR,
+     "messages within the broker come value ms late", 0, 1500,
+     fault_delay_lines},
+    {"crash_back", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
+     "back dies at the value-th thing it does; after for_s all return", 1, 1000,
+     fault_crash_back},
+    {"crash_engine", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
+     "the engine dies at the value-th thing it does; after for_s all return", 1,
+     1000, fault_crash_engine},
+    {"crash_platform", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
+     "the platform dies at the value-th thing it does; after for_s all return",
+     1, 1000, fault_crash_platform},
+    {"crash_broker", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
+     "all of the broker is killed at the engine's value-th thing; after for_s "
+     "it returns", 1, 1000, fault_crash_broker},
+    {"fill_disk", FAULT_DISK, FAULT_FOR, "the journal finds no room", 0, 0,
+     fault_fill_disk},
+    {"fail_disk", FAULT_DISK, FAULT_FOR, "the journal can't be written", 0, 0,
+     fault_fail_disk},
+    {"fail_sync", FAULT_DISK, FAULT_FOR,
+     "the journal is written and can't be made to last", 0, 0,
+     fault_fail_sync},
+    {"jump_wall", FAULT_CLOCK, FAULT_VALUE,
+     "the wall clock jumps value seconds forward, or back", -1e9, 1e9,
+     fault_jump_wall},
+    {"jump_guest", FAULT_CLOCK, FAULT_GUEST | FAULT_VALUE,
+     "the guest's clock jumps value seconds forward", 0, 100000,
+     fault_jump_guest},
+    {"stop_time", FAULT_CLOCK, FAULT_VALUE,
+     "nobody but requests moves for value seconds, then it is that much later",
+     0, 600, fault_stop_time},
+    {"control_vm", FAULT_OPERATOR, FAULT_GUEST | FAULT_TEXT,
+     "an operator wants the VM to do text: freeze, thaw or end", 0, 0,
+     fault_control_vm},
     {0},
 };
 /* clang-format on */
+
+const struct fault *
+fault_find(const char *name)
+{
+    for (const struct fault *fault = fault_table; fault->name; fault++) {
+        if (!strcmp(fault->name, name)) {
+            return fault;
+        }
+    }
+    return NULL;
+}
+
+const char *
+fault_class_name(enum fault_class class)
+{
+    static const char *const names[] = {
+        [FAULT_CHANNEL] = "channel", [FAULT_AGENT] = "agent",
+        [FAULT_VM] = "vm",           [FAULT_HARDWARE] = "hardware",
+        [FAULT_LINE] = "line",       [FAULT_CRASH] = "crash",
+        [FAULT_DISK] = "disk",       [FAULT_CLOCK] = "clock",
+        [FAULT_OPERATOR] = "operator",
+    };
+
+    return names[class];
+}

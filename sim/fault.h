@@ -10,6 +10,21 @@
 struct scenario_fault;
 struct world;
 
+/* What it touches; what must hold is asked for when that was left alone for a
+ * while. */
+enum fault_class {
+    FAULT_CHANNEL,  /* Between an agent and back. */
+    FAULT_AGENT,    /* Agents come, go and lie. */
+    FAULT_VM,       /* VMs move and end, the hypervisor fails. */
+    FAULT_HARDWARE, /* p-states and sensors. */
+    FAULT_LINE,     /* Between the processes of the broker. */
+    FAULT_CRASH,    /* Processes of the broker die and return. */
+    FAULT_DISK,
+    FAULT_CLOCK,
+    FAULT_OPERATOR, /* No fault: what people ask for. */
+    FAULT_N_CLASSES,
+};
+
 /* What its line in the scenario must say. */
 #define FAULT_GUEST 1u /* guest */
 #define FAULT_CPU 2u   /* cpu */
@@ -19,6 +34,7 @@ struct world;
 
 struct fault {
     const char *name; /* Null ends the table. */
+    enum fault_class class;
     unsigned needs;
     const char *help;
     double low, high; /* Of the value. */
@@ -27,5 +43,9 @@ struct fault {
 };
 
 extern const struct fault fault_table[];
+
+/* Null if there is none of that name. */
+const struct fault *fault_find(const char *name);
+const char *fault_class_name(enum fault_class);
 
 #endif

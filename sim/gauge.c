@@ -295,7 +295,7 @@ clock_error_us(const struct world *world, uint32_t guest)
     return stats.offset_error_ns == UINT64_MAX
                ? NAN
                : fabs(
-                     (double)(stats.offset_ns - of->scenario->clock_ahead_ns)) /
+                     (double)(stats.offset_ns - of->clock_ahead_ns)) /
                      1000;
 }
 

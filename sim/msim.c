@@ -13,6 +13,8 @@
 #include "base/confscan.h"
 #include "base/text.h"
 #include "broker/config/config.h"
+#include "sim/draw.h"
+#include "sim/explore.h"
 #include "sim/fault.h"
 #include "sim/gauge.h"
 #include "sim/run.h"
@@ -31,11 +33,14 @@ struct options {
     bool trace, seeded;
     uint64_t seed;
     uint64_t n_seeds; /* Each file is run with, from its first on. */
+    uint64_t first;   /* Without files: of the seeds explored. */
+    bool explores, go_on, unchecked;
     const char *program;
 };
 
 static const char usage[] =
     "usage: msim [--tap | --json] [--seed N] [--seeds N] [--trace] FILE...\n"
+    "       msim --seeds N [--first F] [--json] [--go-on] [--unchecked]\n"
     "\n"
     "Runs scenarios on a made-up host and a made-up clock; msim(1) describes\n"
     "their files.\n"
@@ -44,6 +49,11 @@ static const char usage[] =
     "  --json      an array of results\n"
     "  --seed N    another seed than the files name\n"
     "  --seeds N   as many seeds, one after the other, until one fails\n"
+    "              without files: explore as many made-up scenarios\n"
+    "  --first F   their first seed; 1 if not given\n"
+    "  --go-on     after a violation\n"
+    "  --unchecked run none twice, and make no violation smaller\n"
+    "  --draw N    print the scenario of a seed\n"
     "  --trace     every event with its virtual time, on standard error\n"
     "  --gauges    what a scenario can expect something of\n"
     "  --faults    what a scenario can do to its host\n"
@@ -53,6 +63,8 @@ static const char usage[] =
 
 static int run_file(const struct options *options, const char *path, int number,
                     json_t *results);
+static int print_drawn(const char *seed);
+static int run_explorer(const struct options *options);
 static void list_gauges(void);
 static void list_faults(void);
 
@@ -66,6 +78,10 @@ parse_options(struct options *options, int argc, char **argv)
         {"trace", no_argument, NULL, 'r'},
         {"seed", required_argument, NULL, 's'},
         {"seeds", required_argument, NULL, 'n'},
+        {"first", required_argument, NULL, 'F'},
+        {"go-on", no_argument, NULL, 'o'},
+        {"unchecked", no_argument, NULL, 'u'},
+        {"draw", required_argument, NULL, 'd'},
         {"gauges", no_argument, NULL, 'g'},
         {"faults", no_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
@@ -101,7 +117,24 @@ parse_options(struct options *options, int argc, char **argv)
                         optarg, SEEDS_MAX);
                 return 2;
             }
+            options->explores = true;
             break;
+        case 'F':
+            if (text_to_u64(optarg, &options->first) ||
+                options->first > SEED_MAX) {
+                fprintf(stderr, "msim: --first %s: a whole number is wanted\n",
+                        optarg);
+                return 2;
+            }
+            break;
+        case 'o':
+            options->go_on = true;
+            break;
+        case 'u':
+            options->unchecked = true;
+            break;
+        case 'd':
+            return print_drawn(optarg);
         case 'g':
             list_gauges();
             return 0;
@@ -119,7 +152,8 @@ parse_options(struct options *options, int argc, char **argv)
             return 2;
         }
     }
-    if (optind == argc) {
+    options->explores = options->explores && optind == argc;
+    if (optind == argc && !options->explores) {
         fputs(usage, stderr);
         return 2;
     }
@@ -129,13 +163,17 @@ parse_options(struct options *options, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    struct options options = {.program = argv[0], .n_seeds = 1};
+    struct options options = {.program = argv[0], .n_seeds = 1, .first = 1};
     int worst = 0, code = parse_options(&options, argc, argv);
     json_t *results = json_array();
 
     if (code >= 0 || !results) {
         json_decref(results);
         return code >= 0 ? code : 2;
+    }
+    if (options.explores) {
+        json_decref(results);
+        return run_explorer(&options);
     }
     if (options.output == OUTPUT_TAP) {
         printf("1..%d\n", argc - optind);
@@ -305,6 +343,42 @@ run_file(const struct options *options, const char *path, int number,
     }
     scenario_fini(&scenario);
     return result.passed ? 0 : 1;
+}
+
+/* Made-up scenarios. */
+
+static int
+print_drawn(const char *seed)
+{
+    uint64_t number;
+    char *text;
+
+    if (text_to_u64(seed, &number) || number > SEED_MAX) {
+        fprintf(stderr, "msim: --draw %s: a whole number is wanted\n", seed);
+        return 2;
+    }
+    text = draw_scenario(number);
+    if (!text) {
+        return 2;
+    }
+    fputs(text, stdout);
+    free(text);
+    return 0;
+}
+
+static int
+run_explorer(const struct options *options)
+{
+    const struct explore_opts opts = {.program = options->program,
+                                      .first = options->first,
+                                      .n = options->n_seeds,
+                                      .json = options->output == OUTPUT_JSON,
+                                      .trace = options->trace,
+                                      .go_on = options->go_on,
+                                      .unchecked = options->unchecked};
+    int n = explore(&opts);
+
+    return n < 0 ? 2 : n > 0;
 }
 
 /* Tables. */

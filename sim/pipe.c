@@ -15,9 +15,11 @@
 #include "wire/msg.h"
 
 struct record {
+    nsec_t due;
     uint32_t type, size; /* Followed by the message. */
 };
 
+static void make_room(struct pipe *pipe);
 static void note(struct pipe *pipe, const struct msg *msg, const char *what);
 
 int
@@ -49,6 +51,7 @@ pipe_send(struct pipe *pipe, const struct msg *msg)
                 pipe->name, why);
     }
     assert(size >= 0);
+    make_room(pipe);
     if (pipe->full ||
         sizeof record + (size_t)size > PIPE_BYTES_MAX - pipe->used) {
         return -EAGAIN;
@@ -58,6 +61,9 @@ pipe_send(struct pipe *pipe, const struct msg *msg)
         note(pipe, msg, "LOST ");
         return 0;
     }
+    record.due = pipe->trace->now + pipe->delay_ns;
+    record.due = record.due > pipe->last_due ? record.due : pipe->last_due;
+    pipe->last_due = record.due;
     memcpy(pipe->bytes + pipe->used, &record, sizeof record);
     memcpy(pipe->bytes + pipe->used + sizeof record, data, (size_t)size);
     pipe->used += sizeof record + (size_t)size;
@@ -71,9 +77,7 @@ pipe_take(struct pipe *pipe, struct msg *out)
     char why[MSG_WHY_SIZE] = "";
     int error;
 
-    if (pipe->first == pipe->used) {
-        pipe->first = 0;
-        pipe->used = 0;
+    if (pipe_deadline(pipe) > pipe->trace->now) {
         return false;
     }
     memcpy(&record, pipe->bytes + pipe->first, sizeof record);
@@ -87,6 +91,34 @@ pipe_take(struct pipe *pipe, struct msg *out)
     pipe->first += sizeof record + record.size;
     note(pipe, out, "");
     return true;
+}
+
+nsec_t
+pipe_deadline(const struct pipe *pipe)
+{
+    struct record record;
+
+    if (pipe->stalled || pipe->first == pipe->used) {
+        return NSEC_NEVER;
+    }
+    memcpy(&record, pipe->bytes + pipe->first, sizeof record);
+    return record.due;
+}
+
+void
+pipe_clear(struct pipe *pipe)
+{
+    pipe->first = pipe->used = 0;
+    pipe->last_due = 0;
+}
+
+/* What was taken makes room for what comes. */
+static void
+make_room(struct pipe *pipe)
+{
+    memmove(pipe->bytes, pipe->bytes + pipe->first, pipe->used - pipe->first);
+    pipe->used -= pipe->first;
+    pipe->first = 0;
 }
 
 static void

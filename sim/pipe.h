@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 struct msg;
 struct trace;
 
@@ -18,10 +20,13 @@ struct pipe {
     const char *name; /* "back>engine"; borrowed for ever. */
     struct trace *trace;
     bool full;          /* Takes nothing now: a fault. */
+    bool stalled;       /* Gives nothing out now. */
+    nsec_t delay_ns;    /* How late it gives out what is sent now. */
     unsigned lose_type; /* Messages of this type are lost; 0: none is. */
     uint64_t n_lost;
     size_t first, used;
-    uint8_t *bytes; /* Owned. */
+    nsec_t last_due; /* Of what was sent last: nothing overtakes. */
+    uint8_t *bytes;  /* Owned. */
 };
 
 /* 0 or -ENOMEM. */
@@ -31,5 +36,10 @@ void pipe_fini(struct pipe *);
 int pipe_send(struct pipe *, const struct msg *);
 /* True and the oldest message, or false. */
 bool pipe_take(struct pipe *, struct msg *out);
+/* When it gives something out, on the trace's clock; NSEC_NEVER: it has nothing
+ * or is stalled. */
+nsec_t pipe_deadline(const struct pipe *);
+/* What is in it is gone. */
+void pipe_clear(struct pipe *);
 
 #endif

@@ -15,6 +15,7 @@
 #include "sim/chaos.h"
 #include "sim/fault.h"
 #include "sim/invariant.h"
+#include "sim/oracle.h"
 #include "sim/trace.h"
 #include "sim/world.h"
 
@@ -87,7 +88,18 @@ lead(struct run *run)
         nsec_t now = world_elapsed(world);
 
         apply_faults(run, now);
+        while (now < world_elapsed(world)) { /* One made time pass. */
+            now = world_elapsed(world);
+            apply_faults(run, now);
+        }
         error = world_settle(world);
+        if (!error) {
+            oracle_look(world);
+        }
+        if (!error && world->broken[0]) {
+            text_copy(world->why, sizeof world->why, world->broken);
+            error = -EBADMSG;
+        }
         if (!error && !invariant_holds(world, world->why, sizeof world->why)) {
             error = -EBADMSG;
         }
@@ -146,6 +158,19 @@ of_line(const struct scenario_fault *fault, char line[32])
     return line;
 }
 
+/* What ends disturbs until then, what does not end for ever; what happens at
+ * once only then. */
+static void
+disturb(struct world *world, const struct scenario_fault *fault, int change)
+{
+    enum fault_class class = fault->fault->class;
+
+    if (fault->fault->needs & FAULT_FOR) {
+        world->n_faults[class] += (uint32_t)change;
+    }
+    world->disturbed[class] = world->now;
+}
+
 static void
 apply_faults(struct run *run, nsec_t now)
 {
@@ -156,12 +181,14 @@ apply_faults(struct run *run, nsec_t now)
 
         if (!run->begun[i] && fault->at <= now) {
             run->begun[i] = true;
+            disturb(run->world, fault, 1);
             trace_add(&run->trace, "msim", "fault %s begins (%s)",
                       fault->fault->name, of_line(fault, line));
             fault->fault->apply(run->world, fault, true);
         }
         if (run->begun[i] && !run->ended[i] && fault->until <= now) {
             run->ended[i] = true;
+            disturb(run->world, fault, -1);
             trace_add(&run->trace, "msim", "fault %s ends (%s)",
                       fault->fault->name, of_line(fault, line));
             fault->fault->apply(run->world, fault, false);
@@ -254,6 +281,7 @@ sum_up(struct run *run)
         run->result->n_requests += world->guests[i].n_requests;
         run->result->n_slow += world->guests[i].n_slow;
     }
+    run->result->n_crashes = world->crash.n_crashes;
     run->result->mean_power_w =
         passed_s > 0 ? world->energy_mj / 1000 / passed_s : 0;
 }
@@ -265,6 +293,9 @@ stop(struct run *run)
     struct run_result *result = run->result;
 
     world_stop_broker(run->world);
+    if (!result->broken[0]) {
+        text_copy(result->broken, sizeof result->broken, run->world->broken);
+    }
     if (!result->broken[0]) {
         (void)invariant_left_as_found(run->world, result->broken,
                                       sizeof result->broken);

@@ -13,17 +13,6 @@
 
 #define NAMES_MAX 64
 
-static const struct fault *
-find_fault(const char *name)
-{
-    for (const struct fault *fault = fault_table; fault->name; fault++) {
-        if (!strcmp(fault->name, name)) {
-            return fault;
-        }
-    }
-    return NULL;
-}
-
 static int
 refuse_fault(const struct confscan_at *at, const config_setting_t *setting,
              const char *name)
@@ -116,7 +105,7 @@ read_fault(const struct confscan_at *at, const config_setting_t *group,
     if (error) {
         return error;
     }
-    *out = (struct scenario_fault){.fault = find_fault(text),
+    *out = (struct scenario_fault){.fault = fault_find(text),
                                    .until = NSEC_NEVER,
                                    .line = config_setting_source_line(group)};
     if (!out->fault) {
@@ -166,7 +155,7 @@ read_kinds(const struct confscan_at *at, const config_setting_t *list,
         if (error) {
             return error;
         }
-        chaos->kinds[i] = find_fault(text);
+        chaos->kinds[i] = fault_find(text);
         if (!chaos->kinds[i]) {
             return refuse_fault(at, member, text);
         }

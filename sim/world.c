@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,10 @@
 #include "hardware/ladder.h"
 #include "hardware/sim.h"
 #include "hypervisor/sim.h"
+#include "sim/disk.h"
+#include "sim/hostile.h"
 #include "sim/machine.h"
+#include "sim/oracle.h"
 #include "sim/trace.h"
 #include "transport/sim.h"
 #include "wire/grant.h"
@@ -37,6 +41,9 @@ static int make_guests(struct world *world);
 static const char *who_is_due(const struct world *world);
 static bool turn(struct world *world);
 static void measure_power(struct world *world, nsec_t passed);
+static nsec_t lines_deadline(const struct world *world);
+static bool has_turns(const struct world *world, uint32_t guest);
+static bool on_disk(void *ctx, const char *where);
 
 int
 world_create(struct world **out, const struct scenario *scenario,
@@ -50,6 +57,10 @@ world_create(struct world **out, const struct scenario *scenario,
         world->trace = trace;
         world->now = SCENARIO_START;
         world->power_mw = IDLE_MW;
+        world->meter_permille = 1000;
+        for (int i = 0; i < FAULT_N_CLASSES; i++) {
+            world->disturbed[i] = world->now;
+        }
         world->n_guests = scenario->n_guests;
         error = pipe_init(&world->back_to_engine, "back>engine", trace);
     }
@@ -60,6 +71,8 @@ world_create(struct world **out, const struct scenario *scenario,
         error ? error
               : pipe_init(&world->engine_to_platform, "engine>platform", trace);
     error = error ? error : sim_network_create(&world->network, scenario->seed);
+    error = error ? error : oracle_create(&world->oracle);
+    error = error ? error : disk_create(&world->disk, on_disk, world);
     error = error ? error : make_hardware(world);
     error = error ? error : make_machine(world);
     error = error ? error : make_guests(world);
@@ -83,12 +96,15 @@ world_destroy(struct world *world)
     }
     for (uint32_t i = 0; i < world->n_guests; i++) {
         agent_destroy(world->guests[i].agent);
+        hostile_destroy(world->guests[i].hostile);
         free(world->guests[i].requests);
     }
     world_stop_broker(world);
     machine_destroy(world->machine);
     hardware_sim_destroy(world->hardware);
     hypervisor_sim_destroy(world->hypervisor);
+    disk_destroy(world->disk);
+    oracle_destroy(world->oracle);
     sim_network_destroy(world->network);
     pipe_fini(&world->back_to_engine);
     pipe_fini(&world->platform_to_engine);
@@ -119,12 +135,18 @@ world_deadline(const struct world *world)
         deadline = nsec_min(deadline, engine_deadline(world->engine));
         deadline = nsec_min(deadline, platform_deadline(world->platform));
         deadline = nsec_min(deadline, back_deadline(world->back));
+        deadline = nsec_min(deadline, lines_deadline(world));
+    } else if (world->wanted) {
+        deadline = nsec_min(deadline, world->next_start);
     }
     for (uint32_t i = 0; i < world->n_guests; i++) {
         const struct world_guest *guest = &world->guests[i];
-        nsec_t ahead = guest->scenario->clock_ahead_ns;
+        nsec_t ahead = guest->clock_ahead_ns;
 
-        if (guest->agent && !guest->silent) {
+        if (guest->hostile) {
+            deadline = nsec_min(deadline, hostile_deadline(guest->hostile));
+        }
+        if (has_turns(world, i)) {
             nsec_t due = agent_deadline(guest->agent, world->now + ahead);
 
             deadline =
@@ -184,7 +206,54 @@ who_is_due(const struct world *world)
     } else if (world->engine && back_deadline(world->back) <= world->now) {
         return "back";
     }
-    return "an agent";
+    return "an agent or a line";
+}
+
+/* When something comes over a line within the broker. */
+static nsec_t
+lines_deadline(const struct world *world)
+{
+    nsec_t due = nsec_min(pipe_deadline(&world->back_to_engine),
+                          pipe_deadline(&world->platform_to_engine));
+
+    due = nsec_min(due, pipe_deadline(&world->engine_to_platform));
+    return due == NSEC_NEVER ? due : due + SCENARIO_START;
+}
+
+/* Whether a guest's agent is given the CPU. */
+static bool
+has_turns(const struct world *world, uint32_t guest)
+{
+    return world->guests[guest].agent && !world->guests[guest].silent &&
+           world_guest_runs(world, guest);
+}
+
+bool
+world_guest_runs(const struct world *world, uint32_t guest)
+{
+    return hypervisor_sim_runs(world->hypervisor,
+                               &world->scenario->config.guests[guest].uuid);
+}
+
+nsec_t
+world_calm(const struct world *world, enum fault_class class)
+{
+    return world->n_faults[class] > 0 ? 0
+                                      : world->now - world->disturbed[class];
+}
+
+void
+world_break(struct world *world, const char *format, ...)
+{
+    va_list args;
+
+    if (world->broken[0]) {
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(world->broken, sizeof world->broken, format, args);
+    va_end(args);
+    trace_add(world->trace, "msim", "BROKEN: %s", world->broken);
 }
 
 /* One round: everybody once, in the order in which data passes through them. */
@@ -197,10 +266,12 @@ run_agents(struct world *world)
     for (uint32_t i = 0; i < world->n_guests; i++) {
         struct world_guest *guest = &world->guests[i];
 
-        if (guest->agent && !guest->silent) {
+        if (guest->hostile) {
+            hostile_run(guest->hostile, world->now);
+        }
+        if (has_turns(world, i)) {
             agent_on_channel(guest->agent);
-            agent_run(guest->agent,
-                      world->now + guest->scenario->clock_ahead_ns);
+            agent_run(guest->agent, world->now + guest->clock_ahead_ns);
             (void)agent_arm(guest->agent);
         }
     }
@@ -224,6 +295,7 @@ run_engine(struct world *world)
     struct msg msg;
 
     while (pipe_take(&world->platform_to_engine, &msg)) {
+        oracle_outcome(world, &msg);
         engine_on_event(world->engine, &msg, world->now);
         any = true;
     }
@@ -233,6 +305,7 @@ run_engine(struct world *world)
     }
     if (any || engine_deadline(world->engine) <= world->now) {
         engine_run(world->engine, world->now);
+        oracle_engine_ran(world);
     }
     return any;
 }
@@ -246,7 +319,9 @@ run_platform(struct world *world)
     while (platform_has_room(world->platform) &&
            pipe_take(&world->engine_to_platform, &msg)) {
         assert(grant_find(msg.type, GRANT_ENGINE, GRANT_PLATFORM));
+        world->order = &msg;
         platform_on_msg(world->platform, &msg, world->now);
+        world->order = NULL;
         any = true;
     }
     platform_run(world->platform, world->now);
@@ -259,13 +334,22 @@ turn(struct world *world)
 {
     bool any = run_agents(world);
 
-    if (world->engine) {
-        any |= run_back(world);
-        any |= run_engine(world);
-        any |= run_platform(world);
-        any |= world->platform_to_engine.used > 0;
+    if (!world->engine && world->wanted && world->next_start <= world->now) {
+        (void)world_start_broker(world);
+        any = true;
     }
-    return any;
+    /* Who dies is buried before the others have their turn. */
+    static bool (*const turns[])(struct world *) = {run_back, run_engine,
+                                                    run_platform};
+
+    for (size_t i = 0; i < 3 && world->engine; i++) {
+        any |= turns[i](world);
+        if (crash_any(&world->crash)) {
+            world_bury_broker(world);
+            any = true;
+        }
+    }
+    return any || (world->engine && lines_deadline(world) <= world->now);
 }
 
 /* The machine runs at the frequencies that the hardware really has, and VMs run
@@ -289,9 +373,12 @@ world_follow_hardware(struct world *world)
         }
     }
     for (uint32_t i = 0; i < world->n_guests; i++) {
-        machine_set_running(
-            world->machine, i,
-            hypervisor_sim_runs(world->hypervisor, &config->guests[i].uuid));
+        const struct uuid *vm = &config->guests[i].uuid;
+
+        machine_set_running(world->machine, i, world_guest_runs(world, i));
+        if (!hypervisor_sim_n_copies(world->hypervisor, vm)) {
+            world_kill_agent(world, i);
+        }
     }
 }
 
@@ -321,10 +408,50 @@ measure_power(struct world *world, nsec_t passed)
     hardware_sim_set_power(world->hardware,
                            world->sensor_lost ? QUALITY_UNKNOWN
                                               : QUALITY_MEASURED,
-                           world->power_mw);
+                           world->power_mw * world->meter_permille / 1000);
 }
 
 /* Making the world. */
+
+/* The disk is the engine's, hardware and VMs are the platform's. */
+
+static bool
+on_disk(void *ctx, const char *where)
+{
+    struct world *world = ctx;
+
+    return crash_point(&world->crash, world->trace, SIM_ENGINE, where);
+}
+
+static bool
+on_hardware(void *ctx, enum hardware_sim_touch touch, uint32_t domain,
+            uint32_t pstate)
+{
+    struct world *world = ctx;
+
+    if (touch == HARDWARE_SIM_SET) {
+        return crash_point(&world->crash, world->trace, SIM_PLATFORM,
+                           "before it sets a p-state");
+    } else if (touch == HARDWARE_SIM_WAS_SET) {
+        oracle_pstate_set(world, domain, pstate);
+        return crash_point(&world->crash, world->trace, SIM_PLATFORM,
+                           "after it set a p-state");
+    }
+    return !world->crash.dead[SIM_PLATFORM];
+}
+
+static bool
+on_vm(void *ctx, const struct uuid *vm, enum vm_op op, bool done)
+{
+    struct world *world = ctx;
+
+    if (done) {
+        oracle_vm_operated(world, vm, op);
+    }
+    return crash_point(&world->crash, world->trace, SIM_PLATFORM,
+                       done ? "after it operated on a VM"
+                            : "before it operates on a VM");
+}
 
 static int
 make_hardware(struct world *world)
@@ -341,6 +468,9 @@ make_hardware(struct world *world)
         return n;
     }
     error = hardware_sim_create(&world->hardware, domains, (uint32_t)n);
+    if (!error) {
+        hardware_sim_watch(world->hardware, on_hardware, world);
+    }
     world->reference_khz = domains[0].table.freq_khz[0];
     world->reference_mv = domains[0].table.voltage_mv[0];
     free(domains);
@@ -360,8 +490,8 @@ on_done(void *ctx, const struct machine_done *done)
     if (response_us > guest->slowest_us) {
         guest->slowest_us = response_us;
     }
-    probe_world_add(&guest->probe_world,
-                    done->ended + guest->scenario->clock_ahead_ns, response_us);
+    probe_world_add(&guest->probe_world, done->ended + guest->clock_ahead_ns,
+                    response_us);
 }
 
 static int
@@ -397,12 +527,16 @@ make_guests(struct world *world)
     const struct scenario *scenario = world->scenario;
     int error = hypervisor_sim_create(&world->hypervisor);
 
+    if (!error) {
+        hypervisor_sim_watch(world->hypervisor, on_vm, world);
+    }
     for (uint32_t i = 0; i < world->n_guests && !error; i++) {
         struct world_guest *guest = &world->guests[i];
         const struct guest_config *config = &scenario->config.guests[i];
 
         guest->scenario = &scenario->guests[i];
         guest->world = world;
+        guest->clock_ahead_ns = scenario->guests[i].clock_ahead_ns;
         guest->cpu = scenario->guests[i].cpu;
         guest->requests = calloc(WORLD_REQUESTS_MAX, sizeof *guest->requests);
         if (!guest->requests) {

@@ -15,15 +15,21 @@
 #include "broker/engine/engine.h"
 #include "probe/probe.h"
 #include "probe/sim.h"
+#include "sim/crash.h"
+#include "sim/fault.h"
 #include "sim/pipe.h"
 #include "sim/scenario.h"
 
 struct agent;
 struct back;
+struct disk;
 struct hardware_sim;
+struct hostile;
 struct hypervisor_sim;
 struct journal;
 struct machine;
+struct mchan;
+struct oracle;
 struct platform;
 struct trace;
 struct sim_network;
@@ -35,9 +41,12 @@ struct sim_network;
 struct world_guest {
     const struct scenario_guest *scenario;
     struct world *world;
-    struct agent *agent;   /* Null: none runs. */
-    struct mchan *channel; /* The agent's. */
-    bool silent;           /* It is not given the CPU: a fault. */
+    struct agent *agent;     /* Null: none runs. */
+    struct mchan *channel;   /* The agent's. */
+    bool silent;             /* It is not given the CPU: a fault. */
+    struct hostile *hostile; /* In the agent's place; null: none. */
+    bool lied;               /* There was one: its numbers mean nothing. */
+    nsec_t clock_ahead_ns;   /* Of its clock before the MVM's, now. */
     struct agent_env agent_env;
     struct probe_env probe_env;
     struct option_values probe_options;
@@ -53,10 +62,19 @@ struct world {
     const struct scenario *scenario;
     struct trace *trace;
     nsec_t now;
+    nsec_t wall_ahead_ns; /* Of the wall clock. */
+    struct disk *disk;
+    struct crash crash;
+    struct oracle *oracle;
+    const struct msg *order; /* That the platform carries out; null: none. */
+    /* Faults that hold now by class, and when that last changed. */
+    uint32_t n_faults[FAULT_N_CLASSES];
+    nsec_t disturbed[FAULT_N_CLASSES];
     struct machine *machine;
     struct hardware_sim *hardware;
     struct hypervisor_sim *hypervisor;
     struct sim_network *network;
+    uint64_t n_channels; /* Opened so far. */
     struct journal *journal;
     /* Null while the broker is stopped. */
     struct engine *engine;
@@ -67,16 +85,26 @@ struct world {
     uint32_t reference_khz, reference_mv; /* Of p-state 0. */
     uint32_t found[CONFIG_CPUS_MAX];      /* p-states when the broker came. */
     bool started;                         /* It came once. */
+    bool wanted;                /* It shall run: who starts it tries again, */
+    nsec_t next_start;          /* then. */
     bool tampered;              /* They were changed behind its back. */
     uint32_t n_hardware_faults; /* That hold now. */
     bool sensor_lost;
-    uint64_t power_mw;                 /* What the meter would show. */
-    double energy_mj;                  /* Summed from the start. */
+    uint32_t meter_permille; /* What the meter shows of what it should. */
+    uint64_t power_mw;       /* What the meter would show. */
+    double energy_mj;        /* Summed from the start. */
     uint32_t pstates[CONFIG_CPUS_MAX]; /* As last traced, by place. */
     uint32_t n_guests;
     struct world_guest guests[SCENARIO_GUESTS_MAX];
     char why[WORLD_WHY_SIZE];
+    char broken[WORLD_WHY_SIZE]; /* What must hold and does not; "" so far. */
 };
+
+/* How long there was no fault of that class, at world->now. */
+nsec_t world_calm(const struct world *, enum fault_class);
+/* Notes that what must hold does not; the first stands. */
+__attribute__((format(printf, 2, 3))) void world_break(struct world *,
+                                                       const char *format, ...);
 
 /* Makes the world as it is before anybody starts.  'scenario' and 'trace' are
  * borrowed until world_destroy().  Returns 0 or -Exxx with 'why'. */
@@ -104,6 +132,12 @@ int world_start_agent(struct world *, uint32_t guest);
 
 /* The broker stops in good order and puts back what it changed. */
 void world_stop_broker(struct world *);
+/* Some of it died: the others leave as they would. */
+void world_bury_broker(struct world *);
+/* Whether the guest's VM runs. */
+bool world_guest_runs(const struct world *, uint32_t guest);
+/* The guest's end of its channel, by the guest's clock. */
+int world_open_channel(struct world *, uint32_t guest, struct mchan **out);
 /* A guest's agent leaves with a word, or dies without one. */
 void world_stop_agent(struct world *, uint32_t guest);
 void world_kill_agent(struct world *, uint32_t guest);

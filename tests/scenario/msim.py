@@ -130,7 +130,26 @@ def the_example_of_the_manual_holds(folder):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-TESTS = [every_scenario_is_listed, the_same_seed_gives_the_same_trace,
+def seeds_are_explored_and_counted(folder):
+    result = msim("--seeds", 8, "--first", 3)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.startswith("8 seeds run, 0 violations")
+    found = json.loads(msim("--seeds", 3, "--json").stdout)
+    assert found["seeds"] == 3 and found["violations"] == 0 and found["faults"] > 0
+    assert msim("--seeds", 3, "--first", "x").returncode == 2
+
+
+def what_is_drawn_is_a_scenario_that_runs_the_same(folder):
+    text = msim("--draw", 12).stdout
+    path = write(folder, text)
+    first, second = [json.loads(msim("--json", path).stdout)[0] for _ in range(2)]
+    assert first["passed"] and first["trace"] == second["trace"]
+    assert text == msim("--draw", 12).stdout != msim("--draw", 13).stdout
+    assert msim("--draw", "x").returncode == 2
+
+
+TESTS = [seeds_are_explored_and_counted, what_is_drawn_is_a_scenario_that_runs_the_same,
+         every_scenario_is_listed, the_same_seed_gives_the_same_trace,
          another_seed_gives_another_trace, a_trace_is_the_same_written_or_not,
          a_failure_says_expected_seen_and_how_to_repeat, a_failure_is_not_ok_in_tap,
          json_has_each_expectation, a_broken_file_does_not_stop_the_next,
