@@ -17,6 +17,7 @@ help:
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-journal a journal damaged at every bit (an hour)'
 	@echo 'make test-hostile 10^8 hostile writes into shared memory, libqb beside (ten minutes)'
+	@echo 'make test-load  1,000 channels for 12 minutes: all is heard, nothing grows (LOAD=...)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
@@ -57,6 +58,12 @@ test-hostile:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all
 	@python3 tests/hostile/run.py --build $(BUILD)
+
+# 1,000 channels for ten minutes, after a minute and a half of warm-up.
+test-load:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@python3 tests/load/run.py --build $(BUILD) $(LOAD)
 
 bench:
 	@tools/bootstrap --bench

@@ -24,7 +24,8 @@ import sys
 
 import figures
 
-BENCHES = ["channel", "peer_death", "agent_cost", "notice_to_pstate"]
+BENCHES = ["channel", "peer_death", "agent_cost", "notice_to_pstate",
+           "noisy_neighbour"]
 
 
 class Missing(Exception):

@@ -265,7 +265,10 @@ class Stranger:
             time.sleep(0.001)
         at = self.head % self.ring
         if need > self.ring - at:
-            self.store(self.head, self.ring - at - 16, KIND_PAD, 0, 0, 0, b"", 0)
+            # What lies at the ring's start is of the last lap: a broker that keeps
+            # up would read it.
+            self.store(self.head, self.ring - at - 16, KIND_PAD, 0, 0, 0, b"",
+                       self.ring - at)
             self.head += self.ring - at
         self.store(self.head, len(payload) if size is None else size, kind, tag,
                    sequence, attachment, payload, need)
