@@ -15,6 +15,7 @@ enum ctl_exit {
     CTL_FAILED,      /* The broker, or the check, said no. */
     CTL_USAGE,       /* The command line makes no sense. */
     CTL_UNREACHABLE, /* No broker answers. */
+    CTL_DIFFERS,     /* A replay decided otherwise. */
 };
 
 struct ctl {
@@ -23,9 +24,13 @@ struct ctl {
     bool colour;         /* 'out' is a terminal that wants it. */
     size_t columns;      /* Of the terminal that 'out' is; 0 if it is none. */
     int32_t n_events;    /* -n; 0 if not given. */
-    /* For "notes"; null or false if not given. */
+    /* For "notes" and "events"; null or false if not given. */
     const char *vm, *note_type;
     bool follow;
+    int64_t since_ns, until_ns; /* For "events", wall clock; 0: not given. */
+    const char *link;           /* For "journal"; null if not given. */
+    const char *policy, *config; /* For "replay"; likewise. */
+    int64_t now_s;               /* Wall clock, when mctl began. */
     FILE *out, *err;
     /* Set when the user wants to leave (Ctrl-C). */
     volatile const int *stop;
@@ -42,7 +47,7 @@ struct verb {
 
 extern const struct verb verb_status, verb_vms, verb_cpus, verb_power,
     verb_policy, verb_why, verb_trace, verb_plugins, verb_check, verb_watch,
-    verb_events, verb_notes;
+    verb_events, verb_notes, verb_journal, verb_replay;
 
 /* Says what, why and what to do next; in JSON on 'out' too if asked.  'why' and
  * 'next' may be null. */

@@ -9,18 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/text.h"
 #include "ctl/ctl.h"
+#include "ctl/when.h"
 #include "wire/request.h"
 
 #define RUN_DIR "/run/mbroker"
 
 static const struct verb *const verbs[] = {
-    &verb_status,  &verb_vms,   &verb_cpus,   &verb_power, &verb_policy,
-    &verb_why,     &verb_trace, &verb_events, &verb_notes, &verb_watch,
-    &verb_plugins, &verb_check, NULL,
+    &verb_status,  &verb_vms,     &verb_cpus,   &verb_power, &verb_policy,
+    &verb_why,     &verb_trace,   &verb_events, &verb_notes, &verb_watch,
+    &verb_journal, &verb_plugins, &verb_check,  NULL,
 };
 
 enum long_option {
@@ -28,10 +30,16 @@ enum long_option {
     OPTION_VERSION,
     OPTION_VM,
     OPTION_TYPE,
+    OPTION_SINCE,
+    OPTION_UNTIL,
+    OPTION_LINK,
+    OPTION_POLICY,
+    OPTION_CONFIG,
 };
 
 static volatile int stop;
 
+static bool options_fit(const struct ctl *, const struct verb *);
 static void help(FILE *);
 static void help_verb(const struct verb *, FILE *);
 static const struct verb *find_verb(const char *name);
@@ -46,13 +54,21 @@ main(int argc, char **argv)
         {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
         {"vm", required_argument, NULL, OPTION_VM},
         {"type", required_argument, NULL, OPTION_TYPE},
+        {"since", required_argument, NULL, OPTION_SINCE},
+        {"until", required_argument, NULL, OPTION_UNTIL},
+        {"link", required_argument, NULL, OPTION_LINK},
+        {"policy", required_argument, NULL, OPTION_POLICY},
+        {"config", required_argument, NULL, OPTION_CONFIG},
         {"follow", no_argument, NULL, 'f'},
         {"lines", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
     };
-    struct ctl ctl = {.run_dir = RUN_DIR, .out = stdout, .err = stderr};
+    struct ctl ctl = {.run_dir = RUN_DIR,
+                      .out = stdout,
+                      .err = stderr,
+                      .now_s = (int64_t)time(NULL)};
     bool wants_help = false;
     int64_t n;
     int option;
@@ -78,6 +94,24 @@ main(int argc, char **argv)
             break;
         case OPTION_TYPE:
             ctl.note_type = optarg;
+            break;
+        case OPTION_SINCE:
+        case OPTION_UNTIL:
+            if (when_parse(option == OPTION_SINCE ? &ctl.since_ns
+                                                  : &ctl.until_ns,
+                           optarg, ctl.now_s)) {
+                ctl_say(&ctl, "that is no moment", optarg, WHEN_FORMS);
+                return CTL_USAGE;
+            }
+            break;
+        case OPTION_LINK:
+            ctl.link = optarg;
+            break;
+        case OPTION_POLICY:
+            ctl.policy = optarg;
+            break;
+        case OPTION_CONFIG:
+            ctl.config = optarg;
             break;
         case 'f':
             ctl.follow = true;
@@ -110,9 +144,8 @@ main(int argc, char **argv)
         }
         return wants_help ? CTL_OK : CTL_USAGE;
     }
-    if ((ctl.vm || ctl.note_type || ctl.follow) && verb != &verb_notes) {
-        return ctl_usage(&ctl, verb,
-                         "--vm, --type and --follow are for \"notes\"");
+    if (!options_fit(&ctl, verb)) {
+        return ctl_usage(&ctl, verb, "an option is for another verb");
     }
     const char *term = getenv("TERM");
     const char *no_color = getenv("NO_COLOR");
@@ -128,6 +161,18 @@ main(int argc, char **argv)
         return CTL_FAILED;
     }
     return result;
+}
+
+static bool
+options_fit(const struct ctl *ctl, const struct verb *verb)
+{
+    bool rows = verb == &verb_events;
+
+    return (rows || verb == &verb_notes ||
+            (!ctl->vm && !ctl->note_type && !ctl->follow)) &&
+           (rows || (!ctl->since_ns && !ctl->until_ns)) &&
+           (verb == &verb_journal || !ctl->link) && !ctl->policy &&
+           !ctl->config;
 }
 
 /* Help. */
@@ -151,7 +196,7 @@ help(FILE *out)
     fprintf(out,
             "\nOptions:\n%s\n"
             "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no "
-            "broker answers.\n",
+            "broker answers,\n4 a replay decided otherwise.\n",
             common_options);
 }
 

@@ -19,7 +19,7 @@
 struct verb {
     const char *name;
     const char *subject; /* The field that names it; null: takes none. */
-    bool options, n, notes;
+    bool options, n, notes, rows;
 };
 
 static const struct verb verbs[REQUEST_VERB_N] = {
@@ -32,7 +32,7 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_WHY] = {"why", "knob"},
     [REQUEST_TRACE] = {"trace", "cause"},
     [REQUEST_PLUGINS] = {"plugins"},
-    [REQUEST_EVENTS] = {"events", .n = true},
+    [REQUEST_EVENTS] = {"events", .n = true, .rows = true},
     [REQUEST_WATCH] = {"watch"},
     [REQUEST_NOTES] = {"notes", .notes = true},
     [REQUEST_VM_START] = {"vm_start", "vm"},
@@ -280,6 +280,57 @@ decode_notes(struct request *out, const char *name, json_t *value, bool *known,
 }
 
 static int
+decode_number(int64_t *out, const char *field, json_t *value,
+              struct request_fault *fault)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0) {
+        return fault_set(fault, "a field is out of range",
+                         "leave it out for no bound",
+                         "\"%s\" is a whole number, 0 or more", field);
+    }
+    *out = json_integer_value(value);
+    return 0;
+}
+
+/* What REQUEST_EVENTS takes beside "n"; '*known' as above. */
+static int
+decode_rows(struct request *out, const char *name, json_t *value, bool *known,
+            struct request_fault *fault)
+{
+    int64_t id = 0;
+    int error;
+
+    *known = true;
+    if (!strcmp(name, "vm")) {
+        return decode_text(out->subject, sizeof out->subject, name, value,
+                           fault);
+    }
+    if (!strcmp(name, "type")) {
+        return decode_text(out->type, REQUEST_ROW_TYPE_SIZE, name, value,
+                           fault);
+    }
+    if (!strcmp(name, "since_ns")) {
+        return decode_number(&out->since_ns, name, value, fault);
+    }
+    if (!strcmp(name, "until_ns")) {
+        return decode_number(&out->until_ns, name, value, fault);
+    }
+    if (!strcmp(name, "after")) {
+        error = decode_number(&id, name, value, fault);
+        out->after = (uint64_t)id;
+        out->forward = true;
+        return error;
+    }
+    if (!strcmp(name, "before")) {
+        error = decode_number(&id, name, value, fault);
+        out->before = (uint64_t)id;
+        return error;
+    }
+    *known = false;
+    return 0;
+}
+
+static int
 find_verb(enum request_verb *out, json_t *root, struct request_fault *fault)
 {
     const char *name = json_string_value(json_object_get(root, "verb"));
@@ -317,6 +368,12 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
             return error;
         }
     }
+    if (verb->rows) {
+        int error = decode_rows(out, name, value, &known, fault);
+        if (known) {
+            return error;
+        }
+    }
     if (verb->subject && !strcmp(name, verb->subject)) {
         return decode_text(out->subject, sizeof out->subject, name, value,
                            fault);
@@ -328,12 +385,13 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
         return decode_n(out, value, fault);
     }
     request_printable(word, sizeof word, name);
-    snprintf(next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s",
-             verb->name, verb->subject ? " " : "",
-             verb->subject ? verb->subject : "",
-             verb->options ? " options" : "", verb->n ? " n" : "",
-             verb->notes ? " vm, type and follow" : "",
-             verb->subject || verb->n || verb->notes ? "" : " no fields");
+    snprintf(
+        next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s%s",
+        verb->name, verb->subject ? " " : "",
+        verb->subject ? verb->subject : "", verb->options ? " options" : "",
+        verb->n ? " n" : "", verb->notes ? " vm, type and follow" : "",
+        verb->rows ? ", since_ns, until_ns, vm, type, after and before" : "",
+        verb->subject || verb->n || verb->notes ? "" : " no fields");
     return fault_set(fault, "a field is unknown", next,
                      "\"%s\" has no field \"%s\"", verb->name, word);
 }

@@ -13,7 +13,8 @@
 #define REQUEST_DEPTH_MAX 16  /* Arrays and objects in each other. */
 #define REQUEST_SUBJECT_SIZE 256
 #define REQUEST_OPTIONS_MAX 24
-#define REQUEST_EVENTS_MAX 500 /* Journal rows asked for at once. */
+#define REQUEST_EVENTS_MAX 500   /* Journal rows asked for at once. */
+#define REQUEST_ROW_TYPE_SIZE 32 /* Of such a row's name, or kind. */
 
 enum request_verb {
     REQUEST_STATUS,
@@ -39,8 +40,13 @@ struct request {
     enum request_verb verb;
     char subject[REQUEST_SUBJECT_SIZE]; /* Policy, knob, cause or VM; or "". */
     uint32_t n;                         /* Rows, for REQUEST_EVENTS. */
-    char type[65];                      /* Of REQUEST_NOTES; "": any. */
-    bool follow;                        /* Likewise. */
+    char type[65]; /* Of REQUEST_NOTES and REQUEST_EVENTS; "": any. */
+    bool follow;   /* Of REQUEST_NOTES. */
+    /* Of REQUEST_EVENTS: wall clock, 0: no bound; and ids of rows, between
+     * which is looked: 0: all.  With 'forward' beginning with the oldest. */
+    int64_t since_ns, until_ns;
+    uint64_t after, before;
+    bool forward;
     uint32_t n_options;
     struct {
         char name[64];

@@ -26,8 +26,8 @@ static json_t *control_vm(const struct control_env *, const struct request *,
                           enum vm_op, nsec_t now, struct request_fault *fault);
 static json_t *trace(const struct control_env *, const char *cause,
                      struct request_fault *fault);
-static json_t *events(const struct control_env *, uint32_t n,
-                      struct request_fault *fault);
+static json_t *events(const struct control_env *, const struct request *,
+                      nsec_t now, struct request_fault *fault);
 static json_t *power(const struct control_env *, nsec_t now);
 static json_t *fail(struct request_fault *fault, const char *what,
                     const char *why, const char *next);
@@ -59,7 +59,7 @@ answer_request(const struct control_env *env, const struct request *request,
     case REQUEST_PLUGINS:
         return show_plugins(env, now);
     case REQUEST_EVENTS:
-        return events(env, request->n, fault);
+        return events(env, request, now, fault);
     case REQUEST_NOTES:
         return notes_answer(env, request, now, fault);
     case REQUEST_VM_START:
@@ -215,15 +215,49 @@ trace(const struct control_env *env, const char *text,
                      "rows", rows);
 }
 
-static json_t *
-events(const struct control_env *env, uint32_t n, struct request_fault *fault)
+/* A VM that is gone goes by its UUID. */
+static int
+name_vm(const struct control_env *env, const char *name, nsec_t now,
+        char out[UUID_TEXT_SIZE], struct request_fault *fault)
 {
+    struct engine_status status;
+    struct uuid uuid;
+
+    if (uuid_parse(&uuid, name)) {
+        engine_status(env->engine, now, &status);
+        const struct vm *vm = show_find_vm(status.host, name, fault);
+        if (!vm) {
+            return -ENOENT;
+        }
+        uuid = vm->uuid;
+    }
+    uuid_format(&uuid, out);
+    return 0;
+}
+
+static json_t *
+events(const struct control_env *env, const struct request *request, nsec_t now,
+       struct request_fault *fault)
+{
+    struct journal_scan scan = {.after = request->after,
+                                .before = request->before,
+                                .forward = request->forward,
+                                .n = request->n};
+
+    scan.filter.since_ns = request->since_ns;
+    scan.filter.until_ns = request->until_ns;
+    text_copy(scan.filter.type, sizeof scan.filter.type, request->type);
+    if (request->subject[0] &&
+        name_vm(env, request->subject, now, scan.filter.vm, fault)) {
+        return NULL;
+    }
     json_t *rows = json_array();
-    int error = journal_tail(env->journal, n, take_row, &rows);
+    int error = journal_scan(env->journal, &scan, take_row, &rows);
 
     if (error < 0) {
         json_decref(rows);
         return journal_fault(error, fault);
     }
-    return json_pack("{s:o}", "rows", rows);
+    return json_pack("{s:o,s:I,s:b}", "rows", rows, "reached",
+                     (json_int_t)scan.reached, "more", (int)scan.more);
 }

@@ -352,9 +352,11 @@ pass_linked_row(void *ctx, const struct journal_row *row,
 {
     const struct journal_reading *to = ((struct reading *)ctx)->to;
 
-    (void)link;
     if (to && to->row) {
         to->row(to->ctx, row);
+    }
+    if (to && to->link) {
+        to->link(to->ctx, row, link);
     }
 }
 
@@ -364,7 +366,6 @@ pass_linked_input(void *ctx, const struct journal_input *input,
 {
     const struct journal_reading *to = ((struct reading *)ctx)->to;
 
-    (void)link;
     if (to && to->input) {
         to->input(to->ctx, input);
     }

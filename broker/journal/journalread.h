@@ -13,9 +13,10 @@
 #include "broker/journal/journal.h"
 
 struct journal_reading {
-    /* Each gets what is proved, in order; either may be null. */
+    /* Each gets what is proved, in order; each may be null. */
     void (*row)(void *ctx, const struct journal_row *);
     void (*input)(void *ctx, const struct journal_input *);
+    void (*link)(void *ctx, const struct journal_row *, const struct chain *);
     void *ctx;
 };
 
