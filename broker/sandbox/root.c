@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -36,6 +37,10 @@ struct mount_plan {
     char path[PATH_MAX];
 };
 
+static int try_elsewhere(const struct sandbox_plan *, bool users, char *why,
+                         size_t why_size);
+static int enter(const struct sandbox_plan *, bool users, char *why,
+                 size_t why_size);
 static int unshare_namespaces(bool own_users);
 static int map_ourselves(uid_t, gid_t);
 static int find_dir(const struct sandbox_dir *, struct mount_plan *out);
@@ -50,15 +55,12 @@ int
 root_enter(const struct sandbox_plan *plan, bool *own_users, char *why,
            size_t why_size)
 {
-    struct mount_plan mounts[SANDBOX_DIRS_MAX];
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
+    bool users = geteuid() != 0;
 
     if (SANDBOX_SANITIZED) {
         snprintf(why, why_size, "this build has sanitizers, which need /proc");
         return -ENOTSUP;
     }
-    bool users = uid != 0;
     if (users && (plan->sees_users || plan->caps & ids_permitted())) {
         snprintf(why, why_size,
                  plan->sees_users
@@ -68,13 +70,65 @@ root_enter(const struct sandbox_plan *plan, bool *own_users, char *why,
                        "capabilities");
         return -EPERM;
     }
-    int error = unshare_namespaces(users);
+    int error = try_elsewhere(plan, users, why, why_size);
     if (error) {
-        snprintf(why, why_size, "no namespaces: %s", strerror(-error));
         return error;
     }
-    const char *step = "mapping the user";
-    error = users ? map_ourselves(uid, gid) : 0;
+    error = enter(plan, users, why, why_size);
+    *own_users = users;
+    return error ? -ECANCELED : 0;
+}
+
+/* There is no way back from half of it, and a machine may allow namespaces but
+ * not what they are for (AppArmor, a container's filter): so a child of ours
+ * goes first. */
+static int
+try_elsewhere(const struct sandbox_plan *plan, bool users, char *why,
+              size_t why_size)
+{
+    int ends[2], status = 0;
+
+    if (pipe2(ends, O_CLOEXEC)) {
+        return -errno;
+    }
+    pid_t child = _Fork();
+    if (!child) {
+        int error = enter(plan, users, why, why_size);
+
+        if (error && write(ends[1], why, why_size) < 0) {
+            _exit(EIO);
+        }
+        _exit(-error & 0xff);
+    }
+    close(ends[1]);
+    ssize_t got = child < 0 ? 0 : read(ends[0], why, why_size);
+    close(ends[0]);
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        snprintf(why, why_size, "no process to try it: %s", strerror(errno));
+        return -EAGAIN;
+    }
+    if (got > 0) {
+        why[why_size - 1] = '\0';
+    } else if (status) {
+        snprintf(why, why_size, "trying it ended with status %#x",
+                 (unsigned)status);
+    }
+    return status ? -EPERM : 0;
+}
+
+static int
+enter(const struct sandbox_plan *plan, bool users, char *why, size_t why_size)
+{
+    struct mount_plan mounts[SANDBOX_DIRS_MAX];
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    const char *step = "making namespaces";
+
+    int error = unshare_namespaces(users);
+    if (!error && users) {
+        step = "mapping its user";
+        error = map_ourselves(uid, gid);
+    }
     for (uint32_t i = 0; !error && i < plan->n_dirs; i++) {
         step = "finding its directories";
         error = find_dir(&plan->dirs[i], &mounts[i]);
@@ -88,12 +142,9 @@ root_enter(const struct sandbox_plan *plan, bool *own_users, char *why,
         error = open_inside(&plan->dirs[i], &mounts[i]);
     }
     if (error) {
-        snprintf(why, why_size, "an empty root failed at %s: %s", step,
-                 strerror(-error));
-        return -ECANCELED;
+        snprintf(why, why_size, "%s: %s", step, strerror(-error));
     }
-    *own_users = users;
-    return 0;
+    return error;
 }
 
 /* A kernel without the others still has the one that matters here. */

@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the processes of mbrokerd may not do.  For each of them a child enters
+ * the sandbox of that role, as mbrokerd does, and tries one thing that is
+ * forbidden; it must be refused or be killed for it.  And one thing that its
+ * work needs, which must go.  As root, and as a user who isn't; with the filter
+ * of system calls, and without, where the other walls must hold by themselves.
+ */
+#include "broker/role/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "broker/sandbox/parts.h"
+
+#define NOBODY 65534
+#define FIRST_UID 60940 /* Not the broker's own: one may run here. */
+#define ALARM_S 60
+
+static char dir[64];
+static struct broker_config config;
+
+/* How a child ended, besides by a signal. */
+enum {
+    REFUSED = 10,
+    DONE,
+    NO_SANDBOX,
+};
+
+/* Which walls stand. */
+struct walls {
+    bool as_root, seccomp;
+};
+
+static const struct walls all_walls[] = {
+    {true, true}, {true, false}, {false, true}, {false, false}};
+
+/* Attempts: 0 or more if it went, else -1. */
+
+static int dirs[] = {FD_FIRST,     FD_FIRST + 1, FD_FIRST + 2,
+                     FD_FIRST + 3, FD_FIRST + 4, FD_FIRST + 5};
+
+static long
+open_passwd(void)
+{
+    return open("/etc/passwd", O_RDONLY);
+}
+
+/* Out by a directory it was handed. */
+static long
+climb_out(void)
+{
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        if (openat(dirs[i],
+                   "../../../../../../../../../../../../../../etc/passwd",
+                   O_RDONLY) >= 0) {
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static long
+open_by_process(void)
+{
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        if (openat(dirs[i], "1/root/etc/passwd", O_RDONLY) >= 0) {
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static long
+make_file(void)
+{
+    return open("/made-by-a-test", O_WRONLY | O_CREAT, 0600);
+}
+
+static long
+internet(void)
+{
+    return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static long
+unix_socket(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static long
+run_program(void)
+{
+    char *argv[] = {NULL};
+
+    return execve("/bin/true", argv, argv);
+}
+
+static long
+fork_child(void)
+{
+    pid_t child = fork();
+
+    if (!child) {
+        _exit(0);
+    }
+    return child;
+}
+
+static long
+trace_parent(void)
+{
+    return ptrace(PTRACE_SEIZE, getppid(), NULL, NULL);
+}
+
+static long
+read_parent(void)
+{
+    char byte;
+    struct iovec here = {&byte, 1}, there = {dir, 1};
+
+    return process_vm_readv(getppid(), &here, 1, &there, 1, 0);
+}
+
+static long
+signal_parent(void)
+{
+    return kill(getppid(), 0);
+}
+
+static long
+mount_something(void)
+{
+    return mount("none", "/", "tmpfs", 0, NULL);
+}
+
+static long
+open_mount(void)
+{
+    return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND, NULL);
+}
+
+static long
+leave_root(void)
+{
+    return chroot("/");
+}
+
+static long
+new_users(void)
+{
+    return unshare(CLONE_NEWUSER);
+}
+
+static long
+new_network(void)
+{
+    return unshare(CLONE_NEWNET);
+}
+
+static long
+become_root(void)
+{
+    return setuid(0);
+}
+
+static long
+become_other(void)
+{
+    return setresuid(12345, 12345, 12345);
+}
+
+static long
+drop_groups(void)
+{
+    return setgroups(0, NULL);
+}
+
+static long
+take_capability(void)
+{
+    struct __user_cap_header_struct header = {.version =
+                                                  _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct data[2] = {
+        {.effective = 1u << CAP_SYS_ADMIN | 1u << CAP_NET_ADMIN,
+         .permitted = 1u << CAP_SYS_ADMIN | 1u << CAP_NET_ADMIN}};
+
+    return syscall(SYS_capset, &header, data);
+}
+
+static long
+make_device(void)
+{
+    return mknod("/null", S_IFCHR | 0666, 0x103);
+}
+
+static long
+raise_limit(void)
+{
+    const struct rlimit limit = {1u << 20, 1u << 20};
+
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static long
+load_program(void)
+{
+    return syscall(SYS_bpf, 5, NULL, 0);
+}
+
+static long
+open_by_handle(void)
+{
+    struct {
+        struct file_handle head;
+        char room[128];
+    } handle = {.head = {.handle_bytes = 128}};
+    int mount_id;
+
+    return name_to_handle_at(AT_FDCWD, "/", &handle.head, &mount_id, 0) ||
+                   open_by_handle_at(AT_FDCWD, &handle.head, O_RDONLY) < 0
+               ? -1
+               : 0;
+}
+
+static long
+make_code(void)
+{
+    return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED
+               ? -1
+               : 0;
+}
+
+static long
+make_ring(void)
+{
+    char params[256] = {0};
+
+    return syscall(SYS_io_uring_setup, 4, params);
+}
+
+static long
+use_keys(void)
+{
+    return syscall(SYS_keyctl, 0, -3, 1, 0, 0);
+}
+
+/* Among /proc's and /sys's files. */
+static long
+write_setting(void)
+{
+    static const char *const paths[] = {"sys/kernel/core_pattern",
+                                        "sysrq-trigger", "power/state",
+                                        "kernel/mm/ksm/run"};
+
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        for (size_t j = 0; j < sizeof paths / sizeof paths[0]; j++) {
+            if (openat(dirs[i], paths[j], O_WRONLY) >= 0) {
+                return 0;
+            }
+        }
+    }
+    return -1;
+}
+
+/* An attempt, and which walls hold it without the filter. */
+static const struct attempt {
+    const char *name;
+    long (*try)(void);
+    bool needs_filter;         /* Harmless behind the other walls. */
+    bool needs_filter_if_user; /* Who isn't root may do it to his own. */
+} attempts[] = {
+    {"open /etc/passwd", open_passwd},
+    {"climb out by \"..\"", climb_out},
+    {"open by another process's root", open_by_process},
+    {"make a file", make_file},
+    {"open an internet socket", internet, .needs_filter = true},
+    {"open a unix socket", unix_socket, .needs_filter = true},
+    {"run a program", run_program},
+    {"fork", fork_child, .needs_filter = true},
+    {"trace the parent", trace_parent, .needs_filter_if_user = true},
+    {"read the parent's memory", read_parent, .needs_filter_if_user = true},
+    {"signal the parent", signal_parent, .needs_filter_if_user = true},
+    {"mount", mount_something},
+    {"make its root writable", open_mount},
+    {"change its root", leave_root},
+    {"make a user namespace", new_users, .needs_filter = true},
+    {"make a network namespace", new_network},
+    {"become root", become_root},
+    {"become another", become_other},
+    {"change its groups", drop_groups},
+    {"take a capability", take_capability},
+    {"make a device", make_device},
+    {"raise a limit", raise_limit},
+    {"load a program into the kernel", load_program},
+    {"open by handle", open_by_handle},
+    {"make memory to run", make_code, .needs_filter = true},
+    {"make an io_uring", make_ring, .needs_filter = true},
+    {"use keys", use_keys, .needs_filter = true},
+    {"write a setting of the kernel", write_setting},
+};
+
+/* What their work needs. */
+
+static void *
+no_work(void *ctx)
+{
+    return ctx;
+}
+
+static long
+make_thread(void)
+{
+    pthread_t thread;
+
+    return pthread_create(&thread, NULL, no_work, NULL) ||
+                   pthread_join(thread, NULL)
+               ? -1
+               : 0;
+}
+
+static long
+share_memory(void)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    return fd < 0 || ftruncate(fd, 4096) ||
+                   fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) ||
+                   mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                        0) == MAP_FAILED
+               ? -1
+               : 0;
+}
+
+static long
+write_journal(void)
+{
+    int fd = openat(FD_ENGINE_JOURNAL, "file", O_RDWR | O_CREAT, 0600);
+
+    return fd < 0 || pwrite(fd, "x", 1, 0) != 1 || fdatasync(fd) ||
+                   unlinkat(FD_ENGINE_JOURNAL, "file", 0)
+               ? -1
+               : make_thread();
+}
+
+static long
+save_and_look(void)
+{
+    int saved = openat(FD_PLATFORM_SAVED, "new", O_WRONLY | O_CREAT, 0600);
+    int stat_fd = openat(FD_PLATFORM_PROC, "self/stat", O_RDONLY);
+    int knob = openat(FD_PLATFORM_SYS, "devices/system/cpu/knob", O_WRONLY);
+    char byte;
+
+    return saved < 0 || write(saved, "x", 1) != 1 || fsync(saved) ||
+                   unlinkat(FD_PLATFORM_SAVED, "new", 0) || stat_fd < 0 ||
+                   read(stat_fd, &byte, 1) != 1 || knob < 0 ||
+                   write(knob, "1", 1) != 1
+               ? -1
+               : make_thread();
+}
+
+/* Children. */
+
+static void
+put_dir(const char *name, int number)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s%s", name[0] == '/' ? "" : dir, name);
+    if (name[0] != '/') {
+        snprintf(path, sizeof path, "%s/%s", dir, name);
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+    if (fd < 0 || dup2(fd, number) < 0) {
+        _exit(NO_SANDBOX);
+    }
+}
+
+/* The directories that the parent would have handed on. */
+static void
+put_dirs(enum role role)
+{
+    for (int fd = FD_CONFIG; fd < 32; fd++) {
+        close(fd);
+    }
+    int null = open("/dev/null", O_RDWR);
+    for (int fd = FD_CONFIG; fd < FD_PLATFORM_LOCKS; fd++) {
+        dup2(null, fd);
+    }
+    if (role == ROLE_ENGINE) {
+        put_dir("journal", FD_ENGINE_JOURNAL);
+    } else if (role >= ROLE_PLATFORM) {
+        put_dir("saved", FD_PLATFORM_SAVED);
+        put_dir("sys", FD_PLATFORM_SYS);
+        put_dir("/proc", FD_PLATFORM_PROC);
+        put_dir("data", FD_PLATFORM_DATA);
+    }
+}
+
+static void
+enter(enum role role, const struct walls *walls)
+{
+    unsigned n = role < ROLE_PLATFORM ? role : ROLE_PLATFORM;
+    const struct role_user user = {
+        .any = walls->as_root, .uid = FIRST_UID + n, .gid = FIRST_UID + n};
+    struct sandbox_report report;
+    struct sandbox_plan plan;
+
+    put_dirs(role);
+    if (!walls->as_root &&
+        (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))) {
+        _exit(NO_SANDBOX);
+    }
+    prctl(PR_SET_DUMPABLE, 1); /* As after an exec. */
+    /* The tests' parent is one's own user's: it must be in sight to fail. */
+    confine_plan(&plan, role, &config, &user);
+    plan.seccomp = walls->seccomp;
+    if (sandbox_enter(&plan, &report) ||
+        (walls->as_root && !(report.has_root && report.has_ids)) ||
+        (walls->seccomp && !report.has_seccomp)) {
+        fprintf(stderr, "%s: %s\n", role_name(role), report.missing);
+        _exit(NO_SANDBOX);
+    }
+}
+
+/* Returns the child's wait status. */
+static int
+in_sandbox(enum role role, const struct walls *walls, long (*try)(void))
+{
+    int status;
+
+    pid_t child = fork();
+    if (!child) {
+        alarm(ALARM_S);
+        enter(role, walls);
+        _exit(try() >= 0 ? DONE : REFUSED);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static bool
+holds(enum role role, const struct walls *walls, const struct attempt *attempt)
+{
+    /* Its capability to signal guests is told in confine.c. */
+    bool may_signal = role >= ROLE_PLATFORM && attempt->try == signal_parent;
+
+    if (walls->seccomp) {
+        return true;
+    }
+    return !attempt->needs_filter && !may_signal &&
+           (walls->as_root || !attempt->needs_filter_if_user);
+}
+
+static void
+give(const char *name, uid_t uid)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(chown(path, uid, uid), 0);
+}
+
+static void
+try_all(enum role role)
+{
+    if (SANDBOX_SANITIZED || geteuid()) {
+        skip();
+    }
+    for (size_t w = 0; w < sizeof all_walls / sizeof all_walls[0]; w++) {
+        const struct walls *walls = &all_walls[w];
+
+        if (walls->seccomp && sandbox_seccomp_left_out()) {
+            continue;
+        }
+        give("journal", walls->as_root ? FIRST_UID + ROLE_ENGINE : NOBODY);
+        give("saved", walls->as_root ? FIRST_UID + ROLE_PLATFORM : NOBODY);
+        for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
+            if (!holds(role, walls, &attempts[i])) {
+                continue;
+            }
+            int status = in_sandbox(role, walls, attempts[i].try);
+            bool refused =
+                (WIFEXITED(status) && WEXITSTATUS(status) == REFUSED) ||
+                (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS &&
+                 walls->seccomp);
+            if (!refused) {
+                fail_msg("%s as %s, %s filter: \"%s\" ended with status %#x",
+                         role_name(role), walls->as_root ? "root" : "nobody",
+                         walls->seccomp ? "with" : "without", attempts[i].name,
+                         (unsigned)status);
+            }
+        }
+    }
+}
+
+static void
+works(enum role role, long (*work)(void))
+{
+    if (SANDBOX_SANITIZED || geteuid()) {
+        skip();
+    }
+    for (size_t w = 0; w < sizeof all_walls / sizeof all_walls[0]; w++) {
+        const struct walls *walls = &all_walls[w];
+
+        if (walls->seccomp && sandbox_seccomp_left_out()) {
+            continue;
+        }
+        give("journal", walls->as_root ? FIRST_UID + ROLE_ENGINE : NOBODY);
+        give("saved", walls->as_root ? FIRST_UID + ROLE_PLATFORM : NOBODY);
+        /* Root's to write, as cpufreq's are; else one's own. */
+        give("sys/devices/system/cpu/knob", walls->as_root ? 0 : NOBODY);
+        int status = in_sandbox(role, walls, work);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != DONE) {
+            fail_msg("%s as %s, %s filter: its work ended with status %#x",
+                     role_name(role), walls->as_root ? "root" : "nobody",
+                     walls->seccomp ? "with" : "without", (unsigned)status);
+        }
+    }
+}
+
+/* Tests. */
+
+static void
+back_may_none_of_it(void **state)
+{
+    (void)state;
+    try_all(ROLE_BACK);
+}
+
+static void
+engine_may_none_of_it(void **state)
+{
+    (void)state;
+    try_all(ROLE_ENGINE);
+}
+
+static void
+platform_may_none_of_it(void **state)
+{
+    (void)state;
+    try_all(ROLE_PLATFORM);
+}
+
+static void
+who_restores_may_none_of_it(void **state)
+{
+    (void)state;
+    try_all(ROLE_RESTORE);
+}
+
+static void
+back_may_share_memory(void **state)
+{
+    (void)state;
+    works(ROLE_BACK, share_memory);
+}
+
+static void
+engine_may_write_its_journal(void **state)
+{
+    (void)state;
+    works(ROLE_ENGINE, write_journal);
+}
+
+static void
+platform_may_save_and_look_and_set(void **state)
+{
+    (void)state;
+    works(ROLE_PLATFORM, save_and_look);
+}
+
+static void
+who_restores_may_as_platform(void **state)
+{
+    (void)state;
+    works(ROLE_RESTORE, save_and_look);
+}
+
+/* What only an intruder would do is heard of. */
+static void
+an_intruders_call_kills(void **state)
+{
+    const struct walls walls = {.as_root = true, .seccomp = true};
+
+    (void)state;
+    if (SANDBOX_SANITIZED || geteuid() || sandbox_seccomp_left_out()) {
+        skip();
+    }
+    give("journal", FIRST_UID + ROLE_ENGINE);
+    give("saved", FIRST_UID + ROLE_PLATFORM);
+    for (enum role role = ROLE_BACK; role <= ROLE_PLATFORM; role++) {
+        int status = in_sandbox(role, &walls, run_program);
+
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGSYS);
+    }
+}
+
+/* A system call that our C library learns next year. */
+static long
+call_the_future(void)
+{
+    return syscall(9999) < 0 && errno == ENOSYS ? 0 : -1;
+}
+
+static void
+an_unknown_call_is_not_there(void **state)
+{
+    const struct walls walls = {.as_root = true, .seccomp = true};
+
+    (void)state;
+    if (SANDBOX_SANITIZED || geteuid() || sandbox_seccomp_left_out()) {
+        skip();
+    }
+    int status = in_sandbox(ROLE_BACK, &walls, call_the_future);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), DONE);
+}
+
+/* An assertion that fails must still end the process as one. */
+static long
+abort_here(void)
+{
+    abort();
+}
+
+static void
+an_abort_is_an_abort(void **state)
+{
+    const struct walls walls = {.as_root = true, .seccomp = true};
+
+    (void)state;
+    if (SANDBOX_SANITIZED || geteuid()) {
+        skip();
+    }
+    int status = in_sandbox(ROLE_BACK, &walls, abort_here);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static void
+make_dirs(void)
+{
+    static const char *const names[] = {"run",
+                                        "journal",
+                                        "saved",
+                                        "data",
+                                        "sys",
+                                        "sys/power",
+                                        "sys/devices",
+                                        "sys/devices/system",
+                                        "sys/devices/system/cpu"};
+    static const char *const files[] = {"sys/power/state",
+                                        "sys/devices/system/cpu/knob"};
+    char path[128];
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        assert_int_equal(mkdir(path, 0755), 0);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        int fd = open(path, O_WRONLY | O_CREAT, 0644);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+}
+
+static int
+setup(void **state)
+{
+    char text[256], why[CONFIG_WHY_SIZE];
+
+    (void)state;
+    strcpy(dir, "/tmp/mbroker-sandbox-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chmod(dir, 0755), 0);
+    make_dirs();
+    snprintf(
+        text, sizeof text,
+        "host_id = \"h\"; cpus = [0]; pstate = { driver = \"cpufreq\"; };\n"
+        "hypervisor = { driver = \"process\"; };\n"
+        "run_dir = \"%s/run\"; state_dir = \"%s\";\n",
+        dir, dir);
+    assert_int_equal(config_parse(&config, text, "t", why, sizeof why), 0);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    char command[128];
+
+    (void)state;
+    config_fini(&config);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    return system(command);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(back_may_none_of_it),
+        cmocka_unit_test(engine_may_none_of_it),
+        cmocka_unit_test(platform_may_none_of_it),
+        cmocka_unit_test(who_restores_may_none_of_it),
+        cmocka_unit_test(back_may_share_memory),
+        cmocka_unit_test(engine_may_write_its_journal),
+        cmocka_unit_test(platform_may_save_and_look_and_set),
+        cmocka_unit_test(who_restores_may_as_platform),
+        cmocka_unit_test(an_intruders_call_kills),
+        cmocka_unit_test(an_unknown_call_is_not_there),
+        cmocka_unit_test(an_abort_is_an_abort),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
