@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -65,6 +66,7 @@ _Static_assert(ROLE_BACK == 0 && ROLE_ENGINE == 1 && ROLE_PLATFORM == 2 &&
                "children are numbered in the order in which they leave");
 
 static int begin(struct parent *);
+static int raise_fd_limit(const struct broker_config *);
 static int make_sockets(struct parent *);
 static int start_children(struct parent *);
 static int start_child(struct parent *, enum role, const int *fds,
@@ -199,8 +201,33 @@ begin(struct parent *parent)
         log_error("what an earlier broker changed is not all back; going on "
                   "with what it found then");
     }
-    error = make_sockets(parent);
+    error = raise_fd_limit(parent->opts->config);
+    if (!error) {
+        error = make_sockets(parent);
+    }
     return error ? error : start_children(parent);
+}
+
+/* Many guests have more sockets than a process may have at first; while a child
+ * is started each is here twice. */
+static int
+raise_fd_limit(const struct broker_config *config)
+{
+    rlim_t wanted = 128 + 4 * (rlim_t)config->n_guests + config->n_cpus;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted) {
+        return 0;
+    }
+    if (limit.rlim_max < wanted) {
+        log_error("%u guests need %llu descriptors, and this process may have "
+                  "%llu; raise its limit (LimitNOFILE=)",
+                  config->n_guests, (unsigned long long)wanted,
+                  (unsigned long long)limit.rlim_max);
+        return -EMFILE;
+    }
+    limit.rlim_cur = wanted;
+    return setrlimit(RLIMIT_NOFILE, &limit) ? -errno : 0;
 }
 
 static int

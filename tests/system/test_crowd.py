@@ -5,6 +5,7 @@ the same for long, `make bench` prints what the others' round trip becomes."""
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 
@@ -62,6 +63,20 @@ def test_a_guest_at_100_times_its_quota_costs_99_others_nothing(scheme):
                    for row in rows)
         good.end()
         noisy.end()
+
+
+def test_many_guests_need_no_greater_limit_of_descriptors():
+    few = (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, few)
+    try:
+        with crowds.Broker(BUILD, 300) as broker:
+            crowd = broker.crowd(0, 299, 5, 1)
+            said = crowd.counts()
+            assert said["acked"] == said["sent"] and said["welcomed"] == 300
+            crowd.end()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_rows_of_a_flood_are_bounded():
