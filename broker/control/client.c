@@ -89,7 +89,7 @@ client_reply(struct client *client, json_t *answer)
 {
     static const char too_long[] =
         "{\"ok\":false,\"error\":{\"what\":\"the answer is too long\","
-        "\"why\":\"a reply has at most 1 MiB\",\"next\":\"ask for less\"}}";
+        "\"why\":\"a reply has at most 4 MiB\",\"next\":\"ask for less\"}}";
     size_t size = answer ? json_dumpb(answer, NULL, 0, JSON_COMPACT) : 0;
     char *to = size ? reserve(client, size + 1, CONTROL_REPLY_MAX) : NULL;
 

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "broker/control/notes.h"
+#include "base/bucket.h"
 #include "broker/control/rights.h"
 #include "wire/request.h"
 
@@ -26,6 +27,7 @@ struct client {
     struct notes_filter filter;
     bool skipping; /* Throwing the rest of a line that was too long away. */
     bool leaving;  /* To be closed when all is sent. */
+    struct bucket verbs[REQUEST_VERB_N]; /* How often it used each. */
     nsec_t active; /* Last whole request or byte delivered. */
     size_t n_in;
     char in[REQUEST_SIZE_MAX + 2];

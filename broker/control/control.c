@@ -483,6 +483,21 @@ refuse_change(struct control *control, struct client *client,
 }
 
 static void
+refuse_haste(struct control *control, struct client *client,
+             enum request_verb verb)
+{
+    struct request_fault fault;
+    char why[128];
+
+    control->stats.n_refused++;
+    snprintf(why, sizeof why, "\"%s\" may be asked %" PRIu32 " times a second",
+             request_verb_name(verb), grant_verb_terms(verb).rate);
+    fault_set(&fault, "this is asked too often", why,
+              "wait a moment, or watch instead of asking");
+    client_refuse(client, &fault);
+}
+
+static void
 answer_line(struct control *control, struct client *client, const char *line,
             size_t size)
 {
@@ -498,6 +513,11 @@ answer_line(struct control *control, struct client *client, const char *line,
     }
     if (grant_verb_changes(request.verb) && client->right != RIGHT_CHANGE) {
         refuse_change(control, client, request.verb);
+        return;
+    }
+    if (!bucket_take(&client->verbs[request.verb],
+                     grant_verb_terms(request.verb), 1, control->now)) {
+        refuse_haste(control, client, request.verb);
         return;
     }
     json_t *data =

@@ -24,7 +24,7 @@ struct vm;
 #define CONTROL_CLIENTS_RESERVED 4 /* Of these, for who may change things. */
 #define CONTROL_IDLE_NS (10 * NSEC_PER_SEC)  /* Then a client is closed. */
 #define CONTROL_STUCK_NS (60 * NSEC_PER_SEC) /* Then a watcher is. */
-#define CONTROL_REPLY_MAX (1u << 20)         /* Bytes of one reply. */
+#define CONTROL_REPLY_MAX (4u << 20)         /* Bytes of one reply. */
 #define CONTROL_WATCH_MAX (64u << 10)        /* Bytes waiting for a watcher. */
 
 /* All borrowed until control_destroy(); 'rights' is copied. */

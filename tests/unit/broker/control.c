@@ -90,6 +90,50 @@ many_requests_at_once_are_all_answered_in_order(void **state)
     close(fd);
 }
 
+static int
+asked_until_refused(struct fixture *f, int fd, const char *request, int most)
+{
+    for (int n = 0; n < most; n++) {
+        json_t *answer = ask_on(f, fd, request);
+        json_t *error = json_object_get(answer, "error");
+        const char *what = json_string_value(json_object_get(error, "what"));
+        bool refused = what && !strcmp(what, "this is asked too often");
+
+        assert_non_null(answer);
+        json_decref(answer);
+        if (refused) {
+            return n;
+        }
+    }
+    return most;
+}
+
+static void
+who_asks_too_often_is_refused_in_words_for_a_while(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f), other = dial(f);
+    struct control_stats stats;
+
+    assert_int_equal(asked_until_refused(f, fd, "{\"verb\":\"power\"}", 1000),
+                     400);
+    control_stats(f->control, &stats);
+    assert_int_equal(stats.n_refused, 1);
+    /* Another verb, and another client, have their own. */
+    assert_int_equal(asked_until_refused(f, fd, "{\"verb\":\"cpus\"}", 5), 5);
+    assert_int_equal(asked_until_refused(f, other, "{\"verb\":\"power\"}", 5),
+                     5);
+    f->now += NSEC_PER_SEC / 10;
+    assert_int_equal(asked_until_refused(f, fd, "{\"verb\":\"power\"}", 1000),
+                     20);
+    /* What changes something may be asked less often. */
+    assert_int_equal(
+        asked_until_refused(f, fd, "{\"verb\":\"vm_end\",\"vm\":\"?\"}", 1000),
+        100);
+    close(fd);
+    close(other);
+}
+
 /* One turn does a bounded part and asks for the next at once. */
 static void
 a_turn_is_bounded_and_the_next_is_asked_for(void **state)
@@ -605,6 +649,7 @@ main(void)
         TEST(an_oversized_line_is_refused_once_and_skipped),
         TEST(a_line_in_single_bytes_is_one_request),
         TEST(many_requests_at_once_are_all_answered_in_order),
+        TEST(who_asks_too_often_is_refused_in_words_for_a_while),
         TEST(a_turn_is_bounded_and_the_next_is_asked_for),
         TEST(a_long_answer_ends_the_turn),
         TEST(a_greedy_client_delays_nobody_by_more_than_a_round),
