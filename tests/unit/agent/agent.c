@@ -16,6 +16,7 @@
 #include "include/mchan.h"
 #include "probe/probe.h"
 #include "probe/sim.h"
+#include "wire/grant.h"
 #include "wire/msg.h"
 
 #define MS NSEC_PER_MSEC
@@ -262,17 +263,23 @@ run_ms(struct bench *b, unsigned ms)
 }
 
 static void
-welcome(struct bench *b)
+welcome_version(struct bench *b, unsigned version)
 {
     struct msg msg = {.type = MSG_WELCOME};
 
     event(b, MCHAN_UP, "");
     run_ms(b, 0);
     strcpy(msg.welcome.name, "mgmt://local/vm/web1/agent");
-    msg.welcome.version = 1;
+    msg.welcome.version = version;
     msg.welcome.beat_ms = 1000;
     deliver(b, &msg);
     run_ms(b, 0);
+}
+
+static void
+welcome(struct bench *b)
+{
+    welcome_version(b, 1);
 }
 
 static unsigned
@@ -822,6 +829,76 @@ goodbye_of_the_broker_is_followed_by_a_new_hello(void **state)
     assert_int_equal(count_sent(b, MSG_HELLO), 2);
 }
 
+/* Beyond its rights the broker is not heard either. */
+static void
+what_the_broker_may_not_send_is_counted(void **state)
+{
+    static const uint8_t garbage[MSG_SIZE_MAX + 1];
+    struct bench *b = *state;
+    struct agent_stats stats;
+
+    welcome(b);
+    for (unsigned type = 0; type < 300; type++) {
+        const struct grant *grant = grant_find(type, GRANT_BACK, GRANT_AGENT);
+
+        deliver_bytes(b, (uint16_t)type, garbage, grant ? grant->size + 1 : 0);
+        run_ms(b, 1);
+        agent_stats(b->agent, &stats);
+        assert_int_equal(stats.n_proto_errors, type + 1);
+    }
+    assert_true(stats.established);
+}
+
+static void
+a_broker_that_says_too_much_is_not_heard_for_a_while(void **state)
+{
+    struct msg denied = {.type = MSG_DENIED, .denied = {.reason = "too much"}};
+    struct bench *b = *state;
+    struct agent_stats stats;
+    uint8_t data[MSG_SIZE_MAX];
+    ssize_t size = msg_encode(&denied, 3, data, sizeof data, NULL, 0);
+
+    welcome_version(b, 3);
+    for (int i = 0; i < 100; i++) {
+        deliver_bytes(b, MSG_DENIED, data, (size_t)size);
+        run_ms(b, 0);
+    }
+    agent_stats(b->agent, &stats);
+    assert_int_equal(stats.n_denied, 50);
+    assert_int_equal(stats.n_proto_errors, 50);
+    assert_non_null(
+        strstr(b->said, "DENIED comes more than 10 times a second"));
+    run_ms(b, 200);
+    deliver_bytes(b, MSG_DENIED, data, (size_t)size);
+    run_ms(b, 0);
+    agent_stats(b->agent, &stats);
+    assert_int_equal(stats.n_denied, 51);
+}
+
+static void
+people_are_told_what_the_broker_did_not_hear(void **state)
+{
+    struct msg denied = {.type = MSG_DENIED,
+                         .denied = {.type = MSG_NOTICE,
+                                    .n_denied = 3,
+                                    .n_dropped = 44,
+                                    .reason = "more than 5 a second"}};
+    struct bench *b = *state;
+    uint8_t data[MSG_SIZE_MAX];
+    ssize_t size = msg_encode(&denied, 3, data, sizeof data, NULL, 0);
+    unsigned n_said;
+
+    welcome_version(b, 3);
+    n_said = b->n_said;
+    for (int i = 0; i < 7; i++) {
+        deliver_bytes(b, MSG_DENIED, data, (size_t)size);
+        run_ms(b, 0);
+    }
+    assert_int_equal(b->n_said, n_said + 3); /* 1, 2 and 4. */
+    assert_non_null(strstr(b->said, "more than 5 a second"));
+    assert_non_null(strstr(b->said, "refused 3 requests and dropped 44"));
+}
+
 static void
 nonsense_of_the_broker_is_counted_and_survived(void **state)
 {
@@ -1018,6 +1095,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(what_the_broker_may_not_send_is_counted),
+        CASE(a_broker_that_says_too_much_is_not_heard_for_a_while),
+        CASE(people_are_told_what_the_broker_did_not_hear),
         CASE(hello_is_said_when_a_broker_is_there_and_not_before),
         CASE(hello_is_repeated_when_nobody_answers),
         CASE(nothing_but_hello_is_said_before_welcome),

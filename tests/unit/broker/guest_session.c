@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "wire/grant.h"
+
 #define BEAT NSEC_PER_SEC
 #define KEPT_MAX 64
 
@@ -586,6 +588,144 @@ random_bytes_never_get_through(void **state)
     assert_int_equal(session.n_refused, 20000);
 }
 
+/* Every type there could be, over its limit and at it; garbage of the right
+ * size is refused too, but for what it is. */
+static void
+what_the_table_of_rights_does_not_let_through_is_refused_and_alarmed(
+    void **state)
+{
+    static const uint8_t garbage[MSG_SIZE_MAX + 1];
+
+    establish();
+    for (unsigned type = 0; type < 65536; type++) {
+        const struct grant *grant = grant_find(type, GRANT_AGENT, GRANT_BACK);
+        size_t size = grant ? grant->size + 1 : 0;
+        uint64_t n_refused = session.n_refused;
+
+        session.next_alarm = INT64_MIN;
+        session.alarm_due = false;
+        n_events = 0;
+        guest_session_input(&session, type, garbage, size, now);
+        assert_int_equal(session.n_refused, n_refused + 1);
+        assert_int_equal(n_events, 1);
+        assert_int_equal(events[0].type, MSG_GUEST_ALARM);
+        const char *reason = events[0].guest_alarm.reason;
+        assert_non_null(strstr(reason, grant ? "bytes, at most"
+                                             : "agent may not send back"));
+        if (grant) {
+            guest_session_input(&session, type, garbage, grant->size, now);
+            assert_int_equal(session.n_refused, n_refused + 2);
+            assert_null(strstr(session.alarm, "bytes, at most"));
+        }
+    }
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+    assert_int_equal(n_sent, 0);
+}
+
+/* Too much. */
+
+static const struct quota_config quota = {.messages_per_second = 7,
+                                          .bytes_per_second = 5000};
+
+static void
+establish_version(unsigned version)
+{
+    struct msg msg = hello("");
+
+    msg.hello.version_max = spoken = version;
+    guest_session_attached(&session, now);
+    say(&msg);
+    n_sent = n_events = 0;
+}
+
+static void
+who_says_too_much_is_told_at_most_once_a_second(void **state)
+{
+    establish_version(3);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        guest_session_over(&session, MSG_NOTICE, &quota, i, 2 * i, now);
+        guest_session_run(&session, now);
+        now += 5 * NSEC_PER_MSEC;
+    }
+    assert_in_range(n_sent, 5, 6);
+    assert_int_equal(sent[0].type, MSG_DENIED);
+    assert_int_equal(sent[0].denied.n_denied, 1);
+    assert_string_equal(sent[0].denied.reason,
+                        "more than 7 messages or 5000 bytes a second, or more "
+                        "of NOTICE than its right");
+    now += GUEST_SESSION_DENIED_NS;
+    assert_true(guest_session_deadline(&session) <= now);
+    guest_session_run(&session, now);
+    assert_int_equal(sent[n_sent - 1].denied.n_denied, 1000);
+    assert_int_equal(sent[n_sent - 1].denied.n_dropped, 2000);
+    int before = n_sent;
+    guest_session_run(&session, now + 10 * GUEST_SESSION_DENIED_NS);
+    assert_int_equal(n_sent, before);
+}
+
+static void
+the_engine_is_alarmed_when_it_begins_and_now_and_then(void **state)
+{
+    int n_alarms = 0;
+
+    establish_version(3);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        guest_session_over(&session, MSG_REPORT, &quota, 0, i, now);
+        n_events = 0;
+        guest_session_run(&session, now);
+        for (int j = 0; j < n_events; j++) {
+            assert_int_equal(events[j].type, MSG_GUEST_ALARM);
+            assert_non_null(
+                strstr(events[j].guest_alarm.reason, "7 messages or 5000"));
+            n_alarms++;
+        }
+        now += 100 * NSEC_PER_MSEC; /* 100 s in all. */
+    }
+    assert_int_equal(n_alarms, 4);
+    assert_int_equal(session.n_refused, 0);
+}
+
+static void
+who_says_too_much_is_alive(void **state)
+{
+    establish_version(3);
+    for (uint64_t i = 1; i <= 100; i++) {
+        guest_session_over(&session, MSG_BEAT, &quota, 0, i / 50, now);
+        guest_session_run(&session, now);
+        now += BEAT;
+    }
+    assert_int_equal(session.phase, GUEST_ESTABLISHED);
+}
+
+static void
+what_only_waits_is_nobody_s_news(void **state)
+{
+    establish_version(3);
+    guest_session_over(&session, MSG_REPORT, &quota, 0, 0, now);
+    guest_session_run(&session, now);
+    assert_int_equal(n_sent + n_events, 0);
+}
+
+static void
+who_speaks_version_2_is_not_told_but_alarmed(void **state)
+{
+    establish_version(2);
+    guest_session_over(&session, MSG_REPORT, &quota, 0, 1, now);
+    guest_session_run(&session, now);
+    assert_int_equal(n_sent, 0);
+    assert_int_equal(n_events, 1);
+}
+
+static void
+before_hello_nobody_is_told(void **state)
+{
+    guest_session_over(&session, MSG_HELLO, &quota, 1, 0, now);
+    guest_session_attached(&session, now);
+    guest_session_over(&session, MSG_HELLO, &quota, 1, 0, now);
+    guest_session_run(&session, now);
+    assert_int_equal(n_sent + n_events, 0);
+}
+
 static void
 what_comes_without_an_attachment_is_ignored(void **state)
 {
@@ -919,6 +1059,14 @@ main(void)
         TEST(contradictory_epochs_are_refused),
         TEST(a_flood_of_nonsense_alarms_once_a_second_with_the_count),
         TEST(random_bytes_never_get_through),
+        TEST(
+            what_the_table_of_rights_does_not_let_through_is_refused_and_alarmed),
+        TEST(who_says_too_much_is_told_at_most_once_a_second),
+        TEST(the_engine_is_alarmed_when_it_begins_and_now_and_then),
+        TEST(who_says_too_much_is_alive),
+        TEST(what_only_waits_is_nobody_s_news),
+        TEST(who_speaks_version_2_is_not_told_but_alarmed),
+        TEST(before_hello_nobody_is_told),
         TEST(what_comes_without_an_attachment_is_ignored),
         TEST(bye_ends_it_with_its_reason),
         TEST(a_bye_of_any_length_and_letters_is_told),
