@@ -204,11 +204,26 @@ channel_break(struct mchan *channel, nsec_t now, const char *why)
     channel_failed(channel, now);
 }
 
+/* Whoever said that it moves and then is gone was not lost, though our user did
+ * not get so far as to read it: its messages lie before. */
+static void
+look_for_notice(struct mchan *channel)
+{
+    struct record notice;
+    const char *unused;
+    (void)link_read(&channel->link, &unused);
+    if (session_may_report(&channel->session) &&
+        link_find_notice(&channel->link, &notice)) {
+        (void)session_notice(&channel->session, &notice, &unused);
+    }
+}
+
 /* The peer is gone; what it said before is still given out. */
 static void
 lost(struct mchan *channel, nsec_t now, const char *reason)
 {
     keep(channel, now);
+    look_for_notice(channel);
     session_leave(&channel->session, reason);
     channel_forget(channel);
     if (channel->session.away) {

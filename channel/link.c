@@ -372,15 +372,22 @@ parse(struct link *link, const char **why)
     return 0;
 }
 
+/* The header of a whole frame in the buffer, which was judged. */
+static struct record
+frame_at(const struct link *link, size_t at)
+{
+    uint64_t words[2];
+    memcpy(words, link->buffer + at + 8, sizeof words);
+    return record_from_words(words[0], words[1]);
+}
+
 /* Passes over ACKs that lay between messages.  1 with the header of the first
  * frame that is for the user, or 0. */
 static int
 first_frame(struct link *link, struct record *out)
 {
     while (link->start < link->parsed) {
-        uint64_t words[2];
-        memcpy(words, link->buffer + link->start + 8, sizeof words);
-        struct record record = record_from_words(words[0], words[1]);
+        struct record record = frame_at(link, link->start);
         if (record.kind != RECORD_ACK) {
             *out = record;
             return 1;
@@ -421,6 +428,55 @@ link_peek_stream(struct link *link, struct record *out, const char **why)
 }
 
 /* Reading. */
+
+/* Keeps the last of a peer's notices; a goodbye makes them void. */
+static void
+note_notice(const struct record *record, struct record *last)
+{
+    if (record->kind == RECORD_SUSPEND || record->kind == RECORD_RESUME ||
+        record->kind == RECORD_BYE) {
+        *last = *record;
+    }
+}
+
+static void
+find_notice_in_ring(const struct link *link, struct record *last)
+{
+    struct ring_rx ahead = link->rx;
+    struct record record;
+    const char *unused;
+    while (ahead.position - link->rx.position < ahead.size &&
+           ring_rx_peek(&ahead, &record, &unused) == 1) {
+        note_notice(&record, last);
+        ring_rx_consume(&ahead, &record);
+    }
+}
+
+static void
+find_notice_in_stream(const struct link *link, struct record *last)
+{
+    for (size_t at = link->start; at < link->parsed;) {
+        struct record record = frame_at(link, at);
+        note_notice(&record, last);
+        at += FRAME_HEADER_SIZE + (size_t)record.size;
+    }
+}
+
+bool
+link_find_notice(const struct link *link, struct record *out)
+{
+    struct record last = {.kind = RECORD_BYE};
+    if (!link->said_bye && link->streams) {
+        find_notice_in_stream(link, &last);
+    } else if (!link->said_bye) {
+        find_notice_in_ring(link, &last);
+    }
+    if (last.kind == RECORD_BYE) {
+        return false;
+    }
+    *out = last;
+    return true;
+}
 
 void
 link_take(struct link *link, const struct record *record, void *to)

@@ -100,6 +100,10 @@ link_may_peek(const struct link *link)
 static inline const uint8_t *link_payload(const struct link *,
                                           const struct record *);
 static inline void link_pass(struct link *, const struct record *);
+/* The last notice (RECORD_SUSPEND or RECORD_RESUME) among all that came and was
+ * not passed yet: true if there is one and no goodbye.  For a link that is
+ * over; in a ring the peer may change what is passed later. */
+bool link_find_notice(const struct link *, struct record *out);
 /* Copies the payload, and goes on. */
 void link_take(struct link *, const struct record *, void *to);
 

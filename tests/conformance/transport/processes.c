@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rules with other processes: a peer that is cut off or killed loses nothing,
  * doubles nothing, and leaves nothing behind. */
+#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -185,10 +186,123 @@ closing_releases_everything(void **state)
     assert_int_equal(left_in(rig->dir), 0);
 }
 
+/* A guest that says so much and is killed at once. */
+static pid_t
+start_sayer(const struct rig *rig, uint32_t n)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) {
+        return pid;
+    }
+    struct mchan *channel;
+    struct mchan_event event;
+    if (mchan_open(&channel, rig->uri, &rig->opts)) {
+        _exit(1);
+    }
+    while (!mchan_next_event(channel, &event)) {
+        mchan_wait(channel, 100);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        while (rig_send(channel, &i, sizeof i, 0)) {
+            mchan_wait(channel, 1);
+        }
+    }
+    kill(getpid(), SIGKILL);
+    _exit(1);
+}
+
+/* 'then' is what receiving says behind them. */
+static void
+expect_last_words(struct rig *rig, uint32_t n, int then)
+{
+    struct mchan *back = rig->end[BACK].channel;
+    uint32_t got;
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(mchan_recv(back, &got, sizeof got, NULL), 4);
+        assert_int_equal(got, i);
+    }
+    assert_int_equal(mchan_recv(back, &got, sizeof got, NULL), then);
+}
+
+/* HUP is not ignored for there being something to read. */
+static void
+a_hangup_over_unread_messages_is_told_at_once_and_loses_none(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig, BACK);
+    pid_t pid = start_sayer(rig, 200);
+    rig_expect(rig, BACK, MCHAN_PEER_LOST);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    expect_last_words(rig, 200, -ENOTCONN);
+    rig_collect(&rig->end[BACK]);
+    assert_int_equal(rig->end[BACK].n_events, 0);
+}
+
+/* Who reads before he looks at events gets all of it before the loss. */
+static void
+a_hangup_comes_behind_what_is_read_first(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig, BACK);
+    struct end *end = &rig->end[BACK];
+    pid_t pid = start_sayer(rig, 200);
+    rig_expect(rig, BACK, MCHAN_UP);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    uint32_t got = 0;
+    time_t until = rig_seconds() + PATIENCE_S;
+    while (mchan_recv(end->channel, &got, sizeof got, NULL) < 0) {
+        assert_true(rig_seconds() < until);
+        mchan_wait(end->channel, 100);
+    }
+    for (uint32_t i = 1; i < 200; i++) {
+        assert_int_equal(mchan_recv(end->channel, &got, sizeof got, NULL), 4);
+        assert_int_equal(got, i);
+    }
+    while (mchan_recv(end->channel, &got, sizeof got, NULL) == -EAGAIN) {
+        assert_true(rig_seconds() < until);
+    }
+    rig_collect(end);
+    assert_int_equal(end->n_events, 1);
+    assert_int_equal(end->events[0].type, MCHAN_PEER_LOST);
+}
+
+static void
+a_move_announced_behind_unread_messages_is_no_loss(void **state)
+{
+    struct rig *rig = *state;
+    uint32_t got = 0;
+    rig_connect(rig);
+    struct mchan *front = rig->end[FRONT].channel;
+    for (uint32_t i = 0; i < 200; i++) {
+        assert_int_equal(rig_send(front, &i, sizeof i, 0), 0);
+    }
+    assert_int_equal(mchan_suspend(front), 0);
+    cut_connections();
+    rig_expect(rig, FRONT, MCHAN_SUSPENDING);
+    rig_expect(rig, BACK, MCHAN_SUSPENDING);
+    expect_last_words(rig, 200, -EAGAIN);
+    assert_int_equal(rig->end[BACK].n_events, 0);
+    assert_int_equal(mchan_resume(front, rig->uri), 0);
+    got = 200;
+    assert_int_equal(rig_send(front, &got, sizeof got, 0), 0);
+    rig_expect(rig, FRONT, MCHAN_RESUMED);
+    assert_int_equal(rig_recv(rig, BACK, &got, sizeof got, NULL), 4);
+    assert_int_equal(got, 200);
+    rig_collect(&rig->end[BACK]);
+    assert_int_equal(rig->end[BACK].n_events, 1);
+    assert_int_equal(rig->end[BACK].events[0].type, MCHAN_RESUMED);
+}
+
 /* All. */
 
 const struct rule process_rules[] = {
     {RULE(cut_off_again_and_again_nothing_is_lost_or_doubled),
+     .real_only = true},
+    {RULE(a_hangup_over_unread_messages_is_told_at_once_and_loses_none),
+     .real_only = true},
+    {RULE(a_hangup_comes_behind_what_is_read_first), .real_only = true},
+    {RULE(a_move_announced_behind_unread_messages_is_no_loss),
      .real_only = true},
     {RULE(killed_peers_leave_nothing_behind), .real_only = true},
     {RULE(closing_releases_everything)},

@@ -290,6 +290,68 @@ a_move_is_told_at_both_ends(void **state)
 }
 
 static void
+a_move_announced_behind_unread_messages_is_no_loss(void **state)
+{
+    struct world *world = *state;
+    come_up(world);
+    assert_int_equal(say(world, FRONT, 1), 0);
+    assert_int_equal(say(world, FRONT, 2), 0);
+    assert_int_equal(mchan_suspend(world->end[FRONT]), 0);
+    pass(world, NSEC_PER_MSEC);
+    expect(world, FRONT, MCHAN_SUSPENDING);
+    be_apart(world, 10 * NSEC_PER_MSEC);
+    /* Its user has read nothing yet, but nobody died. */
+    expect(world, BACK, MCHAN_SUSPENDING);
+    expect_silence(world);
+    hear(world, BACK, 1);
+    hear(world, BACK, 2);
+    hear_nothing(world, BACK);
+    expect_silence(world); /* Once. */
+    assert_int_equal(mchan_resume(world->end[FRONT], "sim:" PLACE), 0);
+    assert_int_equal(say(world, FRONT, 3), 0);
+    pass(world, NSEC_PER_SEC);
+    expect(world, FRONT, MCHAN_RESUMED);
+    expect(world, BACK, MCHAN_RESUMED);
+    hear(world, BACK, 3);
+    expect_silence(world);
+}
+
+static void
+a_move_called_off_behind_unread_messages_is_a_loss(void **state)
+{
+    struct world *world = *state;
+    come_up(world);
+    assert_int_equal(say(world, FRONT, 1), 0);
+    assert_int_equal(mchan_suspend(world->end[FRONT]), 0);
+    assert_int_equal(mchan_resume(world->end[FRONT], NULL), 0);
+    pass(world, NSEC_PER_MSEC);
+    sim_network_set_down(world->network, PLACE, true);
+    pass(world, NSEC_PER_MSEC);
+    expect(world, BACK, MCHAN_PEER_LOST);
+    hear(world, BACK, 1);
+}
+
+static void
+a_goodbye_behind_unread_messages_is_a_loss_though_a_move_was_announced(
+    void **state)
+{
+    struct world *world = *state;
+    come_up(world);
+    assert_int_equal(say(world, FRONT, 1), 0);
+    assert_int_equal(mchan_suspend(world->end[FRONT]), 0);
+    mchan_close(world->end[FRONT]);
+    world->end[FRONT] = NULL;
+    pass(world, NSEC_PER_MSEC);
+    struct mchan_event event;
+    assert_int_equal(mchan_next_event(world->end[BACK], &event), 1);
+    if (event.type == MCHAN_SUSPENDING) {
+        assert_int_equal(mchan_next_event(world->end[BACK], &event), 1);
+    }
+    assert_int_equal(event.type, MCHAN_PEER_LOST);
+    hear(world, BACK, 1);
+}
+
+static void
 a_cancelled_move_goes_on_with_the_same_attachment(void **state)
 {
     struct world *world = *state;
@@ -538,6 +600,10 @@ main(void)
         TEST(what_is_kept_too_long_is_dropped_and_a_gap),
         TEST(a_hold_that_passed_unnoticed_is_given_another_chance),
         TEST(a_move_is_told_at_both_ends),
+        TEST(a_move_announced_behind_unread_messages_is_no_loss),
+        TEST(a_move_called_off_behind_unread_messages_is_a_loss),
+        TEST(
+            a_goodbye_behind_unread_messages_is_a_loss_though_a_move_was_announced),
         TEST(a_cancelled_move_goes_on_with_the_same_attachment),
         TEST(while_away_no_more_is_kept_than_a_ring_holds),
         TEST(who_forgot_meanwhile_is_lost),
