@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all demo test test-model test-journal bench figures fuzz fuzz-long sanitize clean help
+.PHONY: all coverage demo test test-model test-journal bench figures fuzz fuzz-long sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -22,6 +22,7 @@ help:
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'
 	@echo 'make fuzz       every decoder for SECONDS_EACH=30 seconds'
 	@echo 'make fuzz-long  every decoder to its goal of executions, resumable, into $(BUILD)/fuzz.json'
+	@echo 'make coverage   branches that no test takes, by room, into build/coverage.json'
 	@echo 'make figures    comes with the power policies: says so and fails'
 
 $(BUILD)/build.ninja:
@@ -90,10 +91,15 @@ fuzz-long:
 	@tools/bootstrap --test
 	@tools/fuzz --long --json $(BUILD)/fuzz.json $(NAMES)
 
+# All tests of a build that counts; twice as long as make test.
+coverage:
+	@tools/bootstrap --test
+	@tools/coverage --build $(BUILD)-cov
+
 figures:
 	@echo 'make figures: there are no figures yet; they come with the Richer and' >&2
 	@echo 'Utilization-based policies. make demo compares No PM and Basic.' >&2
 	@exit 1
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-cov $(BUILD)-tsan $(BUILD)-fuzz

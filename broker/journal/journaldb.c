@@ -108,6 +108,8 @@ journaldb_open(struct journaldb **out, const char *path,
                  path, db->end[JOURNAL_ROWS].last.id >> ID_SHIFT,
                  db->end[JOURNAL_ROWS].last.id &
                      ((UINT64_C(1) << ID_SHIFT) - 1));
+    } else if (!error && opened == OPENED && !said && why[0]) {
+        said = 1; /* What stands beside it was damaged, and it has no rows. */
     }
     if (!error) {
         error = count_start(db, second, sizeof second);

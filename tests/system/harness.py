@@ -126,6 +126,10 @@ class Broker:
                 ' command = "%s";' % command if command else ""))
         lines.append("guests = ( %s );" % ", ".join(members))
         lines.append(extra)
+        # In an empty root nothing can be written, also not what tools/coverage
+        # counts.
+        if os.environ.get("MBROKER_NO_SANDBOX") and "sandbox" not in extra:
+            lines.append("sandbox = { users = false; root = false; seccomp = false; };")
         self.conf.write_text("\n".join(lines) + "\n")
 
     def __enter__(self):
