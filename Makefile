@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all coverage demo test test-model test-journal bench figures fuzz fuzz-long sanitize clean help
+.PHONY: all coverage demo test test-faults test-model test-journal bench figures fuzz fuzz-long sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -14,6 +14,7 @@ help:
 	@echo 'make demo       the main job: an SLA violation sets a p-state, live (DEMO_SECONDS=N)'
 	@echo 'make test       every test whose parts this machine has'
 	@echo 'make test-model larger models of ring and waking than make test has (minutes, 4 GB)'
+	@echo 'make test-faults 2,000 made-up scenarios of faults, and planted bugs that they must find'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-journal a journal damaged at every bit (an hour)'
 	@echo 'make test-hostile 10^8 hostile writes into shared memory, libqb beside (ten minutes)'
@@ -43,6 +44,11 @@ test:
 test-model:
 	@tools/bootstrap --test
 	@python3 tests/model/check.py --deep $(BUILD)/model
+
+test-faults:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@tools/test-faults $(BUILD)
 
 # Long runs of two tests; each writes a file beside bench.json.
 test-death:

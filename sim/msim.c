@@ -35,6 +35,7 @@ struct options {
     uint64_t n_seeds; /* Each file is run with, from its first on. */
     uint64_t first;   /* Without files: of the seeds explored. */
     bool explores, go_on, unchecked;
+    bool each_death; /* Each file is run with each value of its death. */
     const char *program;
 };
 
@@ -48,6 +49,8 @@ static const char usage[] =
     "  --tap       one TAP line a scenario, for test harnesses\n"
     "  --json      an array of results\n"
     "  --seed N    another seed than the files name\n"
+    "  --each-death  once for each value, from 1 on, of the first fault that\n"
+    "              has a process die, until one fails\n"
     "  --seeds N   as many seeds, one after the other, until one fails\n"
     "              without files: explore as many made-up scenarios\n"
     "  --first F   their first seed; 1 if not given\n"
@@ -78,6 +81,7 @@ parse_options(struct options *options, int argc, char **argv)
         {"trace", no_argument, NULL, 'r'},
         {"seed", required_argument, NULL, 's'},
         {"seeds", required_argument, NULL, 'n'},
+        {"each-death", no_argument, NULL, 'e'},
         {"first", required_argument, NULL, 'F'},
         {"go-on", no_argument, NULL, 'o'},
         {"unchecked", no_argument, NULL, 'u'},
@@ -118,6 +122,9 @@ parse_options(struct options *options, int argc, char **argv)
                 return 2;
             }
             options->explores = true;
+            break;
+        case 'e':
+            options->each_death = true;
             break;
         case 'F':
             if (text_to_u64(optarg, &options->first) ||
@@ -308,6 +315,48 @@ refuse(const struct options *options, const char *path, const char *why,
     return 2;
 }
 
+/* The fault of a scenario that has a process die; null if there is none. */
+static struct scenario_fault *
+death_of(struct scenario *scenario)
+{
+    for (uint32_t i = 0; i < scenario->n_faults; i++) {
+        struct scenario_fault *fault = &scenario->faults[i];
+
+        if (fault->fault->class == FAULT_CRASH &&
+            fault->fault->needs & FAULT_VALUE) {
+            return fault;
+        }
+    }
+    return NULL;
+}
+
+/* Runs it once, or with so many seeds, or with a death at each point up to that
+ * which the file names, until one fails. */
+static void
+run_all(const struct options *options, struct scenario *scenario,
+        struct run_result *result)
+{
+    struct scenario_fault *death =
+        options->each_death ? death_of(scenario) : NULL;
+    uint64_t n = death ? (uint64_t)death->value : options->n_seeds;
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (death) {
+            death->value = (double)(i + 1);
+        } else {
+            scenario->seed += i > 0;
+        }
+        scenario->config.seed = scenario->seed;
+        run_scenario(scenario, options->trace ? stderr : NULL, result);
+        if (!result->passed) {
+            if (death) {
+                printf("# with %s at %" PRIu64 "\n", death->fault->name, i + 1);
+            }
+            return;
+        }
+    }
+}
+
 static int
 run_file(const struct options *options, const char *path, int number,
          json_t *results)
@@ -328,14 +377,7 @@ run_file(const struct options *options, const char *path, int number,
     if (options->seeded) {
         scenario.seed = options->seed;
     }
-    for (uint64_t i = 0; i < options->n_seeds; i++) {
-        scenario.seed += i > 0;
-        scenario.config.seed = scenario.seed;
-        run_scenario(&scenario, options->trace ? stderr : NULL, &result);
-        if (!result.passed) {
-            break;
-        }
-    }
+    run_all(options, &scenario, &result);
     if (options->output == OUTPUT_JSON) {
         add_json(results, &scenario, &result, path);
     } else {

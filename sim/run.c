@@ -185,6 +185,7 @@ apply_faults(struct run *run, nsec_t now)
             trace_add(&run->trace, "msim", "fault %s begins (%s)",
                       fault->fault->name, of_line(fault, line));
             fault->fault->apply(run->world, fault, true);
+            run->world->disturbed[fault->fault->class] = run->world->now;
         }
         if (run->begun[i] && !run->ended[i] && fault->until <= now) {
             run->ended[i] = true;
