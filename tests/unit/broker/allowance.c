@@ -210,6 +210,27 @@ what_is_forgotten_is_counted_and_gives_its_memory_back(void **state)
 }
 
 static void
+without_memory_for_it_what_would_wait_is_dropped(void **state)
+{
+    struct quota_config odd = quota;
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    odd.memory = UINT64_MAX / 4; /* There is not so much. */
+    allowance_init(&allowance, &odd);
+    keep(1, 100);
+    assert_int_equal(allowance.n_dropped, 1);
+    assert_int_equal(allowance.n_held, 0);
+    assert_int_equal(allowance_memory(&allowance), 0);
+#endif
+    odd.memory = 100;
+    allowance_init(&allowance, &odd);
+    keep(2, 100);
+    assert_int_equal(allowance.n_dropped, 1);
+    keep(3, 92);
+    assert_int_equal(next(), 3);
+}
+
+static void
 looks_are_more_than_messages_and_bounded(void **state)
 {
     uint32_t n = 0;
@@ -277,6 +298,7 @@ main(void)
         TEST(the_oldest_makes_room_and_is_counted),
         TEST(one_large_message_may_cost_many_small_ones),
         TEST(what_is_forgotten_is_counted_and_gives_its_memory_back),
+        TEST(without_memory_for_it_what_would_wait_is_dropped),
         TEST(looks_are_more_than_messages_and_bounded),
         TEST(whatever_comes_the_newest_are_kept_in_order),
     };

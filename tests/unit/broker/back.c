@@ -939,6 +939,50 @@ who_has_to_wait_does_not_keep_us_awake(void **state)
 }
 
 static void
+another_instance_of_a_vm_begins_a_session_of_its_own(void **state)
+{
+    struct mchan *channel = dial(0);
+    struct mchan_event event = {0};
+    time_t end = real_time() + PATIENCE_S;
+
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 1);
+    agents[0] = NULL; /* Its events are looked at here. */
+    while (mchan_next_event(channel, &event) > 0) {
+    }
+    back_renew(back, 0);
+    back_renew(back, 1); /* Nobody is there: nothing to forget. */
+    while (mchan_next_event(channel, &event) <= 0 || event.type != MCHAN_UP) {
+        assert_true(real_time() <= end);
+        turns(1);
+    }
+    assert_false(event.resumed);
+    agents[0] = channel;
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 2);
+    assert_int_equal(count(MSG_GUEST_LOST, 0), 1);
+    hang_up(channel);
+}
+
+static void
+a_vm_that_moves_is_not_lost_meanwhile(void **state)
+{
+    struct mchan *channel = dial(0);
+
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 1);
+    assert_int_equal(mchan_suspend(channel), 0);
+    turns(10000);
+    assert_int_equal(count(MSG_GUEST_LOST, 0), 0);
+    assert_int_equal(mchan_resume(channel, NULL), 0);
+    say_report(channel, 1);
+    until(MSG_GUEST_REPORT, 0, 1);
+    assert_int_equal(count(MSG_GUEST_LOST, 0), 0);
+    assert_int_equal(count(MSG_GUEST_UP, 0), 1);
+    hang_up(channel);
+}
+
+static void
 without_guests_there_is_nothing_to_do(void **state)
 {
     struct back_env env = {.to_engine = to_engine, .start_count = 1};
@@ -982,6 +1026,8 @@ main(void)
         TEST(a_message_larger_than_any_of_ours_is_refused),
         TEST(long_messages_cost_more),
         TEST(leaving_says_bye_to_agents),
+        TEST(another_instance_of_a_vm_begins_a_session_of_its_own),
+        TEST(a_vm_that_moves_is_not_lost_meanwhile),
         TEST(an_idle_back_wakes_only_for_beats),
         TEST(without_guests_there_is_nothing_to_do),
     };

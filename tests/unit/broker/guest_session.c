@@ -716,6 +716,25 @@ who_speaks_version_2_is_not_told_but_alarmed(void **state)
     assert_int_equal(n_events, 1);
 }
 
+/* An alarm that is due is not overwritten, and both moments are looked at. */
+static void
+too_much_does_not_hide_nonsense(void **state)
+{
+    establish_version(3);
+    guest_session_misused(&session, "first", now);
+    guest_session_misused(&session, "second", now);
+    guest_session_over(&session, MSG_REPORT, &quota, 0, 1, now);
+    assert_true(guest_session_deadline(&session) <=
+                now + GUEST_SESSION_ALARM_NS);
+    n_events = 0;
+    now += GUEST_SESSION_ALARM_NS;
+    guest_session_run(&session, now);
+    assert_int_equal(n_events, 1);
+    assert_string_equal(events[0].guest_alarm.reason, "second");
+    guest_session_over(&session, MSG_REPORT, &quota, 0, 2, now);
+    assert_true(session.alarm_due); /* Its turn has come. */
+}
+
 static void
 before_hello_nobody_is_told(void **state)
 {
@@ -1066,6 +1085,7 @@ main(void)
         TEST(who_says_too_much_is_alive),
         TEST(what_only_waits_is_nobody_s_news),
         TEST(who_speaks_version_2_is_not_told_but_alarmed),
+        TEST(too_much_does_not_hide_nonsense),
         TEST(before_hello_nobody_is_told),
         TEST(what_comes_without_an_attachment_is_ignored),
         TEST(bye_ends_it_with_its_reason),

@@ -143,6 +143,32 @@ the_kernel_says_who_is_there(void **state)
     assert_int_equal(rights_peer(-1, &peer), -EBADF);
 }
 
+static void
+both_groups_are_looked_up_and_either_may_be_unknown(void **state)
+{
+    struct broker_config config = {.control_group = "no-such-group"};
+    struct rights rights = {.owner = 77};
+    char why[CONFIG_WHY_SIZE];
+
+    assert_int_equal(rights_resolve(&rights, &config, 5, why, sizeof why),
+                     -ENOENT);
+    assert_non_null(strstr(why, "control.group"));
+    assert_int_equal(rights.owner, 77); /* Untouched. */
+    config = (struct broker_config){.operator_group = "no-such-group"};
+    assert_int_equal(rights_resolve(&rights, &config, 5, why, sizeof why),
+                     -ENOENT);
+    assert_non_null(strstr(why, "control.operators"));
+}
+
+static void
+rights_have_names(void **state)
+{
+    assert_string_equal(right_name(RIGHT_NONE), "none");
+    assert_string_equal(right_name(RIGHT_READ), "read");
+    assert_string_equal(right_name(RIGHT_CHANGE), "change");
+    assert_string_equal(right_name((enum right)9), "?");
+}
+
 int
 main(void)
 {
@@ -152,6 +178,8 @@ main(void)
         cmocka_unit_test(group_names_become_numbers),
         cmocka_unit_test(unknown_groups_are_named),
         cmocka_unit_test(the_kernel_says_who_is_there),
+        cmocka_unit_test(both_groups_are_looked_up_and_either_may_be_unknown),
+        cmocka_unit_test(rights_have_names),
     };
 
     return cmocka_run_group_tests_name("rights", tests, NULL, NULL);
