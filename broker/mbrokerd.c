@@ -263,10 +263,8 @@ static int
 run_role(const struct args *args)
 {
     static int (*const runs[])(const struct role_env *) = {
-        [ROLE_BACK] = role_back,
-        [ROLE_ENGINE] = role_engine,
-        [ROLE_PLATFORM] = role_platform,
-        [ROLE_STEWARD] = role_steward,
+        [ROLE_BACK] = role_back,         [ROLE_ENGINE] = role_engine,
+        [ROLE_PLATFORM] = role_platform, [ROLE_STEWARD] = role_steward,
         [ROLE_RESTORE] = role_restore,
     };
     static char name[32]; /* log_open() borrows it. */
@@ -359,6 +357,9 @@ run_plugins(void)
         printf("hardware %s: %s\n", hardware_table[i]->name,
                hardware_table[i]->summary);
     }
+    const char *left_out = sandbox_seccomp_left_out();
+    printf("sandbox seccomp: %s%s\n", left_out ? "left out: " : "",
+           left_out ? left_out : "filters of system calls");
     for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
         for (size_t j = 0; rooms[i].left_out[j]; j += 2) {
             printf("%s %s: left out: %s\n", rooms[i].room, rooms[i].left_out[j],

@@ -27,8 +27,8 @@ struct ctl {
     /* For "notes" and "events"; null or false if not given. */
     const char *vm, *note_type;
     bool follow;
-    int64_t since_ns, until_ns; /* For "events", wall clock; 0: not given. */
-    const char *link;           /* For "journal"; null if not given. */
+    int64_t since_ns, until_ns;  /* For "events", wall clock; 0: not given. */
+    const char *link;            /* For "journal"; null if not given. */
     const char *policy, *config; /* For "replay"; likewise. */
     int64_t now_s;               /* Wall clock, when mctl began. */
     FILE *out, *err;
@@ -46,8 +46,8 @@ struct verb {
 };
 
 extern const struct verb verb_status, verb_vms, verb_cpus, verb_power,
-    verb_policy, verb_why, verb_trace, verb_plugins, verb_check, verb_watch,
-    verb_events, verb_notes, verb_journal, verb_replay;
+    verb_doctor, verb_policy, verb_why, verb_trace, verb_plugins, verb_check,
+    verb_watch, verb_events, verb_notes, verb_journal, verb_replay;
 
 /* Says what, why and what to do next; in JSON on 'out' too if asked.  'why' and
  * 'next' may be null. */

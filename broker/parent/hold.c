@@ -131,6 +131,15 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
         if (hold->journal_dir < 0) {
             return hold->journal_dir;
         }
+        /* Without a root of its own the engine comes to it by its name. */
+        if (hold->users->any &&
+            fchown(hold->state_dir, (uid_t)-1, owner_gid(hold, OWNER_ENGINE))) {
+            int error = -errno;
+
+            snprintf(why, why_size, "%.180s: no group can be set: %s",
+                     state_dir, strerror(-error));
+            return error;
+        }
         rundir_move_journal(hold->state_dir, hold->journal_dir,
                             owner_uid(hold, OWNER_ENGINE),
                             owner_gid(hold, OWNER_ENGINE));

@@ -23,6 +23,7 @@
 #include "broker/parent/users.h"
 
 #define BACKLOG 16
+#define JOURNAL_PREFIX "journal.db"
 
 static int check_dir(int fd, const char *path, uid_t uid, char *why,
                      size_t why_size);
@@ -88,19 +89,27 @@ rundir_open_below(int dirfd, const char *name, uid_t uid, gid_t gid, char *why,
 void
 rundir_move_journal(int state_dirfd, int journal_dirfd, uid_t uid, gid_t gid)
 {
-    static const char *const names[] = {"journal.db", "journal.db-wal",
-                                        "journal.db-shm", "journal.db.starts"};
+    int copy = openat(state_dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    if (!dir && copy >= 0) {
+        close(copy);
+    }
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
         struct stat status;
 
-        if (!fstatat(state_dirfd, names[i], &status, AT_SYMLINK_NOFOLLOW) &&
+        if (!strncmp(name, JOURNAL_PREFIX, strlen(JOURNAL_PREFIX)) &&
+            !fstatat(state_dirfd, name, &status, AT_SYMLINK_NOFOLLOW) &&
             S_ISREG(status.st_mode) &&
-            faccessat(journal_dirfd, names[i], F_OK, AT_SYMLINK_NOFOLLOW) &&
-            (fchownat(state_dirfd, names[i], uid, gid, AT_SYMLINK_NOFOLLOW) ||
-             renameat(state_dirfd, names[i], journal_dirfd, names[i]))) {
+            faccessat(journal_dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) &&
+            (fchownat(state_dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW) ||
+             renameat(state_dirfd, name, journal_dirfd, name))) {
             /* It stays where it is; a new one begins. */
         }
+    }
+    if (dir) {
+        closedir(dir);
     }
 }
 

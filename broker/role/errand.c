@@ -99,7 +99,9 @@ run(struct errands *errands, enum errand_op op, uint32_t guest)
         return -errno;
     }
     do {
-        size = recv(errands->fd, answer, sizeof *answer, 0);
+        do { /* Who looks at us, as mctl doctor does, interrupts. */
+            size = recv(errands->fd, answer, sizeof *answer, 0);
+        } while (size < 0 && errno == EINTR);
         if (size < (ssize_t)ANSWER_HEAD ||
             (size_t)size !=
                 ANSWER_HEAD + answer->n_found * sizeof answer->found[0]) {
