@@ -66,7 +66,7 @@ test-hostile:
 	@$(MAKE) --no-print-directory all
 	@python3 tests/hostile/run.py --build $(BUILD)
 
-# 1,000 channels for ten minutes, after a minute and a half of warm-up.
+# 1,000 channels for ten minutes, after a warm-up of less than one.
 test-load:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all

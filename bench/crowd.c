@@ -4,8 +4,8 @@
  * and the others reports, until the time is over and all was acknowledged.
  * Beats tell the round trip through the broker.  With --pushy a message that
  * the channel does not take when it is due is not said at all, and counted: a
- * flood.  Says "ready" when all were welcomed, and in the end one line of JSON;
- * stays, its channels up, until its input ends.  Started by
+ * flood.  Says "ready" when all were welcomed and warmed up, and in the end one
+ * line of JSON; stays, its channels up, until its input ends.  Started by
  * bench/noisy_neighbour.py and tests/load/run.py.
  *
  *     crowd --uri unix:DIR/g%u.sock --guests FIRST-LAST --rate N --seconds S */
@@ -26,10 +26,11 @@
 #include "include/mchan.h"
 #include "wire/msg.h"
 
-#define GREETING_S 60  /* For all to be welcomed. */
-#define SETTLE_S 30    /* For all to be acknowledged. */
-#define GRACE_S 120    /* Beyond all of that we are stuck: alarm(). */
-#define BATCH_MAX 4096 /* Messages of a flood in one go. */
+#define GREETING_S 60      /* For all to be welcomed. */
+#define SETTLE_S 30        /* For all to be acknowledged. */
+#define GRACE_S 120        /* Beyond all of that we are stuck: alarm(). */
+#define WARM_UP_RATE 30000 /* Beats a second of all together. */
+#define BATCH_MAX 4096     /* Messages of a flood in one go. */
 #define URI_SIZE 256
 #define EVENTS_MAX 256
 
@@ -44,6 +45,7 @@ struct guest {
 struct crowd {
     const char *uri;
     uint64_t first, last, rate, seconds;
+    uint64_t n_warm_up; /* Beats of each, before it begins. */
     uint64_t beat_each; /* Messages of which one is a beat. */
     bool pushy;
     struct guest *guests;
@@ -266,6 +268,31 @@ open_all(struct crowd *crowd)
     }
 }
 
+static nsec_t run(struct crowd *);
+
+/* Beats until each ring was used from end to end, so that no page of it is used
+ * for the first time later. */
+static void
+warm_up(struct crowd *crowd)
+{
+    struct crowd asked = *crowd;
+
+    if (!crowd->n_warm_up) {
+        return;
+    }
+    crowd->rate = WARM_UP_RATE / crowd->n_guests + 1;
+    crowd->rate = crowd->rate < 150 ? crowd->rate : 150;
+    crowd->seconds = crowd->n_warm_up / crowd->rate + 1;
+    crowd->beat_each = 1;
+    crowd->pushy = false;
+    (void)run(crowd);
+    crowd->rate = asked.rate;
+    crowd->seconds = asked.seconds;
+    crowd->beat_each = asked.beat_each;
+    crowd->pushy = asked.pushy;
+    crowd->n_round_trips = 0;
+}
+
 /* Their moments are spread over a period, so that it is no march. */
 static nsec_t
 run(struct crowd *crowd)
@@ -402,8 +429,10 @@ stay(struct crowd *crowd)
 static void
 usage(void)
 {
-    fprintf(stderr, "usage: crowd --uri unix:DIR/g%%u.sock --guests FIRST-LAST "
-                    "--rate N --seconds S [--beat-each N] [--pushy]\n");
+    fprintf(
+        stderr,
+        "usage: crowd --uri unix:DIR/g%%u.sock --guests FIRST-LAST "
+        "--rate N --seconds S [--beat-each N] [--warm-up BEATS] [--pushy]\n");
     exit(2);
 }
 
@@ -416,6 +445,7 @@ parse(struct crowd *crowd, int argc, char **argv)
         {"rate", required_argument, NULL, 'r'},
         {"seconds", required_argument, NULL, 's'},
         {"beat-each", required_argument, NULL, 'b'},
+        {"warm-up", required_argument, NULL, 'w'},
         {"pushy", no_argument, NULL, 'p'},
         {0}};
     char *dash;
@@ -452,6 +482,11 @@ parse(struct crowd *crowd, int argc, char **argv)
                 usage();
             }
             break;
+        case 'w':
+            if (text_to_u64(optarg, &crowd->n_warm_up)) {
+                usage();
+            }
+            break;
         case 'p':
             crowd->pushy = true;
             break;
@@ -474,7 +509,8 @@ main(int argc, char **argv)
     struct rlimit files;
 
     parse(&crowd, argc, argv);
-    alarm((unsigned)crowd.seconds + GREETING_S + SETTLE_S + GRACE_S);
+    alarm((unsigned)(crowd.seconds + crowd.n_warm_up) + GREETING_S + SETTLE_S +
+          GRACE_S);
     if (!getrlimit(RLIMIT_NOFILE, &files)) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -497,6 +533,7 @@ main(int argc, char **argv)
                 crowd.n_welcomed, crowd.n_guests);
         return 1;
     }
+    warm_up(&crowd);
     printf("ready\n");
     fflush(stdout);
     nsec_t passed = run(&crowd);

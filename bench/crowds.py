@@ -131,12 +131,13 @@ class Broker:
             raise RuntimeError(done.stderr or done.stdout)
         return json.loads(done.stdout)
 
-    def crowd(self, first, last, rate, seconds, pushy=False, beat_each=5):
+    def crowd(self, first, last, rate, seconds, pushy=False, beat_each=5,
+              warm_up=0):
         """Starts a crowd of the guests from 'first' to 'last'."""
         found = Crowd([self.build / "bench/crowd", "--uri", self.uri().replace("%d", "%u"),
                        "--guests", "%d-%d" % (first, last), "--rate", str(rate),
                        "--seconds", str(seconds), "--beat-each",
-                       str(beat_each)] + (["--pushy"] if pushy else []))
+                       str(beat_each), "--warm-up", str(warm_up)] + (["--pushy"] if pushy else []))
         self.crowds.append(found)
         return found
 

@@ -7,10 +7,10 @@ usage: run.py [--build DIR] [--json FILE] [--channels N] [--rate N]
               [--seconds N] [--warm-up N] [--scheme shm|unix]
 
 One program (bench/crowd) has all the channels. Each says --rate messages a
-second: four reports, then a beat, whose answer tells the round trip. Memory is
-what /proc says of every process of the broker, looked at each second, once the
-warm-up is over: by then each ring was used from end to end, which takes a
-minute and a half at ten messages a second. Growth is of the last tenth's mean
+second: four reports, then a beat, whose answer tells the round trip. Before that
+come --warm-up beats of each, by which each ring was used from end to end, which
+else takes ten minutes. Then memory is what /proc says of every process of the
+broker, looked at each second. Growth is of the last tenth's mean
 over the first tenth's. Exits 1 if anything is missing or grew by 1 % or more.
 """
 import argparse
@@ -36,7 +36,7 @@ def parse():
     parser.add_argument("--channels", type=int, default=1000)
     parser.add_argument("--rate", type=int, default=10, help="each, a second")
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--warm-up", type=int, default=90, help="seconds before these")
+    parser.add_argument("--warm-up", type=int, default=1600, help="beats of each")
     parser.add_argument("--scheme", choices=["shm", "unix"], default="shm")
     return parser.parse_args()
 
@@ -67,8 +67,7 @@ class Watch(threading.Thread):
 def measure(args):
     with crowds.Broker(args.build, args.channels, args.scheme) as broker:
         crowd = broker.crowd(0, args.channels - 1, args.rate,
-                             args.warm_up + args.seconds)
-        time.sleep(args.warm_up)
+                             args.seconds, warm_up=args.warm_up)
         cpu, began = broker.cpu_s(), time.monotonic()
         watch = Watch(broker)
         watch.start()
@@ -115,7 +114,7 @@ def faults(found):
 
 
 def show(found):
-    print("%d channels (%s:), %d messages/s each, %d s after %d s of warm-up" % (
+    print("%d channels (%s:), %d messages/s each, %d s after %d beats of warm-up each" % (
         found["channels"], found["scheme"], found["rate"], found["seconds"],
         found["warm_up"]))
     print("sent %d = received %d + counted drops %d%s" % (
