@@ -562,9 +562,12 @@ say_how_it_ended(struct parent *parent, enum role role, int status)
         return;
     }
     if (WIFSIGNALED(status)) {
-        log_error("%s (process %d) was killed by signal %d (%s)",
+        log_error("%s (process %d) was killed by signal %d (%s)%s",
                   role_name(role), (int)child->pid, WTERMSIG(status),
-                  strsignal(WTERMSIG(status)));
+                  strsignal(WTERMSIG(status)),
+                  WTERMSIG(status) == SIGSYS
+                      ? ": it made a system call that only an intruder would"
+                      : "");
     } else {
         log_error("%s (process %d) left by itself with status %d",
                   role_name(role), (int)child->pid, WEXITSTATUS(status));

@@ -67,6 +67,10 @@ confine(enum role role, const struct broker_config *config,
     if (role == ROLE_STEWARD) {
         return 0;
     }
+#ifdef MBROKER_COUNTED
+    log_info("runs without a sandbox: this build counts branches, in files");
+    return 0;
+#endif
     confine_plan(&plan, role, config, user);
     int error = sandbox_enter(&plan, &report);
     if (error) {

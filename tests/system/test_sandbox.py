@@ -339,6 +339,7 @@ def test_a_journal_of_before_is_found_in_its_new_place():
 
 
 @as_root
+@has_walls
 def test_a_state_directory_behind_a_link_will_do(tmp_path):
     tmp_path.chmod(0o755)
     (tmp_path / "there").mkdir(mode=0o750)
