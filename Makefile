@@ -17,7 +17,7 @@ help:
 	@echo 'make test-faults 2,000 made-up scenarios of faults, and planted bugs that they must find'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-journal a journal damaged at every bit (an hour)'
-	@echo 'make test-hostile 10^8 hostile writes into shared memory, libqb beside (ten minutes)'
+	@echo 'make test-hostile 10^8 hostile writes into shared memory, 10^6 frames, libqb beside (15 minutes)'
 	@echo 'make test-load  1,000 channels for 12 minutes: all is heard, nothing grows (LOAD=...)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
 	@echo 'make sanitize   all tests under ASan+UBSan, threads under TSan'

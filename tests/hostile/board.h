@@ -39,9 +39,9 @@ struct board {
     _Atomic uint64_t neighbour_sent, neighbour_received;
 
     /* The attacker. */
-    _Atomic uint64_t n_writes;
-    _Atomic uint64_t n_stale; /* Of them, into memory of former links. */
-    _Atomic uint64_t n_flips; /* Beside them, of a header to and fro. */
+    _Atomic uint64_t n_writes; /* Over streams: frames and noise. */
+    _Atomic uint64_t n_stale;  /* Of them, into memory of former links. */
+    _Atomic uint64_t n_flips;  /* Beside them, of a header to and fro. */
     _Atomic uint64_t n_meetings, n_resumed;
     _Atomic uint64_t n_bad_offers, n_bad_hellos, n_floods;
     _Atomic bool silent; /* It waits to be thrown out for saying nothing. */
@@ -55,6 +55,7 @@ struct board {
 struct stage {
     struct board *board;
     bool victim_listens;
+    bool streams; /* Over "unix:", else over "shm:". */
     bool lends;
     uint32_t ring_size;
     uint64_t seed;
@@ -71,5 +72,6 @@ void board_fail(struct board *, const char *format, ...)
 int victim_live(const struct stage *);
 int neighbour_live(const struct stage *);
 int attacker_live(const struct stage *);
+int streamer_live(const struct stage *); /* In its place, over streams. */
 
 #endif

@@ -103,7 +103,8 @@ start(const struct stage *stage, enum role role)
     }
     if (!pid) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        exit(lives[role](stage));
+        exit(role == ATTACKER && stage->streams ? streamer_live(stage)
+                                                : lives[role](stage));
     }
     return pid;
 }
@@ -291,7 +292,8 @@ prepare(struct stage *stage)
 {
     watch_make_dir(stage->dir, sizeof stage->dir, "hostile");
     snprintf(stage->path, sizeof stage->path, "%s/s", stage->dir);
-    snprintf(stage->uri, sizeof stage->uri, "shm:%s", stage->path);
+    snprintf(stage->uri, sizeof stage->uri, "%s:%s",
+             stage->streams ? "unix" : "shm", stage->path);
     snprintf(stage->neighbour_uri, sizeof stage->neighbour_uri, "shm:%s/n",
              stage->dir);
 }
@@ -460,7 +462,7 @@ struct args {
     uint64_t n_writes, n_stage, seed;
     unsigned minutes;
     uint32_t first; /* Stages that an earlier run did. */
-    bool tap;
+    bool tap, streams;
     const char *json;
 };
 
@@ -468,12 +470,13 @@ static void
 usage(FILE *to)
 {
     fputs(
-        "usage: hostile [--writes N] [--stage N] [--minutes N] [--seed N] "
-        "[--first N] [--tap] [--json FILE]\n\n"
+        "usage: hostile [--writes N] [--stage N] [--minutes N] [--seed N]\n"
+        "               [--first N] [--streams] [--tap] [--json FILE]\n\n"
         "Writes N values (100000), random and plausible, into what it shares "
         "with a victim,\nin stages of so many (25000), for so many minutes at "
-        "most (25); --first goes on\nbehind stage N.  The exit status is 1 if "
-        "that harmed anybody.\n",
+        "most (25); --first goes on\nbehind stage N, --streams says as many "
+        "frames over a socket instead.  The exit\nstatus is 1 if that harmed "
+        "anybody.\n",
         to);
 }
 
@@ -487,6 +490,7 @@ parse(struct args *args, int argc, char **argv)
         {"seed", required_argument, NULL, 's'},
         {"first", required_argument, NULL, 'f'},
         {"json", required_argument, NULL, 'j'},
+        {"streams", no_argument, NULL, 'u'},
         {"tap", no_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -512,6 +516,9 @@ parse(struct args *args, int argc, char **argv)
         case 'j':
             args->json = optarg;
             break;
+        case 'u':
+            args->streams = true;
+            break;
         case 't':
             args->tap = true;
             break;
@@ -533,9 +540,10 @@ tell(const struct args *args, const struct play *play, const struct total *sum)
     const struct stage *stage = &play->stage;
     const char *who = stage->victim_listens ? "client" : "listener";
     if (args->tap) {
-        printf("%sok %u - a hostile %s's %llu writes%s do no harm%s%s\n",
+        printf("%sok %u - a hostile %s's %llu %s%s do no harm%s%s\n",
                board->failed ? "not " : "", sum->n_stages, who,
                (unsigned long long)board->n_writes,
+               stage->streams ? "frames" : "writes",
                stage->lends ? ", with loans," : "", board->failed ? " # " : "",
                board->why);
     } else {
@@ -566,7 +574,8 @@ main(int argc, char **argv)
         play.board->n_writes_wanted = left < args.n_stage ? left : args.n_stage;
         play.stage.board = play.board;
         play.stage.victim_listens = n % 2 == 0;
-        play.stage.lends = n / 2 % 2;
+        play.stage.streams = args.streams;
+        play.stage.lends = !args.streams && n / 2 % 2;
         play.stage.ring_size = ring_sizes[n / 4 % 4];
         play.stage.seed = args.seed + 100 * (uint64_t)n;
         run(&play, until);

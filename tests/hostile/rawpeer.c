@@ -407,10 +407,8 @@ raw_put_hello(struct raw *raw, const uint8_t hello[48])
     return put;
 }
 
-/* What the other's HELLO says.  A listener decides which session it is to be,
- * and so do we when we are one. */
-static void
-learn(struct raw *raw, const uint8_t *hello)
+void
+raw_learn_hello(struct raw *raw, const uint8_t hello[48])
 {
     bool same = raw->session && number_in(hello, 8) == raw->session;
     raw->resumes = raw->resumes && same;
@@ -437,7 +435,7 @@ take_hello(struct raw *raw, int patience_ms)
     size_t at = raw_their_ring(raw) + RECORD_HEADER_SIZE;
     for (int i = 0; i < patience_ms * 20; i++) {
         if (raw_pass(raw, &record)) {
-            learn(raw, raw->memory + at);
+            raw_learn_hello(raw, raw->memory + at);
             return true;
         }
         if (i % 64 == 63 && raw_is_over(raw)) {

@@ -90,5 +90,8 @@ struct record raw_loan(struct raw *, uint64_t words[2], uint64_t handle,
 bool raw_greet(struct raw *, int patience_ms);
 bool raw_put_hello(struct raw *, const uint8_t hello[48]);
 void raw_make_hello(const struct raw *, uint8_t hello[48]);
+/* What the other's HELLO says.  A listener decides which session it is to be,
+ * and so do we when we are one. */
+void raw_learn_hello(struct raw *, const uint8_t hello[48]);
 
 #endif

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The long attack: as many writes as were asked for, of random and of plausible
-values, into what a channel shares, then the same attack on libqb, and both in
-one table.
+values, into what a channel shares; frames that are nearly right, over a socket;
+then the first attack on libqb, and all in one table.
 
-usage: run.py [--build DIR] [--writes N] [--minutes N] [--seed N]
+usage: run.py [--build DIR] [--writes N] [--frames N] [--minutes N] [--seed N]
 
 Writes BUILD/hostile.json; if that is of a run of the very same program that ended
 before its time was enough, goes on from there. The exit status is 1 if the channel was harmed or the
@@ -45,7 +45,7 @@ def add(before, now):
                 now[key][reason] = now[key].get(reason, 0) + n
         elif key == "growth_kib":
             now[key] = max(now[key], value)
-        elif key not in ("seed", "libqb", "program") and isinstance(value, (int, float)):
+        elif key not in ("seed", "libqb", "program", "streams") and isinstance(value, (int, float)):
             now[key] += value
 
 
@@ -69,6 +69,18 @@ def attack_us(args, build):
     if before:
         add(before, ours)
     return ours
+
+
+def attack_streams(args, build):
+    """The same victim over a socket, by frames."""
+    with tempfile.TemporaryDirectory() as place:
+        path = pathlib.Path(place) / "json"
+        subprocess.run([build / "tests/hostile/hostile", "--streams",
+                        "--writes", str(args.frames),
+                        "--stage", str(max(args.frames // 10, 1000)),
+                        "--minutes", str(args.minutes),
+                        "--seed", str(args.seed), "--json", path])
+        return json.loads(path.read_text())
 
 
 def attack_libqb(build):
@@ -101,9 +113,11 @@ def table(ours, libqb):
                  deaths(libqb, "half_plausible") if libqb else "-"))
     rows.append(("died, of wholly random values", "(among the above)",
                  deaths(libqb, "random") if libqb else "-"))
-    rows.append(("hangs", str(ours["hangs"]), "-"))
-    rows.append(("peers thrown out for a named reason", str(ours["violations"]),
-                 "-"))
+    rows.append(("died, of %d frames over a socket" % ours["streams"]["writes"],
+                 str(ours["streams"]["crashes"]), "-"))
+    rows.append(("hangs", str(ours["hangs"] + ours["streams"]["hangs"]), "-"))
+    rows.append(("peers thrown out for a named reason",
+                 str(ours["violations"] + ours["streams"]["violations"]), "-"))
     rows.append(("left in /dev/shm by killed servers", "0 (make test-death)",
                  "%d of %d, %.1f MiB each" % (
                      libqb["left_in_dev_shm"], libqb["killed"],
@@ -116,11 +130,13 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1][7:])
     parser.add_argument("--build", default="build")
     parser.add_argument("--writes", type=int, default=100_000_000)
+    parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     build = pathlib.Path(args.build).resolve()
     ours = attack_us(args, build)
+    ours["streams"] = attack_streams(args, build)
     ours["libqb"], missing = attack_libqb(build)
     (build / "hostile.json").write_text(json.dumps(ours, indent=2) + "\n")
     print()
@@ -132,7 +148,8 @@ def main():
         print("only %d of %d writes fitted into %d minutes: MISSED; "
               "the same command goes on" % (
                   ours["writes"], args.writes, args.minutes))
-    sys.exit(1 if ours["failures"] or short else 0)
+    failures = ours["failures"] + ours["streams"]["failures"]
+    sys.exit(1 if failures or short else 0)
 
 
 main()
