@@ -60,7 +60,10 @@ take_settled(struct mchan *channel, const struct record *record,
     }
     link_take(&channel->link, record, data);
     int error = frame_get_settled(&settled, data, sizeof data, why);
-    if (!error) {
+    if (!error && channel->listens) {
+        error = session_heard(&channel->session, record, &settled, why);
+        channel->handoff_session = 0;
+    } else if (!error) {
         error = session_settled(&channel->session, record, &settled, why);
     }
     if (!error) {

@@ -189,10 +189,11 @@ meet_give_up_handoff(struct mchan *channel, nsec_t now, const char **why)
     if (!session->claim.session || now < channel->handoff_until) {
         return 0;
     }
-    channel->handoff_session = 0;
     if (!session_give_up(session)) {
+        channel->handoff_until = INT64_MIN; /* If the guest does not hear it. */
         return 0;
     }
+    channel->handoff_session = 0;
     session_refuse(session);
     *why = "messages of a session from elsewhere that are too large here";
     return -EPROTO;

@@ -91,6 +91,14 @@ is_stranger(const struct mgmtback *back, const struct session *session,
            guest->attachment > session->attachment;
 }
 
+/* The guest knows that its session is here, and nowhere else. */
+static bool
+has_heard(const struct session *session, const struct hello *guest)
+{
+    return !session->unheard ||
+           (session->given && guest->mark == session->mark);
+}
+
 /* Above any that the former end gave and the guest did not see. */
 static uint32_t
 stranger_attachment(const struct session *session, const struct hello *guest)
@@ -117,7 +125,11 @@ mgmtback_on_hello(struct mgmtback *back, struct session *session,
             id = prng_u64(&back->prng);
         } while (!id || id == session->id || id == guest->session);
     }
-    session_attach(session, id,
-                   next_attachment(session->attachment, guest->attachment),
-                   guest);
+    uint32_t attachment =
+        next_attachment(session->attachment, guest->attachment);
+    if (id == session->id && !has_heard(session, guest)) {
+        session_attach_unheard(session, attachment, guest);
+        return;
+    }
+    session_attach(session, id, attachment, guest);
 }

@@ -227,6 +227,7 @@ import_parcel(struct mchan *channel, const void *data, size_t size)
         window_fini(&window);
         return error;
     }
+    session->unheard &= channel->listens;
     window_fini(&channel->window);
     channel->window = window;
     window_release(&channel->window, session->acked);

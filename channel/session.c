@@ -97,9 +97,9 @@ session_hello(const struct session *session, struct hello *out)
     out->attachment = session->attachment;
     out->sent = session->sent;
     out->delivered = session->delivered;
-    out->unsettled = session->unsettled;
+    out->unsettled = session->unsettled || session->owes_settled;
     out->forgot = session->forgot && session->former;
-    out->mark = session->claim.session ? 0 : session->mark;
+    out->mark = out->unsettled ? 0 : session->mark;
     out->acked = session->acked;
     out->agreed = session->message_max_agreed;
 }
@@ -122,6 +122,7 @@ take_mark(struct session *session, const struct hello *peer)
         session->former = peer->mark;
         session->earlier = 0;
         session->mark = session->next_mark;
+        session->given = true;
     } else {
         session->mark = peer->mark;
     }
@@ -153,7 +154,7 @@ session_update_sends(struct session *session)
 {
     session->sends = session->state == SESSION_UP && !session->replays &&
                      !session->suspended && !session->unsettled &&
-                     !session->owes_settled;
+                     !session->owes_settled && !session->unheard;
 }
 
 void
@@ -204,7 +205,7 @@ attach_again(struct session *session, const struct hello *peer)
     session->put = peer->delivered;
     session->replays = session->put < session->sent;
     session->done = session->delivered;
-    session->unsettled = session->owes_settled = false;
+    session->unsettled = session->owes_settled = session->unheard = false;
     take_mark(session, peer);
     if (peer->forgot) {
         report_range(session, MCHAN_GAP, session->delivered + 1, UINT64_MAX);
@@ -232,6 +233,7 @@ start_over(struct session *session)
     session->suspended = session->away = session->resuming = false;
     session->replays = session->settled = false;
     session->unsettled = session->owes_settled = false;
+    session->unheard = session->alone = false;
     session->repeated_to = 0;
     session->generation = 0;
     session->former = session->earlier = 0;
@@ -243,11 +245,17 @@ attach_anew(struct session *session, uint64_t id, const struct hello *peer,
             enum mchan_event_type type)
 {
     uint64_t former = session->id;
+    /* The guest went on with it elsewhere. */
+    bool overtaken = session->unheard && peer->session == former;
     report_lost(session, "the peer has forgotten the session");
-    session_drop_all(session);
+    if (!overtaken) {
+        session_drop_all(session);
+    }
     session->id = id;
     struct mchan_event *event = session_report(session, type);
-    report_unknown_gap(session, former);
+    if (!overtaken) {
+        report_unknown_gap(session, former);
+    }
     session->message_max_agreed = peer->message_max < session->message_max
                                       ? peer->message_max
                                       : session->message_max;
@@ -310,7 +318,7 @@ session_check(const struct session *session, const struct record *record,
         return -EPROTO;
     }
     if (record_is_numbered(record->kind)) {
-        if (session->unsettled) {
+        if (session->unsettled || session->unheard) {
             *why = "message before it was settled which is next";
             return -EPROTO;
         }
@@ -337,7 +345,7 @@ session_why_not(const struct session *session)
 bool
 session_keeps(const struct session *session)
 {
-    return session->told_up && !session->settled &&
+    return session->told_up && !session->settled && !session->unheard &&
            (session->suspended || session->unsettled ||
             session->state != SESSION_UP);
 }
@@ -398,6 +406,7 @@ session_skipped(struct session *session, const struct record *record,
                 uint64_t to, const char **why)
 {
     if (record->attachment != session->attachment || session->unsettled ||
+        session->unheard ||
         record->sequence != (uint32_t)(session->delivered + 1)) {
         *why = "messages skipped out of sequence";
         return -EPROTO;
@@ -570,8 +579,11 @@ session_end(struct session *session)
 {
     assert(session->state != SESSION_UP);
     session->state = SESSION_APART;
+    session->owes_settled = false;
     if (!session->next_mark) {
         session->unsettled = false; /* The guest knows what it has. */
+    } else if (session->unheard && session->alone) {
+        session_unsettle(session);
     }
 }
 
@@ -587,8 +599,10 @@ session_forget(struct session *session, const char *reason)
     assert(session->state == SESSION_APART);
     uint64_t former = session->id;
     report_lost(session, reason);
-    session_drop_all(session);
-    report_unknown_gap(session, former);
+    if (!session->unheard) { /* Else another end has it, or tells of it. */
+        session_drop_all(session);
+        report_unknown_gap(session, former);
+    }
     session->id = 0;
     start_over(session);
 }

@@ -16,8 +16,9 @@
  * An MVM's end may meet a guest whose session it does not know, because the VM
  * came from elsewhere.  Then the attachment is up but 'unsettled': nothing
  * reliable moves in it until RECORD_SETTLED says what else a HELLO does, from
- * memory that was brought (session_settle) or without (session_give_up); see
- * settle.c.
+ * memory that was brought (session_settle) or without (session_give_up).  Until
+ * the guest has said that it heard that, the MVM's user is not told and can't
+ * send; see settle.c.
  *
  * What was not acknowledged when a transport is lost is kept by channel.c
  * (window.h).  When the same session goes on, the peer's HELLO says what it was
@@ -74,8 +75,12 @@ struct session {
     bool settled;       /* The peer said goodbye and how much it sent;
                            nothing is missing without a word. */
     bool unsettled;     /* The MVM does not know the session yet. */
-    bool owes_settled;  /* It does, and the guest is to be told, */
-    bool forgot;        /* that it will not. */
+    bool owes_settled;  /* It does, and the guest is to be told, or is to
+                           say that it was, */
+    bool forgot;        /* that the MVM will not. */
+    bool unheard;       /* The MVM's end: the guest has not said so yet, */
+    bool alone;         /* and nobody remembered the session. */
+    bool given;         /* 'mark' was given here. */
     uint32_t mark;      /* What the last settled attachment is called; */
     uint32_t former;    /* the one before, while the guest may not have seen
                            the last; else 0; */
@@ -115,16 +120,21 @@ void session_attach(struct session *, uint64_t id, uint32_t attachment,
  * STRANGER, and before it DROPPED and GAP about what was here. */
 void session_attach_stranger(struct session *, uint32_t attachment,
                              const struct hello *guest);
+/* The same, of a guest whose session is known here, but which has not heard
+ * that it goes on here. */
+void session_attach_unheard(struct session *, uint32_t attachment,
+                            const struct hello *guest);
 /* Memory of the session that waits was brought: 0, or -ENOENT if it is not what
- * the guest remembers.  Reports UP, or the next attachment does. */
+ * the guest remembers. */
 struct parcel;
 int session_settle(struct session *, const struct parcel *);
-/* Nobody has it: goes on behind what the guest says; reports UP and GAP.  0,
- * -ENOENT, or -EMSGSIZE if the guest's messages are too large for this link. */
+/* Nobody has it: goes on behind what the guest says.  0, -ENOENT, or -EMSGSIZE
+ * if the guest's messages are too large for this link. */
 int session_give_up(struct session *);
 /* It is another VM's: whoever brings it gets a new one. */
 void session_refuse(struct session *);
-/* What the guest is then told, and that it was. */
+/* What the guest is then told, and says when it heard it; and that it was
+ * said. */
 struct record session_say_settled(struct session *, struct settled *out);
 void session_said_settled(struct session *);
 /* The guest's end: the MVM does not know the session; now it does, 0 or
@@ -132,6 +142,13 @@ void session_said_settled(struct session *);
 void session_attach_unsettled(struct session *, uint32_t attachment);
 int session_settled(struct session *, const struct record *,
                     const struct settled *, const char **why);
+/* The MVM's end: the guest heard it.  Reports UP, and GAP if nobody remembered
+ * the session.  0 or -EPROTO. */
+int session_heard(struct session *, const struct record *,
+                  const struct settled *, const char **why);
+/* What nobody was told of did not happen: the MVM's end lost the link before
+ * the guest heard that nobody remembers its session. */
+void session_unsettle(struct session *);
 /* True if latest values and datagrams may be put. */
 bool session_flows(const struct session *);
 /* What is to be handed over. */

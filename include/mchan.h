@@ -262,8 +262,9 @@ int mchan_resume(struct mchan *, const char *uri);
 
 /* Ends the session as if both ends had forgotten it: the next attachment begins
  * a new one.  For a VM that was reset, reverted, restored or cloned, whose
- * memory of the session can't be relied on.  0, or -ENOTCONN if there is
- * none. */
+ * memory of the session can't be relied on.  Of an imported session of which
+ * the peer has not heard nothing is DROPPED: it is a copy.  0, or -ENOTCONN if
+ * there is none. */
 int mchan_forget(struct mchan *);
 
 /* A session's memory, for the end that takes it over: numbers, and what was
@@ -274,7 +275,8 @@ int mchan_forget(struct mchan *);
  *
  * mchan_import() brings it to an end that reported STRANGER or will; null:
  * nobody has it, and the session goes on behind what the peer says, with GAP and
- * maybe_repeated; no bytes: it is another's, and a new one begins.  Until then
+ * maybe_repeated; no bytes: it is another's, and a new one begins.  Until then,
+ * and until the peer has said that it heard of it, which UP or RESUMED tells,
  * latest values and datagrams move and reliable messages do not.  -ENOENT if its
  * session is not the one that waits or comes too late, -EPROTO if the bytes are
  * no session. */

@@ -21,7 +21,8 @@
 /* Errors that can be planted, to see that they are found. */
 enum moves_plant {
     MOVES_SOUND,
-    MOVES_PLANT_EARLY,     /* A host says that a VM left as soon as it stops. */
+    MOVES_PLANT_EARLY,     /* A host says that a VM left as soon as it stops:
+                              no error, the marks decide. */
     MOVES_PLANT_SHORT,     /* The last message of a parcel is forgotten. */
     MOVES_PLANT_BEHIND,    /* A parcel forgets the last that was delivered. */
     MOVES_PLANT_AHEAD,     /* A parcel has one delivered that was not. */

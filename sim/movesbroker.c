@@ -69,6 +69,7 @@ broker_start(struct moves *world, uint32_t host)
         sim_network_set_down(world->network, place, false);
         listen_at(world, host, vm);
     }
+    host_begin_anew(world, host);
 }
 
 static void
@@ -81,19 +82,6 @@ add_up(struct moves *world, const struct handoff *handoff)
     world->result->n_late += stats.n_late;
     world->result->n_dropped_sides += stats.n_dropped;
     world->result->n_disputed += stats.n_disputed;
-}
-
-/* A broker that gave up waiting for a VM that was gone again may have gone on
- * with its session alone; what it sent dies with it. */
-static void
-forget_fork(struct moves *world, uint32_t host, uint32_t vm)
-{
-    const struct session *session =
-        &world->brokers[host].talkers[vm].channel->session;
-    if (world->vms[vm].host != host && session->id && !session->unsettled) {
-        ledger_told(world->ledger, false, session->id, session->acked + 1,
-                    session->sent);
-    }
 }
 
 /* It dies without a word and forgets everything. */
@@ -110,7 +98,6 @@ broker_crash(struct moves *world, uint32_t host)
         char place[64];
         place_name(place, sizeof place, vm, host);
         sim_network_set_down(world->network, place, true);
-        forget_fork(world, host, vm);
         mchan_close(broker->talkers[vm].channel);
         broker->talkers[vm].channel = NULL;
     }

@@ -146,15 +146,42 @@ tell(struct moves *world, uint32_t at, uint32_t vm, enum news_kind kind)
                          : 20 * MS;
     nsec_t due = world->now + moves_between(world, 0, longest);
     due = nsec_min(due, world->healed + 20 * MS);
-    for (uint32_t i = 0; i < host->n_news; i++) {
-        due = due > host->news[i].due ? due : host->news[i].due;
+    if (!world->config->rough && host->n_news) {
+        nsec_t last = host->news[host->n_news - 1].due;
+        due = due > last ? due : last;
     }
     if (host->n_news == NEWS_MAX) {
         moves_fail(world, "too much news");
         return;
     }
-    host->news[host->n_news++] =
-        (struct news){.kind = kind, .vm = vm, .due = due};
+    uint32_t place = host->n_news++;
+    for (; place > 0 && host->news[place - 1].due > due; place--) {
+        host->news[place] = host->news[place - 1];
+    }
+    host->news[place] =
+        (struct news){.kind = kind, .vm = vm, .when = world->now, .due = due};
+}
+
+/* A broker that starts asks its hypervisor what there is, and is told nothing
+ * of before. */
+void
+host_begin_anew(struct moves *world, uint32_t at)
+{
+    struct host *host = &world->hosts[at];
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < host->n_news; i++) {
+        if (host->news[i].kind == NEWS_HUNG_UP) {
+            host->news[n_kept++] = host->news[i];
+        }
+    }
+    host->n_news = n_kept;
+    for (uint32_t vm = 0; vm < world->config->n_vms; vm++) {
+        const struct machine_vm *machine = &world->vms[vm];
+        if (machine->guest.channel && machine->host == at) {
+            tell(world, at, vm,
+                 machine->state == VM_RUNS ? NEWS_RUNS : NEWS_PAUSED);
+        }
+    }
 }
 
 /* False if the channel must be looked at first. */
@@ -166,27 +193,22 @@ announce(struct moves *world, uint32_t at, const struct news *news)
     struct mchan *channel = world->brokers[at].talkers[news->vm].channel;
     const struct handoff_vm vm = vm_id(news->vm);
     char place[64];
-    trace_add(&world->trace, "host", "%u: vm %u %s", at, news->vm,
-              names[news->kind]);
+    trace_add(&world->trace, "host", "%u: vm %u %s at %.6f", at, news->vm,
+              names[news->kind],
+              (double)(news->when - world->start) / NSEC_PER_SEC);
     if (!handoff) {
         return true;
     }
     switch (news->kind) {
     case NEWS_PAUSED:
-        if (mchan_suspend(channel) == -EAGAIN) {
-            return false;
-        }
-        handoff_paused(handoff, &vm, world->now);
-        break;
+        return !handoff_paused(handoff, &vm, news->when, world->now) ||
+               mchan_suspend(channel) != -EAGAIN;
     case NEWS_LEFT:
-        handoff_left(handoff, &vm, world->now);
+        (void)handoff_left(handoff, &vm, news->when, world->now);
         break;
     case NEWS_RUNS:
-        if (mchan_resume(channel, NULL) == -EAGAIN) {
-            return false;
-        }
-        handoff_runs(handoff, &vm, world->now);
-        break;
+        return !handoff_runs(handoff, &vm, news->when, world->now) ||
+               mchan_resume(channel, NULL) != -EAGAIN;
     case NEWS_HUNG_UP:
         place_name(place, sizeof place, news->vm, at);
         sim_network_hang_up(world->network, place);
@@ -200,7 +222,8 @@ read_news(struct moves *world, uint32_t at)
 {
     struct host *host = &world->hosts[at];
     while (host->n_news && host->news[0].due <= world->now) {
-        if (!announce(world, at, &host->news[0])) {
+        const struct news first = host->news[0];
+        if (!announce(world, at, &first)) {
             return;
         }
         host->n_news--;

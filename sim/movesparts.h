@@ -42,7 +42,7 @@ struct broker {
     struct talker talkers[MOVES_VMS_MAX];
 };
 
-/* What a host's hypervisor has to say, in order. */
+/* What a host's hypervisor has to say; in rough times in any order. */
 enum news_kind {
     NEWS_PAUSED,
     NEWS_LEFT,
@@ -53,6 +53,7 @@ enum news_kind {
 struct news {
     enum news_kind kind;
     uint32_t vm;
+    nsec_t when; /* It happened. */
     nsec_t due;
 };
 
@@ -126,6 +127,7 @@ void post_clear(struct moves *);
 
 /* moveshost.c: hosts and VMs. */
 void guest_start(struct moves *, uint32_t vm);
+void host_begin_anew(struct moves *, uint32_t host);
 void hosts_run(struct moves *);
 nsec_t hosts_deadline(const struct moves *);
 void place_name(char *out, size_t size, uint32_t vm, uint32_t host);

@@ -104,9 +104,8 @@ on_event(struct talker *talker, const struct mchan_event *event)
         on_told(talker, event);
         break;
     case MCHAN_STRANGER:
-        (void)handoff_stranger(world->brokers[talker->host].handoff, &vm,
-                               event->session, (uint32_t)event->from,
-                               (uint32_t)event->to, world->now);
+        (void)handoff_stranger(world->brokers[talker->host].handoff, &vm, event,
+                               world->now);
         break;
     case MCHAN_PROTO_ERROR:
         /* A late tail that has a HELLO in it looks like one that goes on. */

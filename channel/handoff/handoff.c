@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handoff's own side (handoff.h): what this host's channels and hypervisor
- * say of each VM, what is due.  What is known of it stands in handofftable.c's
- * table; what other brokers say is handofftalk.c's. */
+/* The handoff's own side (handoff.h): what this host's channels say of each VM,
+ * what is due.  What is known of it stands in handofftable.c's table; what its
+ * hypervisor says is handoffstay.c's, what other brokers say handofftalk.c's. */
 #include "channel/handoff/handoff.h"
 
 #include <errno.h>
@@ -72,7 +72,7 @@ handoff_state(const struct handoff *handoff, const struct handoff_vm *vm)
     return entry ? entry->state : HANDOFF_NONE;
 }
 
-/* What channels and hypervisor say. */
+/* What channels say. */
 
 /* The session that the channel has now; what was here of another is over. */
 static void
@@ -82,15 +82,7 @@ hold(struct handoff *handoff, struct entry *entry, uint64_t session,
     entry_enter(handoff, entry, HANDOFF_HOLDING, NSEC_NEVER);
     entry->session = session;
     entry->attachment = attachment;
-}
-
-/* The guest speaks here, so it runs here, whatever was meant to be. */
-static void
-runs_here(struct entry *entry)
-{
-    entry->here = true;
-    entry->paused = false;
-    entry->granted = entry->asker = HANDOFF_NOBODY;
+    entry->visit = 0;
 }
 
 int
@@ -104,154 +96,81 @@ handoff_attached(struct handoff *handoff, const struct handoff_vm *vm,
     bool same = entry->session == session;
     bool wanted = same && (entry->state == HANDOFF_WANTING ||
                            entry->state == HANDOFF_FROZEN);
-    bool gone = wanted && entry->state == HANDOFF_FROZEN && !entry->here;
     bool came = same && entry->state == HANDOFF_HOLDING && entry->to_tell;
     uint64_t unknown = entry->unknown;
-    if (wanted) {
-        handoff->stats.n_given_up++;
-    }
+    handoff->stats.n_given_up += wanted;
     if (came) {
         entry->attachment = attachment;
     } else {
         hold(handoff, entry, session, attachment);
         entry->unknown = unknown;
     }
-    if (gone) {
-        /* The channel gave up by itself; that is no word of a guest. */
-        entry->until = now + handoff->opts.keep_ns;
-    } else {
-        runs_here(entry);
-    }
+    stay_spoke(handoff, entry, now);
     if (wanted || came) {
         talk_tell(handoff, entry, now);
     }
     return 0;
 }
 
-static void
-want(struct handoff *handoff, struct entry *entry, nsec_t now)
+void
+entry_want(struct handoff *handoff, struct entry *entry, nsec_t now)
 {
-    entry_enter(handoff, entry, HANDOFF_WANTING, now + handoff->opts.wait_ns);
-    /* No other visit has that, not even after a crash. */
-    entry->visit = (uint64_t)now;
-    entry->next = now;
-}
-
-int
-handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
-                 uint64_t session, uint32_t key, uint32_t attachment,
-                 nsec_t now)
-{
-    struct entry *entry = entry_make(handoff, vm);
-    if (!entry) {
-        return -ENOSPC;
-    }
-    runs_here(entry);
-    bool same = entry->session == session;
-    if (same && entry->key == key &&
-        (entry->state == HANDOFF_WANTING ||
-         entry->state == HANDOFF_IMPORTING)) {
-        return 0;
-    }
     uint32_t to = entry->to;
-    bool kept = entry->state == HANDOFF_KEPT && same && entry_fits(entry, key);
+    bool kept = entry->state == HANDOFF_KEPT && entry_fits(entry, entry->key);
     if (!kept) {
         handoff->stats.n_stale += entry->parcel != NULL;
         entry_forget_bytes(handoff, entry);
     }
-    entry->session = session;
-    entry->key = key;
-    entry->seen = attachment;
-    want(handoff, entry, now);
-    if (kept) {
-        entry->until -= handoff->opts.wait_ns / 2;
-    }
+    entry_enter(handoff, entry, HANDOFF_WANTING,
+                now + handoff->opts.wait_ns / (kept ? 2 : 1));
+    /* No other visit has that, not even after a crash. */
+    entry->visit = (uint64_t)now;
+    entry->next = now;
     if (kept && to == HANDOFF_NOBODY) {
         entry_give_up(handoff, entry); /* Nobody else can have it. */
-    } else if (session_of_another(handoff, vm, session)) {
+    } else if (session_of_another(handoff, &entry->vm, entry->session)) {
         entry->foreign = true;
         entry_give_up(handoff, entry);
     } else {
         handoff_run(handoff, now);
     }
-    return 0;
 }
 
-void
-handoff_granted(struct handoff *handoff, const struct handoff_vm *vm,
-                uint32_t peer)
+/* The guest that waits here tries again; if it was elsewhere meanwhile, others
+ * may know more. */
+static bool
+waits_already(const struct entry *entry, const struct mchan_event *stranger)
 {
-    struct entry *entry = entry_find(handoff, vm);
-    if (entry) {
-        entry->granted = peer;
-    }
+    return entry->session == stranger->session &&
+           entry->key == (uint32_t)stranger->from &&
+           (uint32_t)stranger->to <= entry->given &&
+           (entry->state == HANDOFF_WANTING ||
+            entry->state == HANDOFF_IMPORTING);
 }
 
-/* Somebody may have asked for it before this host knew that it is free. */
-static void
-release(struct handoff *handoff, struct entry *entry, nsec_t now)
-{
-    if (entry->state == HANDOFF_HOLDING && entry->asker != HANDOFF_NOBODY &&
-        entry_released_to(entry, entry->asker)) {
-        entry->state = HANDOFF_EXPORTING;
-        entry->action = HANDOFF_EXPORT;
-    }
-}
-
-void
-handoff_paused(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
-{
-    struct entry *entry = entry_find(handoff, vm);
-    if (entry) {
-        entry->paused = true;
-        release(handoff, entry, now);
-    }
-}
-
-void
-handoff_left(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
-{
-    struct entry *entry = entry_find(handoff, vm);
-    if (!entry || !entry->here) {
-        return;
-    }
-    entry->here = false;
-    entry->until = now + handoff->opts.keep_ns;
-    if (entry->state == HANDOFF_WANTING) {
-        entry->action = NO_ACTION;
-        entry->state = entry->parcel ? HANDOFF_KEPT : HANDOFF_FROZEN;
-    } else if (entry->state == HANDOFF_IMPORTING &&
-               entry->action == HANDOFF_IMPORT) {
-        entry->action = NO_ACTION;
-        entry->state = HANDOFF_KEPT;
-    }
-    release(handoff, entry, now);
-}
-
-void
-handoff_runs(struct handoff *handoff, const struct handoff_vm *vm, nsec_t now)
+int
+handoff_stranger(struct handoff *handoff, const struct handoff_vm *vm,
+                 const struct mchan_event *stranger, nsec_t now)
 {
     struct entry *entry = entry_make(handoff, vm);
     if (!entry) {
-        return; /* Then its guest's session will find no room either. */
+        return -ENOSPC;
     }
-    runs_here(entry);
-    if (entry->state == HANDOFF_EXPORTING && entry->action == HANDOFF_EXPORT) {
-        entry->state = HANDOFF_HOLDING;
-        entry->action = NO_ACTION;
+    stay_spoke(handoff, entry, now);
+    bool waits = waits_already(entry, stranger);
+    entry->given = stranger->attachment;
+    if (waits) {
+        return 0;
     }
-    if (entry->state == HANDOFF_PASSED) {
-        /* It is back, and may leave again before its guest has said a word. */
-        uint32_t to = entry->to;
-        entry_enter(handoff, entry, HANDOFF_FROZEN, NSEC_NEVER);
-        entry->session = 0;
-        entry->hint = to;
-    } else if (entry->state == HANDOFF_HOLDING) {
-        entry->until = NSEC_NEVER;
-    } else if (entry->state == HANDOFF_FROZEN && entry->session) {
-        /* Its guest may be waiting here all the time. */
-        want(handoff, entry, now);
+    if (entry->session != stranger->session) {
+        handoff->stats.n_stale += entry->parcel != NULL;
+        entry_forget_bytes(handoff, entry);
     }
+    entry->session = stranger->session;
+    entry->key = (uint32_t)stranger->from;
+    entry->seen = (uint32_t)stranger->to;
+    entry_want(handoff, entry, now);
+    return 0;
 }
 
 void
@@ -428,6 +347,9 @@ pull(struct handoff *handoff, struct entry *entry, nsec_t now)
 static void
 run_entry(struct handoff *handoff, struct entry *entry, nsec_t now)
 {
+    if (now >= entry->doubt) {
+        stay_over(handoff, entry, now);
+    }
     if (entry->to_tell && now >= entry->tell_until) {
         entry->to_tell = 0;
     } else if (entry->to_tell && now >= entry->next_tell) {
@@ -443,7 +365,7 @@ run_entry(struct handoff *handoff, struct entry *entry, nsec_t now)
 static nsec_t
 entry_deadline(const struct entry *entry)
 {
-    nsec_t deadline = entry->until;
+    nsec_t deadline = nsec_min(entry->until, entry->doubt);
     if (entry->to_tell) {
         deadline =
             nsec_min(deadline, nsec_min(entry->next_tell, entry->tell_until));

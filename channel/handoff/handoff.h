@@ -38,6 +38,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "include/mchan.h"
 
 #define HANDOFF_PEERS_MAX 64 /* 0..63. */
 #define HANDOFF_NOBODY UINT32_MAX
@@ -78,16 +79,21 @@ int handoff_attached(struct handoff *, const struct handoff_vm *,
 /* MCHAN_STRANGER: a guest is here with a session that is not; the event's
  * 'from' is the key, and 'to' the guest's last attachment. */
 int handoff_stranger(struct handoff *, const struct handoff_vm *,
-                     uint64_t session, uint32_t key, uint32_t attachment,
-                     nsec_t now);
+                     const struct mchan_event *, nsec_t now);
 /* This host lets the VM move to that peer, or ANYBODY; NOBODY takes it back. */
 void handoff_granted(struct handoff *, const struct handoff_vm *,
                      uint32_t peer);
 /* The VM stands still, to move; it has left; it runs here (it came, or did not
- * move after all); it is no more. */
-void handoff_paused(struct handoff *, const struct handoff_vm *, nsec_t now);
-void handoff_left(struct handoff *, const struct handoff_vm *, nsec_t now);
-void handoff_runs(struct handoff *, const struct handoff_vm *, nsec_t now);
+ * move after all).  What the hypervisor says may come late and in any order:
+ * 'when' is its own time for it, by this host's clock.  False if it is about a
+ * stay that is over, and nothing is to be done about it. */
+bool handoff_paused(struct handoff *, const struct handoff_vm *, nsec_t when,
+                    nsec_t now);
+bool handoff_left(struct handoff *, const struct handoff_vm *, nsec_t when,
+                  nsec_t now);
+bool handoff_runs(struct handoff *, const struct handoff_vm *, nsec_t when,
+                  nsec_t now);
+/* It is no more. */
 void handoff_ended(struct handoff *, const struct handoff_vm *);
 
 /* What this host's channels are to do. */
@@ -185,9 +191,10 @@ struct handoff_stats {
     uint64_t n_dropped;        /* Our sides that went on elsewhere meanwhile. */
     uint64_t n_disputed;       /* Others claim what runs here: an alarm. */
     uint64_t n_foreign;        /* Sessions of another VM: an alarm. */
-    uint64_t n_bad;     /* Messages that make no sense, or not from a peer. */
-    uint64_t n_expired; /* Nobody came for them. */
-    uint64_t n_bytes;   /* Held now, of parcels and notes. */
+    uint64_t n_bad;      /* Messages that make no sense, or not from a peer. */
+    uint64_t n_expired;  /* Nobody came for them. */
+    uint64_t n_old_news; /* The hypervisor's, of stays that were over. */
+    uint64_t n_bytes;    /* Held now, of parcels and notes. */
 };
 void handoff_stats(const struct handoff *, struct handoff_stats *out);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What handoff.c, handofftable.c and handofftalk.c share: the table of VMs and
- * the messages that wait to be sent.  For them only. */
+/* What the files handoff*.c share: the table of VMs and the messages that wait
+ * to be sent.  For them only. */
 #ifndef CHANNEL_HANDOFF_HANDOFFPARTS_H
 #define CHANNEL_HANDOFF_HANDOFFPARTS_H
 
@@ -18,11 +18,15 @@ struct entry {
     uint32_t key;                   /* WANTING to FROZEN: the guest's, */
     uint64_t visit;      /* and which of its visits; 0: it is over. */
     uint32_t generation; /* Of the bytes: of two, the later has more. */
-    uint32_t seen;       /* Its guest's last attachment. */
+    uint32_t seen;       /* Its guest's last attachment, */
+    uint32_t given;      /* and the one that it was given here. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
-    bool back;                 /* IMPORTING: what was exported in vain. */
-    uint32_t granted;          /* To whom. */
+    nsec_t ran, left; /* When it did so last, as the hypervisor has it, */
+    nsec_t spoke;     /* and its guest, as we have it. */
+    nsec_t doubt;     /* These disagree, until then. */
+    bool back;        /* IMPORTING: what was exported in vain. */
+    uint32_t granted; /* To whom. */
     uint32_t asker, asker_key; /* Who waits for its release. */
     uint64_t asker_visit;
     uint32_t asker_attachment;
@@ -63,13 +67,22 @@ int entry_store(struct handoff *, struct entry *, const void *parcel,
                 size_t parcel_size, const void *notes, size_t notes_size);
 /* True if the key is one that the bytes here are for. */
 bool entry_fits(const struct entry *, uint32_t key);
-/* True if 'peer' may have the session, for all that this host says. */
-bool entry_released_to(const struct entry *, uint32_t peer);
 /* True if the session is known here as another VM's. */
 bool session_of_another(const struct handoff *, const struct handoff_vm *,
                         uint64_t session);
 /* Nobody has it, as far as can be known: takes what is left. */
 void entry_give_up(struct handoff *, struct entry *);
+
+/* handoff.c.  Its guest waits here for the session: asks for it. */
+void entry_want(struct handoff *, struct entry *, nsec_t now);
+
+/* handoffstay.c. */
+
+/* True if 'peer' may have the session, for all that this host says. */
+bool entry_released_to(const struct entry *, uint32_t peer);
+/* Its guest said something here; it is here no more. */
+void stay_spoke(struct handoff *, struct entry *, nsec_t now);
+void stay_over(struct handoff *, struct entry *, nsec_t now);
 
 /* handofftalk.c. */
 

@@ -61,6 +61,8 @@ entry_make(struct handoff *handoff, const struct handoff_vm *vm)
     memset(best, 0, sizeof *best);
     best->vm = *vm;
     best->granted = HANDOFF_NOBODY;
+    best->ran = best->left = best->spoke = INT64_MIN;
+    best->doubt = NSEC_NEVER;
     entry_enter(handoff, best, HANDOFF_FROZEN, NSEC_NEVER);
     return best;
 }
@@ -142,16 +144,6 @@ entry_fits(const struct entry *entry, uint32_t key)
     return entry->parcel && key &&
            (key == entry->mark || key == entry->former ||
             key == entry->earlier);
-}
-
-bool
-entry_released_to(const struct entry *entry, uint32_t peer)
-{
-    bool named = entry->granted == peer || entry->granted == HANDOFF_ANYBODY;
-    if (entry->here) {
-        return named && entry->paused;
-    }
-    return named || entry->granted == HANDOFF_NOBODY;
 }
 
 bool

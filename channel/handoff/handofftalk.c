@@ -277,7 +277,8 @@ on_here(struct handoff *handoff, struct entry *entry,
     if (!waits || entry->visit != msg->visit || !msg->visit ||
         entry->action != NO_ACTION) {
         handoff->stats.n_late += entry->state != HANDOFF_IMPORTING;
-        if (entry->state == HANDOFF_HOLDING) {
+        if (entry->state == HANDOFF_HOLDING &&
+            entry->next_tell != NSEC_NEVER) { /* Its guest knows it. */
             say_with(handoff, entry, HANDOFF_TAKEN, msg->peer);
         }
         return;

@@ -8,7 +8,10 @@
  * holds nothing, latest values and datagrams do not wait behind it, and when
  * the guest says later what the attachment was called that it last saw settled
  * (its mark), that is exactly what tells which memory of the session is right.
- */
+ *
+ * Nor does anything new move towards the guest before it has said that it
+ * heard: an end that dies or is overtaken before that takes nothing with it,
+ * since whatever it knew, the end that it has it from still knows. */
 #include <errno.h>
 #include <string.h>
 
@@ -63,7 +66,8 @@ load(struct session *session, const struct parcel *parcel)
     session->repeated_to = parcel->repeated_to;
     session->generation = parcel->generation;
     session->forgot = parcel->forgot;
-    session->unsettled = false;
+    session->unsettled = session->given = session->alone = false;
+    session->unheard = true; /* For all that the guest can know. */
 }
 
 /* From now on the guest may be told, and then sent, what it has not got. */
@@ -72,13 +76,27 @@ go_on(struct session *session, uint64_t has)
 {
     session->acked = session->put = has;
     session->replays = has < session->sent;
-    session->owes_settled = true;
+    session->owes_settled = session->unheard = true;
     session_update_sends(session);
     /* It may have been back at the other end since it came here. */
     session->earlier = session->claim.mark == session->mark ? 0 : session->mark;
     session->mark = session->next_mark;
+    session->given = true;
     session->former = session->claim.mark;
     session->claim.session = 0;
+}
+
+void
+session_attach_unheard(struct session *session, uint32_t attachment,
+                       const struct hello *guest)
+{
+    session->state = SESSION_UP;
+    session->attachment = attachment;
+    session->done = session->delivered;
+    session->claim = *guest;
+    session->forgot &= guest->mark != session->mark;
+    session_settle_to(session, guest->delivered);
+    go_on(session, guest->delivered);
 }
 
 int
@@ -91,7 +109,6 @@ session_settle(struct session *session, const struct parcel *parcel)
         load(session, parcel);
         session->forgot &= session->claim.mark == parcel->former;
         go_on(session, session->claim.delivered);
-        session_report_again(session);
         return 0;
     }
     bool waits = session->unsettled && session->id == parcel->session;
@@ -118,19 +135,24 @@ session_give_up(struct session *session)
         return -EMSGSIZE;
     }
     session->unsettled = false;
-    session->forgot = true;
+    session->forgot = session->alone = true;
     session->message_max_agreed = agreed;
     session->mark = guest->mark;
     session->sent = guest->delivered;
     session->delivered = session->done = guest->acked;
     session->repeated_to = guest->sent;
     go_on(session, guest->delivered);
-    session_report(session, MCHAN_UP);
-    session->told_up = true;
-    struct mchan_event *gap = session_report(session, MCHAN_GAP);
-    gap->from = 1;
-    gap->to = UINT64_MAX;
     return 0;
+}
+
+void
+session_unsettle(struct session *session)
+{
+    session->unsettled = true;
+    session->unheard = session->alone = session->forgot = false;
+    session->former = session->earlier = 0;
+    session->sent = session->acked = session->put = 0;
+    session->delivered = session->done = session->repeated_to = 0;
 }
 
 void
@@ -209,6 +231,7 @@ session_settled(struct session *session, const struct record *record,
         return -EPROTO;
     }
     session->unsettled = false;
+    session->owes_settled = true;
     session->mark = settled->mark;
     session_settle_to(session, settled->delivered);
     session->put = settled->delivered;
@@ -225,6 +248,32 @@ session_settled(struct session *session, const struct record *record,
 }
 
 /* Both. */
+
+int
+session_heard(struct session *session, const struct record *record,
+              const struct settled *settled, const char **why)
+{
+    if (!session->unheard || session->owes_settled || record->sequence ||
+        record->attachment != session->attachment ||
+        settled->mark != session->mark) {
+        *why = "SETTLED that nobody asked for";
+        return -EPROTO;
+    }
+    bool alone = session->alone;
+    session->unheard = session->alone = session->forgot = false;
+    session->former = session->earlier = 0;
+    if (alone) {
+        session_report(session, MCHAN_UP);
+        session->told_up = true;
+        struct mchan_event *gap = session_report(session, MCHAN_GAP);
+        gap->from = 1;
+        gap->to = UINT64_MAX;
+    } else {
+        session_report_again(session);
+    }
+    session_update_sends(session);
+    return 0;
+}
 
 bool
 session_flows(const struct session *session)

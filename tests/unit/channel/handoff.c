@@ -207,15 +207,19 @@ static void
 come(uint32_t i, uint32_t key)
 {
     house.memory[i].attachment = key;
-    assert_int_equal(handoff_stranger(house.at[i], &vm, S, key, key, house.now),
-                     0);
+    const struct mchan_event event = {.type = MCHAN_STRANGER,
+                                      .session = S,
+                                      .from = key,
+                                      .to = key,
+                                      .attachment = key + HANDOFF_LEAP};
+    assert_int_equal(handoff_stranger(house.at[i], &vm, &event, house.now), 0);
     settle();
 }
 
 static void
 leave(uint32_t i)
 {
-    handoff_left(house.at[i], &vm, house.now);
+    handoff_left(house.at[i], &vm, house.now, house.now);
     settle();
 }
 
@@ -294,7 +298,7 @@ a_grant_releases_it_once_the_vm_stands_still(void **state)
     handoff_granted(house.at[A], &vm, B);
     come(B, 5);
     assert_true(house.memory[A].has); /* It still runs there. */
-    handoff_paused(house.at[A], &vm, house.now);
+    handoff_paused(house.at[A], &vm, house.now, house.now);
     settle();
     assert_true(house.memory[B].has);
 }
@@ -318,8 +322,8 @@ a_cancelled_migration_changes_nothing(void **state)
 {
     hold(A, 5, 5);
     handoff_granted(house.at[A], &vm, B);
-    handoff_paused(house.at[A], &vm, house.now);
-    handoff_runs(house.at[A], &vm, house.now);
+    handoff_paused(house.at[A], &vm, house.now, house.now);
+    handoff_runs(house.at[A], &vm, house.now, house.now);
     say(B, A,
         (struct handoff_msg){.kind = HANDOFF_PULL, .key = 5, .visit = VISIT});
     assert_true(house.memory[A].has);
@@ -333,14 +337,130 @@ what_was_given_too_early_comes_back(void **state)
 {
     hold(A, 5, 5);
     handoff_granted(house.at[A], &vm, HANDOFF_ANYBODY);
-    handoff_paused(house.at[A], &vm, house.now);
+    handoff_paused(house.at[A], &vm, house.now, house.now);
     say(B, A,
         (struct handoff_msg){.kind = HANDOFF_PULL, .key = 5, .visit = VISIT});
     assert_false(house.memory[A].has);
-    handoff_runs(house.at[A], &vm,
+    handoff_runs(house.at[A], &vm, house.now,
                  house.now); /* The migration failed after all. */
     come(A, 5);
     assert_true(house.memory[A].has);
+}
+
+/* News of the hypervisor that comes late, or in another order. */
+
+static void
+left_of_a_stay_before_says_nothing_of_this_one(void **state)
+{
+    nsec_t when = house.now;
+    hold(A, 5, 5);
+    pass(50 * MS);
+    hold(A, 5, 6); /* It left meanwhile, and is back. */
+    assert_true(handoff_runs(house.at[A], &vm, house.now - MS, house.now));
+    assert_false(handoff_left(house.at[A], &vm, when, house.now));
+    come(B, 6);
+    pass(1000 * MS);
+    assert_true(house.memory[A].has);
+    assert_int_equal(stats(A).n_old_news, 1);
+}
+
+static void
+a_guest_that_spoke_since_it_left_is_waited_for(void **state)
+{
+    nsec_t when = house.now;
+    pass(MS);
+    hold(A, 5, 5);
+    assert_false(handoff_left(house.at[A], &vm, when, house.now));
+    come(B, 5);
+    pass(100 * MS);
+    assert_true(house.memory[A].has);
+    /* It is here, as is said later. */
+    assert_true(handoff_runs(house.at[A], &vm, when + 1, house.now));
+    pass(1000 * MS);
+    assert_true(house.memory[A].has);
+}
+
+static void
+what_a_guest_said_late_does_not_keep_its_session(void **state)
+{
+    nsec_t when = house.now;
+    pass(MS);
+    hold(A, 5, 5); /* Written before it left, and read now. */
+    assert_false(handoff_left(house.at[A], &vm, when, house.now));
+    come(B, 5);
+    assert_true(house.memory[A].has);
+    pass(500 * MS); /* Nobody says that it is back. */
+    assert_true(house.memory[B].has);
+}
+
+static void
+what_it_says_just_after_it_left_is_not_believed_for_long(void **state)
+{
+    assert_true(handoff_runs(house.at[A], &vm, house.now - MS, house.now));
+    assert_true(handoff_left(house.at[A], &vm, house.now, house.now));
+    pass(MS);
+    hold(A, 5, 5);
+    come(B, 5);
+    assert_true(house.memory[A].has);
+    pass(500 * MS);
+    assert_true(house.memory[B].has);
+}
+
+static void
+news_in_any_order_come_to_the_same(void **state)
+{
+    nsec_t now = house.now;
+    hold(A, 5, 5);
+    pass(10 * MS);
+    handoff_granted(house.at[A], &vm, B);
+    assert_true(handoff_left(house.at[A], &vm, now + 3, house.now));
+    assert_false(handoff_runs(house.at[A], &vm, now + 2, house.now));
+    assert_false(handoff_paused(house.at[A], &vm, now + 1, house.now));
+    come(B, 5);
+    assert_true(house.memory[B].has);
+    assert_int_equal(stats(A).n_old_news, 2);
+}
+
+static void
+a_guest_that_waits_is_asked_for_again_when_its_host_says_so(void **state)
+{
+    hold(A, 5, 5);
+    leave(A);
+    come(B, 5);
+    assert_true(house.memory[B].has);
+    pass(MS);
+    crash(B);
+    house.mute[B] = true;
+    come(A, 5); /* It is back before it heard, and B is asked in vain, */
+    pass(MS);
+    assert_true(handoff_left(house.at[A], &vm, house.now, house.now));
+    expect_state(A, HANDOFF_KEPT); /* when A's host seems to lose it, */
+    pass(MS);
+    assert_true(handoff_runs(house.at[A], &vm, house.now, house.now));
+    pass(1500 * MS); /* and finds it again. */
+    assert_true(house.memory[A].has);
+}
+
+static void
+another_visit_with_the_same_key_asks_anew(void **state)
+{
+    come(B, 5);
+    struct mchan_event event = {.type = MCHAN_STRANGER,
+                                .session = S,
+                                .from = 5,
+                                .to = 5,
+                                .attachment = 6 + HANDOFF_LEAP};
+    unsigned n_pulls = house.n_msgs[HANDOFF_PULL];
+    /* It only tries again. */
+    assert_int_equal(handoff_stranger(house.at[B], &vm, &event, house.now), 0);
+    settle();
+    assert_int_equal(house.n_msgs[HANDOFF_PULL], n_pulls);
+    /* It was at another's meanwhile, who gave it an attachment. */
+    pass(MS);
+    event.to = 7 + 2 * HANDOFF_LEAP;
+    assert_int_equal(handoff_stranger(house.at[B], &vm, &event, house.now), 0);
+    settle();
+    assert_true(house.n_msgs[HANDOFF_PULL] > n_pulls);
 }
 
 /* Lost, late, doubled. */
@@ -517,7 +637,7 @@ one_on_the_way_does_not_name_it_while_its_guest_is_there(void **state)
     hold(A, 5, 5);
     handoff_granted(house.at[A], &vm, B);
     come(B, 5);
-    handoff_left(house.at[A], &vm, house.now);
+    handoff_left(house.at[A], &vm, house.now, house.now);
     house.mute[A] = true;
     settle();
     come(C, 5); /* It has no such guest. */
@@ -553,7 +673,7 @@ there_and_back_before_it_was_asked_for(void **state)
     hold(A, 5, 5);
     leave(A);
     house.down[B] = true; /* Its guest's HELLO never came. */
-    handoff_runs(house.at[A], &vm, house.now);
+    handoff_runs(house.at[A], &vm, house.now, house.now);
     pass(100 * NSEC_PER_SEC);
     assert_true(house.memory[A].has);
     expect_state(A, HANDOFF_HOLDING);
@@ -684,17 +804,22 @@ nobody_takes_the_session_of_a_vm_that_runs_here(void **state)
 static void
 a_clone_does_not_get_its_models_session(void **state)
 {
+    const struct mchan_event clone = {.type = MCHAN_STRANGER,
+                                      .session = S,
+                                      .from = 5,
+                                      .to = 5,
+                                      .attachment = 5 + HANDOFF_LEAP};
     hold(A, 5, 5);
     leave(A);
     assert_int_equal(
-        handoff_stranger(house.at[B], &other_vm, S, 5, 5, house.now), 0);
+        handoff_stranger(house.at[B], &other_vm, &clone, house.now), 0);
     settle();
     assert_int_equal(house.memory[B].last, HANDOFF_REFUSE);
     assert_int_equal(stats(B).n_foreign, 1);
     assert_true(house.memory[A].has);
     /* The same on one host. */
     assert_int_equal(
-        handoff_stranger(house.at[A], &other_vm, S, 5, 5, house.now), 0);
+        handoff_stranger(house.at[A], &other_vm, &clone, house.now), 0);
     settle();
     assert_int_equal(house.memory[A].last, HANDOFF_REFUSE);
     assert_true(house.memory[A].has);
@@ -798,6 +923,13 @@ main(void)
         TEST(a_grant_is_for_whom_it_names),
         TEST(a_cancelled_migration_changes_nothing),
         TEST(what_was_given_too_early_comes_back),
+        TEST(left_of_a_stay_before_says_nothing_of_this_one),
+        TEST(a_guest_that_spoke_since_it_left_is_waited_for),
+        TEST(what_a_guest_said_late_does_not_keep_its_session),
+        TEST(what_it_says_just_after_it_left_is_not_believed_for_long),
+        TEST(news_in_any_order_come_to_the_same),
+        TEST(a_guest_that_waits_is_asked_for_again_when_its_host_says_so),
+        TEST(another_visit_with_the_same_key_asks_anew),
         TEST(a_lost_answer_is_given_again),
         TEST(doubled_answers_are_taken_once),
         TEST(an_old_question_moves_nothing),

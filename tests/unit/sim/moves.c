@@ -76,6 +76,18 @@ nothing_goes_without_a_word_in_rough_times(void **state)
 }
 
 static void
+a_host_that_says_left_too_early_costs_nothing(void **state)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct moves_result result;
+        run(seed, false, MOVES_PLANT_EARLY, NULL, &result);
+        if (!result.passed) {
+            fail_msg("seed %" PRIu64 ": %s", seed, result.why);
+        }
+    }
+}
+
+static void
 the_same_seed_gives_the_same_trace(void **state)
 {
     struct moves_result first, second, other;
@@ -89,7 +101,7 @@ the_same_seed_gives_the_same_trace(void **state)
 static void
 planted_errors_are_found(void **state)
 {
-    for (int plant = MOVES_SOUND + 1; plant < MOVES_N_PLANTS; plant++) {
+    for (int plant = MOVES_PLANT_EARLY + 1; plant < MOVES_N_PLANTS; plant++) {
         struct moves_result result = {.passed = true};
         bool rough =
             plant == MOVES_PLANT_UNFLAGGED || plant == MOVES_PLANT_MUTE;
@@ -154,6 +166,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_doubled_or_flagged_in_calm_times),
         cmocka_unit_test(nothing_goes_without_a_word_in_rough_times),
+        cmocka_unit_test(a_host_that_says_left_too_early_costs_nothing),
         cmocka_unit_test(the_same_seed_gives_the_same_trace),
         cmocka_unit_test(planted_errors_are_found),
     };
