@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to sensors and controls: one file per kind.  A driver may offer
- * p-states, power readings, or both; it is asked by the platform process only,
- * from one thread.  Drivers never decide, never log, and put back nothing on
+ * p-states, power readings, a power cap, or more than one of them; it is asked
+ * by the platform process only, from one thread.  Drivers never decide, never log, and put back nothing on
  * their own: what they found is told to the platform, which saves it before the
  * first change and asks for it back. */
 #ifndef HARDWARE_HARDWARE_H
@@ -70,6 +70,20 @@ struct power_ops {
                 nsec_t now, struct power_reading *out);
 };
 
+struct cap_ops {
+    /* The limits of the host's power that can be set, in milliwatts; asked once
+     * after opening.  0 or -Exxx. */
+    int (*range)(struct hardware *, uint64_t *low_mw_out,
+                 uint64_t *high_mw_out);
+    /* What the hardware says holds now, not what was last written; 0: it limits
+     * nothing.  0 or -Exxx. */
+    int (*get)(struct hardware *, uint64_t *mw_out);
+    /* Asks for a limit.  The hardware may take its time to follow and may not
+     * follow at all: a result of 0 proves nothing, the platform reads back.
+     * Nobody puts a cap back: it outlives the broker.  0, -ERANGE or -Exxx. */
+    int (*set)(struct hardware *, uint64_t mw);
+};
+
 struct hardware_class {
     const char *name, *summary;
     bool real; /* Changes or reads real hardware. */
@@ -79,6 +93,7 @@ struct hardware_class {
     int (*check)(const struct option_values *, char *why, size_t why_size);
     const struct pstate_ops *pstate;   /* Null: offers no p-states. */
     const struct power_ops *power;     /* Null: offers no power. */
+    const struct cap_ops *cap;         /* Null: offers no cap. */
     /* Looks whether the hardware is here and opens it; may block briefly.
      * Returns 0, -ENODEV ("not here") or -Exxx, with 'why' saying what was
      * looked for and what would help.  Opening changes nothing. */

@@ -15,6 +15,7 @@
 #include "base/prng.h"
 #include "hardware/hardware.h"
 #include "hardware/ladder.h"
+#include "hardware/simcap.h"
 
 struct sim_domain {
     uint32_t pstate;
@@ -30,6 +31,7 @@ struct hardware_sim {
     enum quality quality;
     uint64_t power_mw;
     uint64_t n_sets;
+    struct simcap cap;
     hardware_sim_watch_fn *watch; /* Null: nobody does. */
     void *watch_ctx;
 };
@@ -39,6 +41,8 @@ struct hardware {
     struct hardware_sim *own; /* The same, if the driver made it. */
     struct prng prng;
     uint32_t fail_permille;
+    int cap_dirfd;        /* Where the cap's file is; -1: it has none. */
+    const char *cap_file; /* Borrowed. */
 };
 
 static int make_own(struct hardware *, const struct hardware_env *, char *why,
@@ -59,6 +63,8 @@ sim_open(struct hardware **out, const struct hardware_env *env, char *why,
     hw->sim = env->sim;
     hw->fail_permille = (uint32_t)option_int(env->options, "fail_permille");
     prng_init(&hw->prng, env->seed);
+    hw->cap_file = option_text(env->options, "cap_file");
+    hw->cap_dirfd = hw->cap_file[0] ? env->sys_dirfd : -1;
     if (!hw->sim) {
         int error = make_own(hw, env, why, why_size);
         if (error) {
@@ -229,6 +235,59 @@ sim_read(struct hardware *hw, const struct cpu_load *load, uint32_t n_load,
     return 0;
 }
 
+/* The cap: in the made-up world, or in a file that outlives the process. */
+
+static int
+sim_cap_range(struct hardware *hw, uint64_t *low_mw_out, uint64_t *high_mw_out)
+{
+    *low_mw_out = SIMCAP_LOW_MW;
+    *high_mw_out = SIMCAP_HIGH_MW;
+    return 0;
+}
+
+/* Its state as it is in the file, if it has one. */
+static int
+load_cap(struct hardware *hw)
+{
+    return hw->cap_dirfd < 0
+               ? 0
+               : simcap_load(&hw->sim->cap, hw->cap_dirfd, hw->cap_file);
+}
+
+static int
+store_cap(struct hardware *hw)
+{
+    return hw->cap_dirfd < 0
+               ? 0
+               : simcap_store(&hw->sim->cap, hw->cap_dirfd, hw->cap_file);
+}
+
+static int
+sim_cap_get(struct hardware *hw, uint64_t *mw_out)
+{
+    if (!may_touch(hw, HARDWARE_SIM_CAP_GET, 0, 0)) {
+        return -ENODEV;
+    }
+    bool late = hw->sim->cap.late_gets > 0;
+    int error = load_cap(hw);
+    error = error ? error : simcap_get(&hw->sim->cap, mw_out);
+    return !error && late ? store_cap(hw) : error;
+}
+
+static int
+sim_cap_set(struct hardware *hw, uint64_t mw)
+{
+    if (!may_touch(hw, HARDWARE_SIM_CAP_SET, 0, 0)) {
+        return -ENODEV;
+    }
+    int error = load_cap(hw);
+    error = error ? error : simcap_set(&hw->sim->cap, mw);
+    if (!error) {
+        error = store_cap(hw);
+    }
+    return may_touch(hw, HARDWARE_SIM_CAP_WAS_SET, 0, 0) ? error : -ENODEV;
+}
+
 /* The world behind it. */
 
 static bool
@@ -357,6 +416,12 @@ hardware_sim_watch(struct hardware_sim *sim, hardware_sim_watch_fn *watch,
     sim->watch_ctx = ctx;
 }
 
+struct simcap *
+hardware_sim_cap(struct hardware_sim *sim)
+{
+    return &sim->cap;
+}
+
 uint64_t
 hardware_sim_n_sets(const struct hardware_sim *sim)
 {
@@ -378,6 +443,11 @@ static const struct option_desc sim_options[] = {
      .max = 1000,
      .default_text = "0",
      .help = "Chance that setting a p-state fails, by the seed."},
+    {.name = "cap_file",
+     .type = OPTION_TEXT,
+     .default_text = "",
+     .help = "A file below sys_dir that stands for the power cap's register "
+             "and outlives the process; none: the cap is the process's."},
     {.name = NULL},
 };
 
@@ -393,13 +463,20 @@ static const struct power_ops sim_power = {
     .read = sim_read,
 };
 
+static const struct cap_ops sim_cap = {
+    .range = sim_cap_range,
+    .get = sim_cap_get,
+    .set = sim_cap_set,
+};
+
 const struct hardware_class hardware_sim = {
     .name = "sim",
-    .summary = "made-up p-states and power, for simulation and tests",
+    .summary = "made-up p-states, power and cap, for simulation and tests",
     .options = sim_options,
     .check = ladder_check,
     .pstate = &sim_pstate,
     .power = &sim_power,
+    .cap = &sim_cap,
     .open = sim_open,
     .close = sim_close,
 };

@@ -53,6 +53,9 @@ enum hardware_sim_touch {
     HARDWARE_SIM_GET,
     HARDWARE_SIM_SET,
     HARDWARE_SIM_WAS_SET,
+    HARDWARE_SIM_CAP_GET, /* The power cap; domain and p-state are 0. */
+    HARDWARE_SIM_CAP_SET,
+    HARDWARE_SIM_CAP_WAS_SET,
 };
 typedef bool hardware_sim_watch_fn(void *ctx, enum hardware_sim_touch,
                                    uint32_t domain, uint32_t pstate);
@@ -60,5 +63,8 @@ void hardware_sim_watch(struct hardware_sim *, hardware_sim_watch_fn *,
                         void *ctx);
 /* How often set() was called, refused ones included. */
 uint64_t hardware_sim_n_sets(const struct hardware_sim *);
+
+/* The host's power cap; see hardware/simcap.h for how it misbehaves. */
+struct simcap *hardware_sim_cap(struct hardware_sim *);
 
 #endif
