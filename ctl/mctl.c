@@ -20,9 +20,10 @@
 #define RUN_DIR "/run/mbroker"
 
 static const struct verb *const verbs[] = {
-    &verb_status,  &verb_vms,     &verb_cpus,   &verb_power,  &verb_policy,
-    &verb_why,     &verb_trace,   &verb_events, &verb_notes,  &verb_watch,
-    &verb_journal, &verb_plugins, &verb_check,  &verb_doctor, NULL,
+    &verb_status, &verb_vms,     &verb_cpus,    &verb_power,  &verb_cap,
+    &verb_policy, &verb_why,     &verb_trace,   &verb_events, &verb_notes,
+    &verb_watch,  &verb_journal, &verb_plugins, &verb_check,  &verb_doctor,
+    &verb_reload, NULL,
 };
 
 enum long_option {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "model/cap.h"
 #include "model/note.h"
 #include "model/power.h"
 #include "model/pstate.h"
@@ -108,6 +109,7 @@ struct host {
     struct domain *domains;
     struct vm *vms;
     struct power_reading power;
+    struct power_cap cap;
     struct notes *notes; /* One for each place in 'vms'; vm->notes is whose. */
     uint8_t *note_bytes;
 };

@@ -17,6 +17,8 @@ quality_name(enum quality quality)
         return "model";
     case QUALITY_STALE:
         return "stale";
+    case QUALITY_ASSUMED:
+        return "assumed";
     case QUALITY_N:
         break;
     }

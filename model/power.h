@@ -13,6 +13,7 @@ enum quality {
     QUALITY_MEASURED, /* By hardware. */
     QUALITY_MODELLED, /* Computed; always shown as "model". */
     QUALITY_STALE,    /* Was true at 'time'. */
+    QUALITY_ASSUMED,  /* Nobody knows: the most that the budget allows. */
     QUALITY_N,        /* Not a quality: how many there are. */
 };
 

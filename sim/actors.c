@@ -106,6 +106,8 @@ platform_env(struct world *world)
         .proc_dirfd = -1,
         .state_dirfd = -1,
         .saved_dirfd = disk_saved_dirfd(world->disk),
+        .cap_dirfd = -1,
+        .cap_record = &world->cap_record,
         .hardware_sim = world->hardware,
         .hypervisor_sim = world->hypervisor,
         .to_engine = platform_sends,

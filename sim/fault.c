@@ -7,10 +7,12 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "broker/back/back.h"
 #include "hardware/sim.h"
+#include "hardware/simcap.h"
 #include "hypervisor/sim.h"
 #include "include/mchan.h"
 #include "model/host.h"
@@ -108,8 +110,7 @@ repeat_channel(struct world *world, const struct scenario_fault *fault, bool on)
 {
     const char *name = world->scenario->guests[fault->guest].name;
 
-    sim_network_set_repeats(world->network, name,
-                            on ? fault->value / 1000 : 0);
+    sim_network_set_repeats(world->network, name, on ? fault->value / 1000 : 0);
 }
 
 static void
@@ -183,6 +184,85 @@ static void
 lose_sensor(struct world *world, const struct scenario_fault *fault, bool on)
 {
     world->sensor_lost = on;
+}
+
+/* The power cap. */
+
+static void
+set_cap_fault(struct world *world, bool on, enum simcap_fault kind)
+{
+    struct simcap *cap = hardware_sim_cap(world->hardware);
+
+    cap->fault = on ? kind : SIMCAP_NONE;
+    cap->said = cap->mw;
+}
+
+static void
+cap_fails(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_cap_fault(world, on, SIMCAP_FAILS);
+}
+
+static void
+cap_sticks(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_cap_fault(world, on, SIMCAP_STICKS);
+}
+
+static void
+cap_late(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_cap_fault(world, on, SIMCAP_LATE);
+}
+
+static void
+cap_lies(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_cap_fault(world, on, SIMCAP_LIES);
+}
+
+static void
+cap_gone(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    set_cap_fault(world, on, SIMCAP_GONE);
+}
+
+static void
+change_cap(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    hardware_sim_cap(world->hardware)->mw = (uint64_t)(fault->value * 1000);
+}
+
+/* The number behind KEY= in a text; 'none' if it has none. */
+static uint64_t
+number_of(const char *text, const char *key, uint64_t none)
+{
+    const char *at = strstr(text, key);
+
+    return at ? strtoull(at + strlen(key), NULL, 10) : none;
+}
+
+static void
+order_cap(struct world *world, const struct scenario_fault *fault, bool on)
+{
+    const char *text = fault->text;
+    const struct cap_order order = {
+        .mw = strtoull(text, NULL, 10) * 1000,
+        .any_term = !strstr(text, "term="),
+        .term = number_of(text, "term=", 0),
+        .order = number_of(text, "order=", 0),
+        .lease_ns = (nsec_t)number_of(text, "lease_s=", 0) * NSEC_PER_SEC,
+        .expires_ns = (nsec_t)number_of(text, "within_ms=", 0) * NSEC_PER_MSEC,
+    };
+    char why[WORLD_ORDER_SIZE] = "taken";
+
+    if (!world->engine) {
+        snprintf(why, sizeof why, "there is no broker");
+    } else {
+        engine_set_cap(world->engine, &order, world->now, why, sizeof why);
+    }
+    memcpy(world->last_order, why, sizeof why);
+    trace_add(world->trace, "operator", "cap %s: %s", text, why);
 }
 
 /* VMs. */
@@ -353,6 +433,21 @@ const struct fault fault_table[] = {
      "a p-state is reached only after it was read back once", 0, 0,
      late_pstate},
     {"lose_sensor", FAULT_HARDWARE, FAULT_FOR, "the power meter fails", 0, 0, lose_sensor},
+    {"cap_fails", FAULT_HARDWARE, FAULT_FOR, "the power cap can't be set", 0, 0, cap_fails},
+    {"cap_sticks", FAULT_HARDWARE, FAULT_FOR,
+     "setting the cap does nothing and says that all is well", 0, 0,
+     cap_sticks},
+    {"cap_late", FAULT_HARDWARE, FAULT_FOR, "a cap holds only after some looks", 0, 0,
+     cap_late},
+    {"cap_lies", FAULT_HARDWARE, FAULT_FOR, "a cap reads back as set and is not kept", 0, 0,
+     cap_lies},
+    {"cap_gone", FAULT_HARDWARE, FAULT_FOR, "the cap's controller does not answer", 0, 0,
+     cap_gone},
+    {"change_cap", FAULT_HARDWARE, FAULT_VALUE, "somebody else sets the cap to value W", 0,
+     10000, change_cap},
+    {"order_cap", FAULT_OPERATOR, FAULT_TEXT,
+     "an operator orders a cap: text is W, then any of term=, order=, "
+     "lease_s=, within_ms=", 0, 0, order_cap},
     {"end_vm", FAULT_VM, FAULT_GUEST, "the VM ends, and its agent with it", 0, 0, end_vm},
     {"vanish_vm", FAULT_VM, FAULT_GUEST,
      "the VM is gone without a word of the hypervisor's", 0, 0, vanish_vm},

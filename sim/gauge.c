@@ -13,6 +13,7 @@
 #include "broker/back/back.h"
 #include "broker/engine/arbiter.h"
 #include "hardware/sim.h"
+#include "hardware/simcap.h"
 #include "policy/policy.h"
 #include "sim/machine.h"
 #include "sim/world.h"
@@ -74,6 +75,44 @@ static double
 writes(const struct world *world, uint32_t index)
 {
     return (double)hardware_sim_n_sets(world->hardware);
+}
+
+static double
+cap_w(const struct world *world, uint32_t index)
+{
+    return (double)hardware_sim_cap(world->hardware)->mw / 1000;
+}
+
+static double
+cap_writes(const struct world *world, uint32_t index)
+{
+    return (double)hardware_sim_cap(world->hardware)->n_sets;
+}
+
+static double
+wanted_cap_w(const struct world *world, uint32_t index)
+{
+    struct engine_status status;
+
+    if (!ask(world, &status) || status.host->cap.phase == CAP_NONE) {
+        return NAN;
+    }
+    return (double)status.host->cap.mw / 1000;
+}
+
+static void
+cap(const struct world *world, uint32_t index, char out[GAUGE_TEXT_SIZE])
+{
+    struct engine_status status;
+
+    say(out, ask(world, &status) ? cap_phase_name(status.host->cap.phase)
+                                 : "stopped");
+}
+
+static void
+last_order(const struct world *world, uint32_t index, char out[GAUGE_TEXT_SIZE])
+{
+    say(out, world->last_order);
 }
 
 static double
@@ -360,6 +399,16 @@ const struct gauge gauge_table[] = {
     {"refused", GAUGE_OF_HOST, "", "messages of guests that were refused",
      refused, NULL},
     {"writes", GAUGE_OF_HOST, "", "times a p-state was written", writes, NULL},
+    {"cap", GAUGE_OF_HOST, NULL, "none, settling, confirmed or clamped", NULL,
+     cap},
+    {"cap_w", GAUGE_OF_HOST, "W", "what really limits the host; 0: nothing",
+     cap_w, NULL},
+    {"wanted_cap_w", GAUGE_OF_HOST, "W", "the cap that is aimed at",
+     wanted_cap_w, NULL},
+    {"cap_writes", GAUGE_OF_HOST, "", "times a cap was written", cap_writes,
+     NULL},
+    {"last_order", GAUGE_OF_HOST, NULL, "what the last order of a cap was "
+     "answered", NULL, last_order},
     {"power_w", GAUGE_OF_HOST, "W", "power as the broker knows it", power_w,
      NULL},
     {"mean_power_w", GAUGE_OF_HOST, "W", "mean power since the start, whether "

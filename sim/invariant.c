@@ -50,8 +50,10 @@ invariant_left_as_found(const struct world *world, char *why, size_t why_size)
 {
     const struct broker_config *config = &world->scenario->config;
 
-    /* What was set behind the broker's back, or can't be set, is not its. */
-    if (world->tampered || world->n_hardware_faults > 0) {
+    /* What was set behind the broker's back, or can't be set, is not its; what
+     * stands in for a power cap stays, as the cap would. */
+    if (world->tampered || world->n_hardware_faults > 0 ||
+        world->cap_record.clamped) {
         return true;
     }
     for (uint32_t i = 0; i < config->n_cpus; i++) {

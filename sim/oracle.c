@@ -12,6 +12,8 @@
 
 #include "broker/engine/engine.h"
 #include "broker/journal/journal.h"
+#include "hardware/sim.h"
+#include "hardware/simcap.h"
 #include "sim/disk.h"
 #include "sim/oracleparts.h"
 #include "sim/world.h"
@@ -129,17 +131,30 @@ journal_fails(const struct world *world)
 
 /* What can't be undone is on the disk before it is ordered. */
 static void
-check_end_of_vm(struct world *world, struct order *order)
+check_on_disk(struct world *world, struct order *order)
 {
     if (!has_row(world, order)) {
-        world_break(world, "VM_CONTROL %" PRIu64 " is ordered without a row",
-                    order->command);
+        world_break(world, "%s %" PRIu64 " is ordered without a row",
+                    msg_name(order->type), order->command);
     }
     if (disk_n_syncs(world->disk) == world->oracle->n_syncs ||
         disk_fault(world->disk) != DISK_WORKS) {
-        world_break(world, "the end of a VM is ordered, and its row is not on "
-                           "the disk");
+        world_break(world,
+                    "%s %" PRIu64 " is ordered, and its row is not on "
+                    "the disk",
+                    msg_name(order->type), order->command);
     }
+}
+
+/* Slow p-states stand in for a power cap that can't be confirmed. */
+bool
+oracle_is_clamp(const struct world *world, uint32_t domain, uint32_t pstate)
+{
+    const struct broker_config *config = &world->scenario->config;
+    int64_t n = option_get(&config->pstate_options, "frequencies_mhz")->n_ints;
+
+    return config->cap &&
+           (pstate == (uint64_t)n - 1 || pstate == config->pstate_max);
 }
 
 static void
@@ -149,7 +164,8 @@ check_wanted_pstate(struct world *world, const struct order *order)
     struct domain_watch *domain = &world->oracle->domains[order->domain];
 
     oracle_note_alive(world);
-    if (oracle_last_alive(world, order->domain) + oracle_wishes_last(world) <
+    if (!oracle_is_clamp(world, order->domain, order->pstate) &&
+        oracle_last_alive(world, order->domain) + oracle_wishes_last(world) <
             world->now &&
         world_calm(world, FAULT_LINE) > oracle_wishes_last(world) &&
         world_calm(world, FAULT_CLOCK) > oracle_wishes_last(world)) {
@@ -193,6 +209,11 @@ oracle_ordered(struct world *world, const struct msg *msg)
         order->cause = msg->release.cause;
         order->domain = (uint32_t)msg->release.domain;
         break;
+    case MSG_SET_CAP:
+        order->command = msg->set_cap.command;
+        order->cause = msg->set_cap.cause;
+        order->mw = msg->set_cap.mw;
+        break;
     case MSG_VM_CONTROL:
         order->command = msg->vm_control.command;
         order->cause = msg->vm_control.cause;
@@ -214,8 +235,8 @@ oracle_ordered(struct world *world, const struct msg *msg)
         check_wanted_pstate(world, order);
     } else if (msg->type == MSG_RELEASE) {
         oracle->domains[order->domain].wanted = false;
-    } else if (order->op == VM_OP_END) {
-        check_end_of_vm(world, order);
+    } else if (msg->type == MSG_SET_CAP || order->op == VM_OP_END) {
+        check_on_disk(world, order);
     }
 }
 
@@ -259,6 +280,16 @@ oracle_outcome(struct world *world, const struct msg *msg)
     if (!order) {
         world_break(world, "an outcome of command %" PRIu64 ", never ordered",
                     outcome->command);
+    } else if (order->type == MSG_SET_CAP) {
+        const struct simcap *cap = hardware_sim_cap(world->hardware);
+
+        /* It may have held already; one that lies is found out later. */
+        if (cap->mw != order->mw && cap->fault != SIMCAP_LIES) {
+            world_break(world,
+                        "SET_CAP %" PRIu64 " succeeded at %" PRIu64
+                        " mW instead of %" PRIu64,
+                        order->command, cap->mw, order->mw);
+        }
     } else if (order->type != MSG_RELEASE && order->n_done == 0) {
         world_break(world, "%s %" PRIu64 " is told as done and was not",
                     msg_name(order->type), order->command);
@@ -338,7 +369,8 @@ oracle_pstate_set(struct world *world, uint32_t domain, uint32_t pstate)
 
     if (order && order->type == MSG_SET_PSTATE) {
         check_set(world, domain, pstate, &order->set_pstate);
-    } else if (!world->tampered && pstate != oracle_found(world, domain)) {
+    } else if (!world->tampered && pstate != oracle_found(world, domain) &&
+               !oracle_is_clamp(world, domain, pstate)) {
         world_break(world,
                     "domain %" PRIu32 " is put back to p-state %" PRIu32
                     " and was found at %" PRIu32,
@@ -347,6 +379,25 @@ oracle_pstate_set(struct world *world, uint32_t domain, uint32_t pstate)
                order->release.domain != domain) {
         world_break(world, "domain %" PRIu32 " is released instead of %" PRIu64,
                     domain, order->release.domain);
+    }
+}
+
+/* Whoever limits a host never lifts its limit, and keeps to its budget. */
+void
+oracle_cap_set(struct world *world)
+{
+    const struct broker_config *config = &world->scenario->config;
+    const struct simcap *cap = hardware_sim_cap(world->hardware);
+
+    if (!config->cap || !world->platform) {
+        return; /* What is set while it is being made is seen later. */
+    }
+    if (cap->fault == SIMCAP_NONE &&
+        (cap->mw == 0 || cap->mw > config->budget_max_mw)) {
+        world_break(world,
+                    "the cap is set to %" PRIu64 " mW, %" PRIu64
+                    " are the budget",
+                    cap->mw, config->budget_max_mw);
     }
 }
 

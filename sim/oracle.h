@@ -28,6 +28,7 @@ void oracle_ordered(struct world *, const struct msg *);
 void oracle_engine_ran(struct world *);
 void oracle_outcome(struct world *, const struct msg *);
 void oracle_pstate_set(struct world *, uint32_t domain, uint32_t pstate);
+void oracle_cap_set(struct world *);
 void oracle_vm_operated(struct world *, const struct uuid *, enum vm_op);
 
 /* To be called whenever everybody has come to rest. */

@@ -178,7 +178,8 @@ check_released(struct world *world)
                       disk_fault(world->disk) == DISK_FAILS) &&
                      world->now - world->disturbed[FAULT_DISK] > SOON_NS;
 
-    if (!world->engine || calm < SOON_NS || world->tampered) {
+    if (!world->engine || calm < SOON_NS || world->tampered ||
+        world->cap_record.clamped) {
         return;
     }
     for (uint32_t i = 0; i < oracle_n_domains(world); i++) {

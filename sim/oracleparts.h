@@ -27,6 +27,7 @@ struct order {
     uint32_t domain, pstate; /* Of SET_PSTATE and RELEASE. */
     struct uuid vm;          /* Of VM_CONTROL. */
     enum vm_op op;
+    uint64_t mw; /* Of SET_CAP. */
     uint32_t n_done;
     bool recorded; /* Its row was seen, or its engine is dead. */
 };
@@ -59,6 +60,9 @@ struct oracle {
     uint64_t n_syncs; /* Of the disk when the engine's turn began. */
     size_t heap;      /* In use when the first broker stood. */
 };
+
+/* Whether a domain at that p-state stands in for a power cap. */
+bool oracle_is_clamp(const struct world *, uint32_t domain, uint32_t pstate);
 
 /* oraclelook.c: the made-up host as it is. */
 uint32_t oracle_n_domains(const struct world *);

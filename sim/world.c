@@ -21,6 +21,7 @@
 #include "hardware/hardware.h"
 #include "hardware/ladder.h"
 #include "hardware/sim.h"
+#include "hardware/simcap.h"
 #include "hypervisor/sim.h"
 #include "sim/disk.h"
 #include "sim/hostile.h"
@@ -401,6 +402,11 @@ measure_power(struct world *world, nsec_t passed)
         power_mw += CPU_MW * busy * khz / khz0 * (mv / mv0) * (mv / mv0);
         guest->busy_ns = busy_ns;
     }
+    /* XXX: a real cap slows the CPUs down; this one only takes its watts. */
+    uint64_t cap_mw = hardware_sim_cap(world->hardware)->mw;
+    if (cap_mw && power_mw > (double)cap_mw) {
+        power_mw = (double)cap_mw;
+    }
     if (passed > 0) {
         world->power_mw = (uint64_t)power_mw;
         world->energy_mj += power_mw * (double)passed / (double)NSEC_PER_SEC;
@@ -436,6 +442,13 @@ on_hardware(void *ctx, enum hardware_sim_touch touch, uint32_t domain,
         oracle_pstate_set(world, domain, pstate);
         return crash_point(&world->crash, world->trace, SIM_PLATFORM,
                            "after it set a p-state");
+    } else if (touch == HARDWARE_SIM_CAP_SET) {
+        return crash_point(&world->crash, world->trace, SIM_PLATFORM,
+                           "before it sets a cap");
+    } else if (touch == HARDWARE_SIM_CAP_WAS_SET) {
+        oracle_cap_set(world);
+        return crash_point(&world->crash, world->trace, SIM_PLATFORM,
+                           "after it set a cap");
     }
     return !world->crash.dead[SIM_PLATFORM];
 }

@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "base/clock.h"
 #include "broker/engine/engine.h"
+#include "broker/platform/caprecord.h"
 #include "probe/probe.h"
 #include "probe/sim.h"
 #include "sim/crash.h"
@@ -37,6 +38,7 @@ struct sim_network;
 #define WORLD_REQUESTS_MAX 8192 /* Ended and not yet seen by the probe. */
 #define WORLD_ROUNDS_MAX 10000  /* Of turns in which time stands still. */
 #define WORLD_WHY_SIZE 320
+#define WORLD_ORDER_SIZE 128
 
 struct world_guest {
     const struct scenario_guest *scenario;
@@ -87,6 +89,8 @@ struct world {
     bool started;                         /* It came once. */
     bool wanted;                /* It shall run: who starts it tries again, */
     nsec_t next_start;          /* then. */
+    struct caprecord cap_record;          /* Outlives the broker. */
+    char last_order[WORLD_ORDER_SIZE];    /* Of a cap: what was answered. */
     bool tampered;              /* They were changed behind its back. */
     uint32_t n_hardware_faults; /* That hold now. */
     bool sensor_lost;
@@ -130,7 +134,8 @@ nsec_t world_elapsed(const struct world *);
 int world_start_broker(struct world *);
 int world_start_agent(struct world *, uint32_t guest);
 
-/* The broker stops in good order and puts back what it changed. */
+/* The broker stops in good order and puts back what it changed; or it dies, and
+ * nobody puts anything back. */
 void world_stop_broker(struct world *);
 /* Some of it died: the others leave as they would. */
 void world_bury_broker(struct world *);

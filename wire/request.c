@@ -19,7 +19,7 @@
 struct verb {
     const char *name;
     const char *subject; /* The field that names it; null: takes none. */
-    bool options, n, notes, rows;
+    bool options, n, notes, rows, cap;
 };
 
 static const struct verb verbs[REQUEST_VERB_N] = {
@@ -27,6 +27,8 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_VMS] = {"vms"},
     [REQUEST_CPUS] = {"cpus"},
     [REQUEST_POWER] = {"power"},
+    [REQUEST_CAP] = {"cap"},
+    [REQUEST_CAP_SET] = {"cap_set", .cap = true},
     [REQUEST_POLICY] = {"policy"},
     [REQUEST_POLICY_SET] = {"policy_set", "name", .options = true},
     [REQUEST_WHY] = {"why", "knob"},
@@ -39,6 +41,7 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_VM_FREEZE] = {"vm_freeze", "vm"},
     [REQUEST_VM_THAW] = {"vm_thaw", "vm"},
     [REQUEST_VM_END] = {"vm_end", "vm"},
+    [REQUEST_RELOAD] = {"reload"},
 };
 
 static int fault_set(struct request_fault *, const char *what, const char *next,
@@ -279,6 +282,57 @@ decode_notes(struct request *out, const char *name, json_t *value, bool *known,
     return 0;
 }
 
+/* What REQUEST_CAP_SET takes; '*known' tells whether this is one of them. */
+static int
+decode_cap(struct request *out, const char *name, json_t *value, bool *known,
+           struct request_fault *fault)
+{
+    static const struct {
+        const char *name;
+        json_int_t low, high;
+    } fields[] = {
+        {"mw", 1, 1000000000},     {"term", 0, INT64_MAX},
+        {"order", 1, INT64_MAX},   {"lease_ms", 1, 3600000},
+        {"within_ms", 1, 3600000},
+    };
+    size_t i = 0;
+
+    while (i < 5 && strcmp(fields[i].name, name)) {
+        i++;
+    }
+    *known = i < 5;
+    if (!*known) {
+        return 0;
+    }
+    json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (number < fields[i].low || number > fields[i].high) {
+        return fault_set(fault, "a field is out of range",
+                         "write a number that is in it",
+                         "\"%s\" is a whole number from %" JSON_INTEGER_FORMAT
+                         " to %" JSON_INTEGER_FORMAT,
+                         fields[i].name, fields[i].low, fields[i].high);
+    }
+    switch (i) {
+    case 0:
+        out->cap_mw = (uint64_t)number;
+        break;
+    case 1:
+        out->term = (uint64_t)number;
+        out->has_term = true;
+        break;
+    case 2:
+        out->order = (uint64_t)number;
+        break;
+    case 3:
+        out->lease_ms = (uint32_t)number;
+        break;
+    case 4:
+        out->within_ms = (uint32_t)number;
+        break;
+    }
+    return 0;
+}
+
 static int
 decode_number(int64_t *out, const char *field, json_t *value,
               struct request_fault *fault)
@@ -374,6 +428,12 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
             return error;
         }
     }
+    if (verb->cap) {
+        int error = decode_cap(out, name, value, &known, fault);
+        if (known) {
+            return error;
+        }
+    }
     if (verb->subject && !strcmp(name, verb->subject)) {
         return decode_text(out->subject, sizeof out->subject, name, value,
                            fault);
@@ -386,12 +446,14 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
     }
     request_printable(word, sizeof word, name);
     snprintf(
-        next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s%s",
+        next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s%s%s",
         verb->name, verb->subject ? " " : "",
         verb->subject ? verb->subject : "", verb->options ? " options" : "",
         verb->n ? " n" : "", verb->notes ? " vm, type and follow" : "",
         verb->rows ? ", since_ns, until_ns, vm, type, after and before" : "",
-        verb->subject || verb->n || verb->notes ? "" : " no fields");
+        verb->cap ? " mw, term, order, lease_ms and within_ms" : "",
+        verb->subject || verb->n || verb->notes || verb->cap ? ""
+                                                             : " no fields");
     return fault_set(fault, "a field is unknown", next,
                      "\"%s\" has no field \"%s\"", verb->name, word);
 }
@@ -420,6 +482,10 @@ decode_object(struct request *out, json_t *root, struct request_fault *fault)
     if (verb->subject && !request.subject[0]) {
         return fault_set(fault, "a field is missing", "add it to the request",
                          "\"%s\" needs \"%s\"", verb->name, verb->subject);
+    }
+    if (verb->cap && !request.cap_mw) {
+        return fault_set(fault, "a field is missing", "add it to the request",
+                         "\"%s\" needs \"mw\"", verb->name);
     }
     *out = request;
     return 0;

@@ -21,6 +21,8 @@ enum request_verb {
     REQUEST_VMS,
     REQUEST_CPUS,
     REQUEST_POWER,
+    REQUEST_CAP,
+    REQUEST_CAP_SET,
     REQUEST_POLICY,
     REQUEST_POLICY_SET,
     REQUEST_WHY,
@@ -33,6 +35,7 @@ enum request_verb {
     REQUEST_VM_FREEZE,
     REQUEST_VM_THAW,
     REQUEST_VM_END,
+    REQUEST_RELOAD,
     REQUEST_VERB_N, /* Not a verb: how many there are. */
 };
 
@@ -47,6 +50,10 @@ struct request {
     int64_t since_ns, until_ns;
     uint64_t after, before;
     bool forward;
+    /* Of REQUEST_CAP_SET; 0: not given, but term 0 is one. */
+    uint64_t cap_mw, term, order;
+    bool has_term;
+    uint32_t lease_ms, within_ms;
     uint32_t n_options;
     struct {
         char name[64];

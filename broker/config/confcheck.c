@@ -31,6 +31,7 @@ static int check_limits(const struct check *);
 static int check_paths(const struct check *);
 static int check_quotas(const struct check *);
 static int check_drivers(const struct check *);
+static int check_budget(const struct check *);
 static unsigned line_of(const struct check *, const char *path);
 
 int
@@ -54,6 +55,9 @@ confcheck(const struct confscan_at *at, const config_setting_t *root,
     }
     if (!error) {
         error = check_drivers(&check);
+    }
+    if (!error) {
+        error = check_budget(&check);
     }
     if (!error) {
         error = check_policy(&check);
@@ -320,6 +324,9 @@ check_drivers(const struct check *check)
         error = check_options(check, "power", config->power,
                               &config->power_options);
     }
+    if (!error) {
+        error = check_options(check, "cap", config->cap, &config->cap_options);
+    }
     if (error) {
         return error;
     }
@@ -334,6 +341,30 @@ check_drivers(const struct check *check)
                                "end_guests = true, and no hypervisor "
                                "starts any; add hypervisor = { driver = "
                                "\"process\"; };");
+    }
+    return 0;
+}
+
+/* Whoever can limit the host must know to what, in the worst of cases too. */
+static int
+check_budget(const struct check *check)
+{
+    const struct broker_config *config = check->config;
+
+    if (!config->cap) {
+        return 0;
+    }
+    if (!config->budget_max_mw || !config->budget_safe_mw) {
+        return confscan_refuse(check->at, line_of(check, "cap"),
+                               "a cap without a budget; add budget = { max_w "
+                               "= WATTS; safe_w = WATTS; };");
+    }
+    if (config->budget_safe_mw > config->budget_max_mw) {
+        return confscan_refuse(
+            check->at, line_of(check, "budget.safe_w"),
+            "safe_w = %" PRIu64 " is above max_w = %" PRIu64
+            "; the safe cap is what the host is held to when nobody decides",
+            config->budget_safe_mw / 1000, config->budget_max_mw / 1000);
     }
     return 0;
 }

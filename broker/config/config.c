@@ -41,6 +41,8 @@ static int read_pstate(const struct confscan_at *, const config_setting_t *,
                        void *config);
 static int read_power(const struct confscan_at *, const config_setting_t *,
                       void *config);
+static int read_cap(const struct confscan_at *, const config_setting_t *,
+                    void *config);
 static int read_guests(const struct confscan_at *, const config_setting_t *,
                        void *config);
 static int read_uuid(const struct confscan_at *, const config_setting_t *,
@@ -60,6 +62,15 @@ static const struct field limits_fields[] = {
     {"pstate_max", FIELD_U32, AT(pstate_max), .max = PSTATES_MAX - 1},
     {"writes_per_second", FIELD_U32, AT(writes_per_second_max), .min = 1,
      .max = 10000},
+    {NULL},
+};
+
+static const struct field budget_fields[] = {
+    {"max_w", FIELD_U64, AT(budget_max_mw), .min = 1, .max = 1000000,
+     .scale = 1000},
+    {"safe_w", FIELD_U64, AT(budget_safe_mw), .min = 1, .max = 1000000,
+     .scale = 1000},
+    {"lease_ms", FIELD_MS, AT(cap_lease_ns), .min = 1000, .max = MS_MAX},
     {NULL},
 };
 
@@ -119,6 +130,7 @@ static const struct field top_fields[] = {
     {"hypervisor", FIELD_CUSTOM, .read = read_hypervisor},
     {"pstate", FIELD_CUSTOM, .read = read_pstate},
     {"power", FIELD_CUSTOM, .read = read_power},
+    {"cap", FIELD_CUSTOM, .read = read_cap},
     {"guests", FIELD_CUSTOM, .read = read_guests},
     {"epoch_ms", FIELD_MS, AT(epoch_ns), .min = 10, .max = 60000},
     {"sample_ms", FIELD_MS, AT(sample_ns), .min = 10, .max = 60000},
@@ -126,6 +138,7 @@ static const struct field top_fields[] = {
     {"dwell_ms", FIELD_MS, AT(dwell_ns), .min = 0, .max = MS_MAX},
     {"limits", FIELD_GROUP, .fields = limits_fields},
     {"quota", FIELD_GROUP, .fields = quota_fields},
+    {"budget", FIELD_GROUP, .fields = budget_fields},
     {"control", FIELD_GROUP, .fields = control_fields},
     {"sandbox", FIELD_GROUP, .fields = sandbox_fields},
     {"journal", FIELD_GROUP, .fields = journal_fields},
@@ -171,6 +184,7 @@ config_default(struct broker_config *out, char *why, size_t why_size)
         .quota = config_quota(NULL, NULL),
         .pstate_max = PSTATES_MAX - 1,
         .writes_per_second_max = 100,
+        .cap_lease_ns = 60 * NSEC_PER_SEC,
         .journal_size_max = 64 * MEBIBYTE,
         .journal_age_max_s = 30 * SECONDS_PER_DAY,
         .sandbox_users = true,
@@ -351,13 +365,35 @@ read_hypervisor(const struct confscan_at *at, const config_setting_t *setting,
     return confval_options(at, setting, "driver", &config->hypervisor_options);
 }
 
-/* A driver of hardware/ that offers p-states or power, as is wanted. */
+/* What a driver is wanted for. */
+enum offer {
+    OFFER_PSTATE,
+    OFFER_POWER,
+    OFFER_CAP,
+};
+
+static bool
+offers(const struct hardware_class *driver, enum offer offer)
+{
+    switch (offer) {
+    case OFFER_PSTATE:
+        return driver->pstate;
+    case OFFER_POWER:
+        return driver->power;
+    case OFFER_CAP:
+        return driver->cap;
+    }
+    return false;
+}
+
+/* A driver of hardware/ that offers what is wanted. */
 static int
 read_hardware(const struct confscan_at *at, const config_setting_t *setting,
-              bool wants_pstate, const struct hardware_class **class_out,
+              enum offer offer, const struct hardware_class **class_out,
               struct option_values *options)
 {
-    const char *offer = wants_pstate ? "p-state driver" : "power driver";
+    static const char *const rooms[] = {"p-state driver", "power driver",
+                                        "cap driver"};
     const char *name, *names[NAMES_MAX + 1] = {NULL};
 
     int error = confval_plugin(at, setting, "driver", &name);
@@ -365,17 +401,16 @@ read_hardware(const struct confscan_at *at, const config_setting_t *setting,
         return error;
     }
     const struct hardware_class *driver = hardware_find(name);
-    if (!driver || (wants_pstate ? !driver->pstate : !driver->power)) {
+    if (!driver || !offers(driver, offer)) {
         size_t n = 0;
 
         for (size_t i = 0; hardware_table[i] && n < NAMES_MAX; i++) {
-            const struct hardware_class *other = hardware_table[i];
-            if (wants_pstate ? !!other->pstate : !!other->power) {
-                names[n++] = other->name;
+            if (offers(hardware_table[i], offer)) {
+                names[n++] = hardware_table[i]->name;
             }
         }
         return refuse_plugin(at, config_setting_get_member(setting, "driver"),
-                             offer, name, names);
+                             rooms[offer], name, names);
     }
     *class_out = driver;
     options_init(options, driver->options);
@@ -388,7 +423,7 @@ read_pstate(const struct confscan_at *at, const config_setting_t *setting,
 {
     struct broker_config *config = object;
 
-    return read_hardware(at, setting, true, &config->pstate,
+    return read_hardware(at, setting, OFFER_PSTATE, &config->pstate,
                          &config->pstate_options);
 }
 
@@ -398,8 +433,18 @@ read_power(const struct confscan_at *at, const config_setting_t *setting,
 {
     struct broker_config *config = object;
 
-    return read_hardware(at, setting, false, &config->power,
+    return read_hardware(at, setting, OFFER_POWER, &config->power,
                          &config->power_options);
+}
+
+static int
+read_cap(const struct confscan_at *at, const config_setting_t *setting,
+         void *object)
+{
+    struct broker_config *config = object;
+
+    return read_hardware(at, setting, OFFER_CAP, &config->cap,
+                         &config->cap_options);
 }
 
 /* Settings of guests. */

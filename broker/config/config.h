@@ -73,6 +73,8 @@ struct broker_config {
     struct option_values pstate_options;
     const struct hardware_class *power; /* Null: no readings. */
     struct option_values power_options;
+    const struct hardware_class *cap; /* Null: nobody limits power. */
+    struct option_values cap_options;
 
     nsec_t epoch_ns;  /* Default 500 ms. */
     nsec_t sample_ns; /* Of CPUs, VMs and power; default 250 ms. */
@@ -84,6 +86,11 @@ struct broker_config {
     /* limits */
     uint32_t pstate_min, pstate_max; /* What may be asked for; 0 and 15. */
     uint32_t writes_per_second_max;  /* Per domain; default 100. */
+
+    /* budget; for 'cap' only */
+    uint64_t budget_max_mw;  /* What the host may be allowed at most. */
+    uint64_t budget_safe_mw; /* What it is held to when nobody decides. */
+    nsec_t cap_lease_ns;     /* Of an order that names none; 60 s. */
 
     /* control */
     char control_group[VM_NAME_SIZE];  /* May read; "" root and our uid only. */

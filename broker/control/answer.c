@@ -22,6 +22,9 @@
 
 static json_t *set_policy(const struct control_env *, const struct request *,
                           nsec_t now, struct request_fault *fault);
+static json_t *set_cap(const struct control_env *, const struct request *,
+                       nsec_t now, struct request_fault *fault);
+static json_t *reload(const struct control_env *, struct request_fault *fault);
 static json_t *control_vm(const struct control_env *, const struct request *,
                           enum vm_op, nsec_t now, struct request_fault *fault);
 static json_t *trace(const struct control_env *, const char *cause,
@@ -48,6 +51,10 @@ answer_request(const struct control_env *env, const struct request *request,
         return show_cpus(env, now);
     case REQUEST_POWER:
         return power(env, now);
+    case REQUEST_CAP:
+        return show_cap(env, now);
+    case REQUEST_CAP_SET:
+        return set_cap(env, request, now, fault);
     case REQUEST_POLICY:
         return show_policy(env, now);
     case REQUEST_POLICY_SET:
@@ -70,6 +77,8 @@ answer_request(const struct control_env *env, const struct request *request,
         return control_vm(env, request, VM_OP_THAW, now, fault);
     case REQUEST_VM_END:
         return control_vm(env, request, VM_OP_END, now, fault);
+    case REQUEST_RELOAD:
+        return reload(env, fault);
     case REQUEST_VERB_N:
         break;
     }
@@ -139,6 +148,43 @@ set_policy(const struct control_env *env, const struct request *request,
                     "try again");
     }
     return show_policy(env, now);
+}
+
+static json_t *
+set_cap(const struct control_env *env, const struct request *request,
+        nsec_t now, struct request_fault *fault)
+{
+    const struct cap_order order = {
+        .any_term = !request->has_term,
+        .term = request->term,
+        .order = request->order,
+        .mw = request->cap_mw,
+        .lease_ns = (nsec_t)request->lease_ms * NSEC_PER_MSEC,
+        .expires_ns = (nsec_t)request->within_ms * NSEC_PER_MSEC,
+    };
+    char why[256] = "";
+
+    int error = engine_set_cap(env->engine, &order, now, why, sizeof why);
+    if (error) {
+        return fail(fault, "the cap was not ordered",
+                    why[0] ? why : strerror(-error),
+                    "\"mctl cap\" shows what holds and who ordered it");
+    }
+    return show_cap(env, now);
+}
+
+static json_t *
+reload(const struct control_env *env, struct request_fault *fault)
+{
+    char why[256] = "nobody here reads it";
+
+    int error =
+        env->ask_reload ? env->ask_reload(env->ctx, why, sizeof why) : -ENOTSUP;
+    if (error) {
+        return fail(fault, "the configuration can't be read again", why,
+                    "try again; what holds stays");
+    }
+    return show_reload(env);
 }
 
 static json_t *

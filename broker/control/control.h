@@ -6,6 +6,7 @@
 #ifndef BROKER_CONTROL_CONTROL_H
 #define BROKER_CONTROL_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,13 @@ struct vm;
 #define CONTROL_REPLY_MAX (4u << 20)         /* Bytes of one reply. */
 #define CONTROL_WATCH_MAX (64u << 10)        /* Bytes waiting for a watcher. */
 
+/* What came of reading the configuration again. */
+struct control_reload {
+    uint32_t n_asked, n_done; /* How often; each asked for is done once. */
+    bool refused;     /* The last one; the configuration before stays. */
+    char reason[256]; /* PATH:LINE: why; or what changed; "". */
+};
+
 /* All borrowed until control_destroy(); 'rights' is copied. */
 struct control_env {
     const struct broker_config *config;
@@ -36,6 +44,10 @@ struct control_env {
     /* Wall clock in ns, for the journal only; null: 0. */
     int64_t (*wall_ns)(void *ctx);
     void *ctx;
+    /* Asks for the configuration to be read again; null: it can't be.  0 or
+     * -Exxx with 'why'.  What came of it is in 'reload'. */
+    int (*ask_reload)(void *ctx, char *why, size_t why_size);
+    const struct control_reload *reload; /* Null: nobody knows. */
 };
 
 /* Makes the socket at 'path' and listens.  Anybody may connect: what a caller

@@ -44,7 +44,7 @@ show_status(const struct control_env *env, nsec_t now)
     name_of_host(config->domain, config->host_id, NAME_HOST, 0, name);
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:o,s:s,s:b,s:b,s:o,s:i,s:i,s:i,s:i,s:o?,s:o?,s:o?,"
-        "s:o,s:o,s:o,s:o}",
+        "s:o,s:o,s:o,s:o,s:o,s:o}",
         "version", MBROKER_VERSION, "name", name, "domain", config->domain,
         "host", config->host_id, "up_s", seconds(now - status.started),
         "policy", status.policy->name, "platform_ready", status.platform_ready,
@@ -60,7 +60,8 @@ show_status(const struct control_env *env, nsec_t now)
                            : json_null(),
         "power", show_power(&status.host->power, now), "counts",
         show_counts(status.counts), "journal", show_journal(env->journal),
-        "usage", show_usage_of_all(status.host));
+        "usage", show_usage_of_all(status.host),
+        "cap", show_cap(env, now), "reload", show_reload(env));
 }
 
 json_t *
@@ -100,6 +101,45 @@ show_power(const struct power_reading *power, nsec_t now)
                      (double)power->power_mw / 1000, "quality",
                      quality_name(power->quality), "source", power->source,
                      "age_s", seconds(now - power->time));
+}
+
+json_t *
+show_cap(const struct control_env *env, nsec_t now)
+{
+    struct engine_status status;
+
+    engine_status(env->engine, now, &status);
+    const struct power_cap *cap = &status.host->cap;
+    if (cap->phase == CAP_NONE) {
+        return json_pack("{s:s,s:n,s:n,s:s}", "phase", "none", "cap_w",
+                         "read_w", "reason",
+                         env->config->cap ? "the platform did not say yet"
+                                          : "no driver for one is configured");
+    }
+    return json_pack(
+        "{s:s,s:f,s:o,s:b,s:I,s:I,s:o,s:f,s:f,s:f,s:f,s:o}", "phase",
+        cap_phase_name(cap->phase), "cap_w", (double)cap->mw / 1000, "read_w",
+        cap->known ? json_real((double)cap->read_mw / 1000) : json_null(),
+        "safe", cap->safe, "term", (json_int_t)cap->term, "order",
+        (json_int_t)cap->order, "lease_s",
+        cap->until == NSEC_NEVER ? json_null() : seconds(cap->until - now),
+        "low_w", (double)cap->low_mw / 1000, "high_w",
+        (double)cap->high_mw / 1000, "budget_w",
+        (double)env->config->budget_max_mw / 1000, "safe_w",
+        (double)env->config->budget_safe_mw / 1000, "reason",
+        show_text(cap->reason));
+}
+
+json_t *
+show_reload(const struct control_env *env)
+{
+    const struct control_reload *reload = env->reload;
+
+    return reload
+               ? json_pack("{s:i,s:i,s:b,s:o}", "asked", (int)reload->n_asked,
+                           "done", (int)reload->n_done, "refused",
+                           reload->refused, "reason", show_text(reload->reason))
+               : json_null();
 }
 
 json_t *

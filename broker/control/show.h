@@ -21,6 +21,9 @@ json_t *show_status(const struct control_env *, nsec_t now);
 json_t *show_vms(const struct control_env *, nsec_t now);
 json_t *show_cpus(const struct control_env *, nsec_t now);
 json_t *show_power(const struct power_reading *, nsec_t now);
+/* The host's power cap; what came of a reload. */
+json_t *show_cap(const struct control_env *, nsec_t now);
+json_t *show_reload(const struct control_env *);
 json_t *show_policy(const struct control_env *, nsec_t now);
 json_t *show_plugins(const struct control_env *, nsec_t now);
 json_t *show_row(const struct journal_row *);

@@ -42,6 +42,9 @@ struct arbiter {
     const struct host *host;
     nsec_t dwell_ns;
     uint64_t turn; /* Counts resolutions, from 1. */
+    bool clamped;
+    uint32_t clamp; /* Nothing faster than this. */
+    uint64_t clamp_cause;
     uint32_t n_rows, n_knobs;
     struct row *rows;
     struct knob *knobs;
@@ -340,6 +343,56 @@ list_loser(struct arbiter *arbiter, uint32_t domain, const struct place *place)
              best);
 }
 
+void
+arbiter_clamp(struct arbiter *arbiter, bool on, uint32_t pstate, uint64_t cause)
+{
+    if (on == arbiter->clamped) {
+        return;
+    }
+    arbiter->clamped = on;
+    arbiter->clamp = pstate;
+    arbiter->clamp_cause = cause;
+    for (uint32_t i = 0; i < arbiter->n_knobs; i++) {
+        arbiter->knobs[i].touched = cause;
+    }
+}
+
+/* No faster than the clamp; whoever wished that lost. */
+static void
+clamp(struct arbiter *arbiter, uint32_t domain, nsec_t now)
+{
+    struct verdict *verdict = &arbiter->verdicts[domain];
+    uint32_t slowest = arbiter->host->domains[domain].desc.table.n - 1;
+    uint32_t pstate = arbiter->clamp < slowest ? arbiter->clamp : slowest;
+    struct wish none = {
+        .kind = WISH_PSTATE,
+        .value = pstate,
+        .valid_until = NSEC_NEVER,
+        .reason = {.rule = ARBITER_CLAMP, .cause = arbiter->clamp_cause}};
+
+    if (arbiter->knobs[domain].winner &&
+        verdict->n_losers < ARBITER_LOSERS_MAX) {
+        uint32_t i = verdict->n_losers++;
+
+        verdict->losers[i].wish = arbiter->knobs[domain].winner->wish;
+        snprintf(verdict->losers[i].why, ARBITER_WHY_SIZE,
+                 "the power cap is not confirmed: nothing faster than p-state "
+                 "%" PRIu32,
+                 pstate);
+    }
+    verdict->changed = !verdict->wanted || verdict->pstate != pstate;
+    if (verdict->changed) {
+        verdict->time = now;
+        verdict->cause = arbiter->clamp_cause;
+    }
+    verdict->domain = domain;
+    verdict->wanted = true;
+    verdict->pstate = pstate;
+    verdict->held = false;
+    verdict->winner = none;
+    arbiter->knobs[domain].decided = true;
+}
+
 /* A lowering before the dwell time is over waits. */
 static bool
 must_wait(const struct arbiter *arbiter, const struct knob *knob,
@@ -395,7 +448,11 @@ arbiter_resolve(struct arbiter *arbiter, nsec_t now, const struct verdict **out)
     for_each_wish(arbiter, now, compare);
     for_each_wish(arbiter, now, list_loser);
     for (uint32_t i = 0; i < n; i++) {
-        decide(arbiter, i, now);
+        if (arbiter->clamped) {
+            clamp(arbiter, i, now);
+        } else {
+            decide(arbiter, i, now);
+        }
     }
     arbiter->turn++;
     *out = arbiter->verdicts;

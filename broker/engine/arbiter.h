@@ -2,7 +2,8 @@
 /* One winner per knob per turn.  Standing wishes go in; out comes, for each
  * frequency domain, the p-state it should have, whose wish won and why the
  * others lost.  vCPU wishes map to the CPU the vCPU runs on and that to its
- * domain; the fastest wins; caps (later) on top.  No I/O, no clock. */
+ * domain; the fastest wins; a clamp, which stands in for a power cap that can't
+ * be confirmed, on top.  No I/O, no clock. */
 #ifndef BROKER_ENGINE_ARBITER_H
 #define BROKER_ENGINE_ARBITER_H
 
@@ -58,6 +59,12 @@ const struct wish *arbiter_standing(const struct arbiter *, const struct uuid *,
  * everybody; 'cause' is the event. */
 void arbiter_forget_vm(struct arbiter *, const struct uuid *, uint64_t cause);
 void arbiter_forget_all(struct arbiter *, uint64_t cause);
+
+/* Wants all domains no faster than 'pstate', or no longer, whoever wishes what;
+ * 'cause' is the event.  The verdicts' winner is then the rule ARBITER_CLAMP.
+ */
+#define ARBITER_CLAMP "arbiter/clamp"
+void arbiter_clamp(struct arbiter *, bool on, uint32_t pstate, uint64_t cause);
 
 /* Decides all domains at 'now'; expired wishes go.  '*out' is borrowed until
  * the next call and has one verdict per domain.  Returns how many. */

@@ -85,6 +85,7 @@ engine_create(struct engine **out, const struct broker_config *config,
     int error = make_tables(engine);
     if (!error) {
         add_configured(engine);
+        engine_recall_cap(engine);
         error =
             engine_set_policy(engine, policy, options, now, why, sizeof why);
     }
@@ -162,6 +163,7 @@ engine_run(struct engine *engine, nsec_t now)
     } else if (engine->read_only) {
         engine_clear_news(engine);
     }
+    engine_run_cap(engine, now);
     act(engine, now);
     if (epoch) {
         engine_watch_epoch(engine, now);
@@ -177,6 +179,7 @@ engine_deadline(const struct engine *engine)
     nsec_t deadline =
         nsec_min(engine->next_epoch, arbiter_deadline(engine->arbiter));
 
+    deadline = nsec_min(deadline, engine_cap_deadline(engine));
     return nsec_min(deadline, engine_act_deadline(engine));
 }
 

@@ -15,6 +15,7 @@
 
 struct arbiter;
 struct broker_config;
+struct cap_order;
 struct engine;
 struct journal;
 struct msg;
@@ -57,6 +58,13 @@ int engine_set_policy(struct engine *, const char *name,
 /* Asks the platform for an operation on a VM, journalled.  0 or -Exxx. */
 int engine_control_vm(struct engine *, const struct uuid *, enum vm_op,
                       nsec_t now, char *why, size_t why_size);
+
+/* Orders a limit of the host's power: in the journal, on disk, before it is
+ * sent; carried out once or refused.  0 or -Exxx with 'why': -ESTALE (a lower
+ * term), -EALREADY (not a higher number), -ERANGE, -ENODEV, -EROFS (the journal
+ * fails), -EAGAIN (what holds is not known yet). */
+int engine_set_cap(struct engine *, const struct cap_order *, nsec_t now,
+                   char *why, size_t why_size);
 
 /* Counted per policy put in force, for status and the demo's table. */
 struct engine_counts {

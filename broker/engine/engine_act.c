@@ -135,9 +135,9 @@ engine_forget_action(struct engine *engine, uint32_t domain)
 
 /* Outcomes. */
 
-static void
-record_outcome(struct engine *engine, const struct msg_outcome *outcome,
-               const char *subject, nsec_t now)
+void
+engine_record_outcome(struct engine *engine, const struct msg_outcome *outcome,
+                      const char *subject, nsec_t now)
 {
     struct jsonline line;
 
@@ -210,7 +210,7 @@ engine_on_outcome(struct engine *engine, const struct msg_outcome *outcome,
     for (uint32_t i = 0; i < engine->host.n_domains; i++) {
         if (engine->knobs[i].command == outcome->command) {
             engine_subject_domain(engine, i, subject);
-            record_outcome(engine, outcome, subject, now);
+            engine_record_outcome(engine, outcome, subject, now);
             finish_action(engine, i, outcome, now);
             return;
         }
@@ -219,15 +219,18 @@ engine_on_outcome(struct engine *engine, const struct msg_outcome *outcome,
         struct engine_vm_command *command = &engine->vm_command[i];
         if (command->command == outcome->command) {
             engine_subject_vm(engine, &command->vm, NAME_VM, subject);
-            record_outcome(engine, outcome, subject, now);
+            engine_record_outcome(engine, outcome, subject, now);
             engine->counts.n_failed_actions += outcome->error != 0;
             command->command = 0;
             return;
         }
     }
+    if (engine_on_cap_outcome(engine, outcome, now)) {
+        return;
+    }
     /* Too late: it was given up, and what it did will be read back again. */
     engine_subject_broker(engine, subject);
-    record_outcome(engine, outcome, subject, now);
+    engine_record_outcome(engine, outcome, subject, now);
 }
 
 nsec_t

@@ -391,7 +391,8 @@ note_sample_cpu(struct engine *engine, const struct msg_sample_cpu *sample)
 }
 
 static void
-note_sample_power(struct engine *engine, const struct msg_sample_power *sample)
+note_sample_power(struct engine *engine, const struct msg_sample_power *sample,
+                  nsec_t now)
 {
     struct power_reading *power = &engine->host.power;
 
@@ -399,6 +400,9 @@ note_sample_power(struct engine *engine, const struct msg_sample_power *sample)
     power->power_mw = sample->power_mw;
     power->time = sample->time_ns;
     text_copy(power->source, sizeof power->source, sample->source);
+    if (power->quality == QUALITY_UNKNOWN) {
+        engine_assume_power(engine, power, now);
+    }
 }
 
 /* The hypervisor's VMs. */
@@ -559,6 +563,9 @@ engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
     case MSG_DOMAIN:
         note_domain(engine, &msg->domain, now);
         break;
+    case MSG_CAP:
+        engine_on_cap(engine, &msg->cap, now);
+        break;
     case MSG_VM_FOUND:
         note_vm_found(engine, &msg->vm_found, now);
         break;
@@ -572,7 +579,7 @@ engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
         note_sample_cpu(engine, &msg->sample_cpu);
         break;
     case MSG_SAMPLE_POWER:
-        note_sample_power(engine, &msg->sample_power);
+        note_sample_power(engine, &msg->sample_power, now);
         break;
     case MSG_READY:
         engine->ready = true;

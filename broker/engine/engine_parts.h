@@ -5,6 +5,7 @@
  *   engine_note.c    events into the model
  *   engine_guestnote.c  applications' own messages, among these
  *   engine_act.c     verdicts into actions, outcomes, retries
+ *   engine_cap.c     the host's power cap
  *   engine_record.c  rows of the journal, lines for those who watch */
 #ifndef BROKER_ENGINE_ENGINE_PARTS_H
 #define BROKER_ENGINE_ENGINE_PARTS_H
@@ -33,6 +34,10 @@
 #define ACTION_GIVEN_UP_NS (10 * NSEC_PER_SEC) /* Between tries after that. */
 #define ACTION_BUSY_NS (5 * NSEC_PER_MSEC)     /* The channel was full. */
 #define VM_COMMAND_TIMEOUT_NS (30 * NSEC_PER_SEC)
+#define CAP_TIMEOUT_NS                                                         \
+    (20 * NSEC_PER_SEC)                   /* The platform's tries, and more.   \
+                                           */
+#define CAP_EXPIRES_NS (5 * NSEC_PER_SEC) /* An order's patience, if none. */
 
 /* The way a domain goes from where it is to where the arbiter wants it: one
  * action at a time, each until its outcome came. */
@@ -67,6 +72,16 @@ struct engine_rows {
     struct bucket rows, alarms;
 };
 
+/* The last order of a power cap. */
+struct engine_cap {
+    uint64_t term, order;    /* The highest that the journal knows. */
+    uint64_t command, cause; /* Under way; 0 if none is. */
+    nsec_t sent;
+    bool known; /* The platform said how it stands. */
+    /* What an earlier start of the broker sent and saw nothing come of. */
+    uint64_t left_command, left_cause;
+};
+
 struct engine {
     const struct broker_config *config;
     const struct engine_port *port;
@@ -93,6 +108,7 @@ struct engine {
 
     struct engine_knob *knobs; /* One per domain of the host. */
     uint32_t *was; /* The domains' p-states before this turn's actions. */
+    struct engine_cap cap;
     struct engine_vm_command vm_command[ENGINE_VM_COMMANDS];
     struct cause_counter causes;
     struct cause_counter commands;
@@ -163,9 +179,24 @@ void engine_on_outcome(struct engine *, const struct msg_outcome *, nsec_t now);
 /* The platform found the domain anew: what was under way is void. */
 void engine_forget_action(struct engine *, uint32_t domain);
 nsec_t engine_act_deadline(const struct engine *);
+void engine_record_outcome(struct engine *, const struct msg_outcome *,
+                           const char *subject, nsec_t now);
 int engine_send_vm_command(struct engine *, const struct uuid *, enum vm_op,
                            uint64_t cause, nsec_t now, char *why,
                            size_t why_size);
+/* engine_cap.c */
+/* Takes up what the journal says was ordered last. */
+void engine_recall_cap(struct engine *);
+void engine_on_cap(struct engine *, const struct msg_cap *, nsec_t now);
+/* True if it was an order's. */
+bool engine_on_cap_outcome(struct engine *, const struct msg_outcome *,
+                           nsec_t now);
+void engine_run_cap(struct engine *, nsec_t now);
+nsec_t engine_cap_deadline(const struct engine *);
+/* A sensor that says nothing leaves the budget to assume. */
+void engine_assume_power(const struct engine *, struct power_reading *,
+                         nsec_t now);
+
 /* engine_record.c: 'detail' is begun by engine_detail() and ended by the call.
  */
 void engine_detail(struct engine *, struct jsonline *);

@@ -474,6 +474,23 @@ journal_scan(struct journal *journal, struct journal_scan *scan,
     return n;
 }
 
+int
+journal_last(struct journal *journal, const char *name, struct journal_row *out)
+{
+    pthread_mutex_lock(&journal->lock);
+    for (uint32_t i = journal->n; i-- > 0;) {
+        uint32_t slot = (journal->head + i) % journal->ring_size;
+
+        if (!strcmp(journal->ring[slot].name, name)) {
+            *out = journal->ring[slot];
+            pthread_mutex_unlock(&journal->lock);
+            return 1;
+        }
+    }
+    pthread_mutex_unlock(&journal->lock);
+    return journaldb_last(journal->db, name, out);
+}
+
 /* Copies the last 'max' rows in the ring that match; what is older than
  * '*before_out' is the file's to tell.  Returns how many or -ENOMEM. */
 static int

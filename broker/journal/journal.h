@@ -132,6 +132,8 @@ int journal_scan(struct journal *, struct journal_scan *,
 bool journal_filter_takes(const struct journal_filter *,
                           const struct journal_row *, bool any_vm);
 bool journal_row_is_about(const struct journal_row *, const char *vm);
+/* The last row of that name.  1, 0 if there is none, or -Exxx. */
+int journal_last(struct journal *, const char *name, struct journal_row *out);
 void journal_health(struct journal *, struct journal_health *out);
 /* Tries again after a failure; called once per epoch by the engine. */
 void journal_run(struct journal *, nsec_t now);

@@ -54,5 +54,8 @@ int journaldb_tail(struct journaldb *, uint32_t n, uint64_t before,
 /* As journal_scan(), among what is in the file. */
 int journaldb_scan(struct journaldb *, struct journal_scan *,
                    journaldb_row_fn *, void *ctx);
+/* The last row of that name; 1, 0 or -EIO. */
+int journaldb_last(struct journaldb *, const char *name,
+                   struct journal_row *out);
 
 #endif

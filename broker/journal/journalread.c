@@ -100,6 +100,27 @@ journaldb_tail(struct journaldb *db, uint32_t n, uint64_t before,
                      n, (int64_t)before, fn, ctx);
 }
 
+static void
+keep_last(void *ctx, const struct journal_row *row)
+{
+    *(struct journal_row *)ctx = *row;
+}
+
+int
+journaldb_last(struct journaldb *db, const char *name, struct journal_row *out)
+{
+    sqlite3_stmt *s = NULL;
+
+    if (sqlite3_prepare_v2(db->reader,
+                           "SELECT " JOURNAL_ROW_COLUMNS
+                           " FROM row WHERE name = ?1 ORDER BY id DESC LIMIT 1",
+                           -1, &s, NULL) != SQLITE_OK) {
+        return -EIO;
+    }
+    sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+    return give_rows(s, keep_last, out);
+}
+
 /* What is asked for. */
 
 static const char *const kinds[] = {"event", "decision", "action", "outcome"};

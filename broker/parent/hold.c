@@ -64,6 +64,7 @@ hold_take(struct hold *hold, const struct broker_config *config,
                           .proc_dir = -1,
                           .data_dir = -1,
                           .state_dir = -1,
+                          .cap_dir = -1,
                           .journal_dir = -1,
                           .run_lock = -1};
 
@@ -93,7 +94,7 @@ hold_drop(struct hold *hold)
     char path[CONFIG_PATH_SIZE + 32];
     const int dirs[] = {hold->saved_dir, hold->sys_dir,   hold->proc_dir,
                         hold->data_dir,  hold->state_dir, hold->journal_dir,
-                        hold->run_dir};
+                        hold->cap_dir,   hold->run_dir};
 
     for (uint32_t i = 0; i < hold->n_cpu_locks; i++) {
         cpu_lock_path(hold, hold->config->cpus[i], path, sizeof path);
@@ -140,9 +141,20 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
                      state_dir, strerror(-error));
             return error;
         }
+        hold->cap_dir = open_own_dir(hold, hold->state_dir, RUNDIR_CAP,
+                                     OWNER_PLATFORM, why, why_size);
+        if (hold->cap_dir < 0) {
+            return hold->cap_dir;
+        }
         rundir_move_journal(hold->state_dir, hold->journal_dir,
                             owner_uid(hold, OWNER_ENGINE),
                             owner_gid(hold, OWNER_ENGINE));
+    }
+    if (!state_dir) { /* Who restores leaves alone what stands in for a cap. */
+        char path[CONFIG_PATH_SIZE + sizeof "/" RUNDIR_CAP];
+
+        snprintf(path, sizeof path, "%s/" RUNDIR_CAP, config->state_dir);
+        hold->cap_dir = open_dir(path);
     }
     hold->sys_dir = open_dir(config->sys_dir);
     hold->proc_dir = open_dir(config->proc_dir);

@@ -17,6 +17,7 @@ struct hold {
     const char *lock_dir;               /* Borrowed. */
     const struct users *users;          /* Borrowed. */
     int run_dir, saved_dir, sys_dir, proc_dir, data_dir, state_dir, journal_dir;
+    int cap_dir;
     int run_lock;
     uint32_t n_cpu_locks;
     int cpu_locks[CONFIG_CPUS_MAX];

@@ -474,6 +474,7 @@ fill_dirs(const struct parent *parent, int *fds)
     fds[FD_PLATFORM_SYS] = parent->hold.sys_dir;
     fds[FD_PLATFORM_PROC] = parent->hold.proc_dir;
     fds[FD_PLATFORM_DATA] = parent->hold.data_dir;
+    fds[FD_PLATFORM_CAP] = parent->hold.cap_dir;
 }
 
 static void

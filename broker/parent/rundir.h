@@ -11,6 +11,7 @@
 
 #define RUNDIR_SAVED "saved"
 #define RUNDIR_JOURNAL "journal" /* In the state directory. */
+#define RUNDIR_CAP "cap"         /* In the state directory: its record. */
 #define RUNDIR_LOCK "lock"
 
 /* Makes the directory at 'path' if it isn't there (not those above it) and

@@ -23,6 +23,7 @@ struct knob {
     uint32_t pstate;           /* As last read back. */
     bool changed;              /* 'found' is to be put back. */
     bool adopted;              /* An earlier broker changed it, not we. */
+    bool held;                 /* By the clamp, and nobody set it since. */
     char found[HARDWARE_SAVED_SIZE];
 };
 
@@ -31,6 +32,8 @@ struct knobs {
     const struct pstate_ops *ops;
     struct hardware *hw; /* Borrowed. */
     struct limits *limits;
+    uint32_t pstate_max;   /* The slowest that is allowed. */
+    bool clamped;          /* All are held there. */
     int saved_dirfd;       /* -1: nothing is kept. */
     nsec_t (*clock)(void); /* Null: 'now' is used. */
     uint32_t n;
@@ -50,6 +53,10 @@ static int read_back(struct knobs *, struct knob *, nsec_t now,
                      struct knob_steps *);
 static int check_restored(struct knobs *, const struct knob *, char *why,
                           size_t why_size);
+static int write_pstate(struct knobs *, struct knob *, uint32_t pstate,
+                        nsec_t now, struct knob_steps *, char *why,
+                        size_t why_size);
+static uint32_t slowest(const struct knobs *, const struct knob *);
 static nsec_t time_now(const struct knobs *, nsec_t now);
 
 int
@@ -66,6 +73,7 @@ knobs_create(struct knobs **out, const struct broker_config *config,
     knobs->class = class;
     knobs->ops = class->pstate;
     knobs->hw = hw;
+    knobs->pstate_max = config->pstate_max;
     knobs->saved_dirfd = saved_dirfd;
     knobs->clock = clock;
     int error = take_domains(knobs, config, why, why_size);
@@ -127,32 +135,17 @@ knobs_set(struct knobs *knobs, uint32_t domain, uint32_t pstate, nsec_t now,
     }
     struct knob *knob = &knobs->knob[domain];
     out->pstate = knob->pstate;
+    if (knobs->clamped && pstate < slowest(knobs, knob)) {
+        snprintf(why, why_size,
+                 "the power cap is not confirmed: nothing faster than p-state "
+                 "%u is set",
+                 slowest(knobs, knob));
+        return -EPERM;
+    }
     out->checked = time_now(knobs, now);
-    error = keep_found(knobs, knob, why, why_size);
-    if (error) {
-        return error;
-    }
     knob->adopted = false;
-    error = knobs->ops->set(knobs->hw, knob->driver_id, pstate);
-    if (error) {
-        snprintf(why, why_size, "%s could not set p-state %u: %s",
-                 knobs->class->name, pstate, strerror(-error));
-        return error;
-    }
-    out->written = time_now(knobs, now);
-    error = read_back(knobs, knob, now, out);
-    if (!error && knob->pstate != pstate) { /* It may be late: once more. */
-        error = read_back(knobs, knob, now, out);
-    }
-    if (error) {
-        snprintf(why, why_size, "%s could not read back: %s",
-                 knobs->class->name, strerror(-error));
-    } else if (knob->pstate != pstate) {
-        error = -EIO;
-        snprintf(why, why_size, "%s was told p-state %u and reads back %u",
-                 knobs->class->name, pstate, knob->pstate);
-    }
-    return error;
+    knob->held = false;
+    return write_pstate(knobs, knob, pstate, now, out, why, why_size);
 }
 
 int
@@ -166,6 +159,13 @@ knobs_release(struct knobs *knobs, uint32_t domain, nsec_t now,
     struct knob *knob = &knobs->knob[domain];
     out->pstate = knob->pstate;
     out->checked = time_now(knobs, now);
+    if (knobs->clamped) {
+        snprintf(why, why_size,
+                 "the power cap is not confirmed: domain %u "
+                 "stays at p-state %u",
+                 domain, slowest(knobs, knob));
+        return -EPERM;
+    }
     if (!knob->changed) {
         /* An earlier release may have done it whose outcome came too late: who
          * asks again must still hear where the domain stands. */
@@ -214,6 +214,9 @@ knobs_release_all(struct knobs *knobs, nsec_t now, char *why, size_t why_size)
 {
     int n_failed = 0;
 
+    if (knobs_clamped(knobs)) {
+        return 0; /* They stand in for the cap, which outlives us too. */
+    }
     for (uint32_t i = 0; i < knobs_n(knobs); i++) {
         struct knob_steps steps = {0};
 
@@ -222,6 +225,43 @@ knobs_release_all(struct knobs *knobs, nsec_t now, char *why, size_t why_size)
         }
     }
     return n_failed;
+}
+
+int
+knobs_clamp(struct knobs *knobs, bool on, nsec_t now, char *why,
+            size_t why_size)
+{
+    int n_failed = 0;
+
+    knobs->clamped = on;
+    for (uint32_t i = 0; on && i < knobs->n; i++) {
+        struct knob *knob = &knobs->knob[i];
+        uint32_t pstate = slowest(knobs, knob);
+        struct knob_steps steps = {0};
+
+        if (read_back(knobs, knob, now, &steps) || knob->pstate < pstate ||
+            !knob->changed) {
+            n_failed += write_pstate(knobs, knob, pstate, now, &steps, why,
+                                     why_size) != 0;
+            knob->held = true;
+        }
+    }
+    for (uint32_t i = 0; !on && i < knobs->n; i++) {
+        struct knob_steps steps = {0};
+
+        if (knobs->knob[i].held) {
+            knobs->knob[i].held = false;
+            n_failed +=
+                knobs_release(knobs, i, now, &steps, why, why_size) != 0;
+        }
+    }
+    return n_failed;
+}
+
+bool
+knobs_clamped(const struct knobs *knobs)
+{
+    return knobs && knobs->clamped;
 }
 
 void
@@ -369,6 +409,44 @@ keep_found(struct knobs *knobs, struct knob *knob, char *why, size_t why_size)
     }
     knob->changed = true;
     return 0;
+}
+
+static int
+write_pstate(struct knobs *knobs, struct knob *knob, uint32_t pstate,
+             nsec_t now, struct knob_steps *out, char *why, size_t why_size)
+{
+    int error = keep_found(knobs, knob, why, why_size);
+    if (error) {
+        return error;
+    }
+    error = knobs->ops->set(knobs->hw, knob->driver_id, pstate);
+    if (error) {
+        snprintf(why, why_size, "%s could not set p-state %u: %s",
+                 knobs->class->name, pstate, strerror(-error));
+        return error;
+    }
+    out->written = time_now(knobs, now);
+    error = read_back(knobs, knob, now, out);
+    if (!error && knob->pstate != pstate) { /* It may be late: once more. */
+        error = read_back(knobs, knob, now, out);
+    }
+    if (error) {
+        snprintf(why, why_size, "%s could not read back: %s",
+                 knobs->class->name, strerror(-error));
+    } else if (knob->pstate != pstate) {
+        error = -EIO;
+        snprintf(why, why_size, "%s was told p-state %u and reads back %u",
+                 knobs->class->name, pstate, knob->pstate);
+    }
+    return error;
+}
+
+static uint32_t
+slowest(const struct knobs *knobs, const struct knob *knob)
+{
+    uint32_t last = knob->desc.table.n - 1;
+
+    return knobs->pstate_max < last ? knobs->pstate_max : last;
 }
 
 /* Whether the driver, asked again what it finds, says what it said at first; it

@@ -51,6 +51,15 @@ bool knobs_put_back(struct knobs *, uint32_t domain, nsec_t now);
 /* All of them; returns how many could not be put back, 'why' saying one. */
 int knobs_release_all(struct knobs *, nsec_t now, char *why, size_t why_size);
 
+/* Holds all domains at the slowest p-state that is allowed, or no longer: then
+ * those that nobody set meanwhile are put back.  While they are held nothing
+ * faster is set and nothing is put back, not at the end either.  Called again
+ * it sets again what doesn't stand there.  Returns how many could not be held,
+ * 'why' saying one. */
+int knobs_clamp(struct knobs *, bool on, nsec_t now, char *why,
+                size_t why_size);
+bool knobs_clamped(const struct knobs *);
+
 /* Frequencies and voltages of a CPU now, for power models; 0 where unknown. */
 void knobs_fill_load(const struct knobs *, struct cpu_load *);
 /* Time a CPU's emulation took since opening; 0 if none. */

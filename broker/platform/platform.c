@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "broker/config/config.h"
 #include "broker/outbox.h"
+#include "broker/platform/caps.h"
 #include "broker/platform/drivers.h"
 #include "broker/platform/knobs.h"
 #include "broker/platform/sampler.h"
@@ -27,8 +28,9 @@
 struct platform {
     const struct broker_config *config; /* Borrowed. */
     struct platform_env env;
-    struct driver pstate, power;
+    struct driver pstate, power, cap;
     struct knobs *knobs;                             /* Null: no p-states. */
+    struct caps *caps;                               /* Null: no cap. */
     const struct hypervisor_class *hypervisor_class; /* Null: not open. */
     struct hypervisor *hypervisor;
     struct hypervisor_env hypervisor_env;
@@ -41,6 +43,7 @@ struct platform {
 
 static void open_pstate(struct platform *);
 static void open_power(struct platform *);
+static void open_cap(struct platform *, nsec_t now);
 static void open_hypervisor(struct platform *);
 static void start_guests(struct platform *, nsec_t now);
 static void tell_domains(struct platform *);
@@ -52,6 +55,8 @@ static void tell_trouble(struct platform *, const char *where,
 static void set_pstate(struct platform *, const struct msg_set_pstate *,
                        nsec_t now);
 static void release(struct platform *, const struct msg_release *, nsec_t now);
+static void set_cap(struct platform *, const struct msg_set_cap *, nsec_t now);
+static void run_caps(struct platform *, nsec_t now);
 static void control_vm(struct platform *, const struct msg_vm_control *,
                        nsec_t now);
 static void tell_outcome(struct platform *, struct msg_outcome *, int error,
@@ -80,6 +85,7 @@ platform_create(struct platform **out, const struct broker_config *config,
     }
     open_pstate(platform);
     open_power(platform);
+    open_cap(platform, now);
     open_hypervisor(platform);
     struct sampler_env sampler_env = {
         .proc_dirfd = env->proc_dirfd,
@@ -100,6 +106,9 @@ platform_create(struct platform **out, const struct broker_config *config,
     tell_domains(platform);
     sampler_run(platform->sampler, now);
     start_guests(platform, now);
+    if (platform->caps) {
+        run_caps(platform, now);
+    }
     tell_ready(platform);
     platform->next_sample = now + config->sample_ns;
     *out = platform;
@@ -118,10 +127,16 @@ platform_destroy(struct platform *platform)
     }
     int n_failed = platform_release(platform, platform->next_sample);
     sampler_destroy(platform->sampler);
+    caps_destroy(platform->caps);
     knobs_destroy(platform->knobs);
-    if (platform->power.hw == platform->pstate.hw) {
-        platform->power.class = NULL; /* It is one driver. */
+    if (platform->cap.hw == platform->pstate.hw ||
+        platform->cap.hw == platform->power.hw) {
+        platform->cap.class = NULL; /* It is one driver. */
     }
+    if (platform->power.hw == platform->pstate.hw) {
+        platform->power.class = NULL; /* Likewise. */
+    }
+    driver_close(&platform->cap);
     driver_close(&platform->power);
     driver_close(&platform->pstate);
     if (platform->hypervisor_class) {
@@ -147,6 +162,8 @@ platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
         set_pstate(platform, &msg->set_pstate, now);
     } else if (msg->type == MSG_RELEASE) {
         release(platform, &msg->release, now);
+    } else if (msg->type == MSG_SET_CAP) {
+        set_cap(platform, &msg->set_cap, now);
     } else {
         assert(msg->type == MSG_VM_CONTROL);
         control_vm(platform, &msg->vm_control, now);
@@ -158,6 +175,9 @@ platform_run(struct platform *platform, nsec_t now)
 {
     platform->last_try = now;
     outbox_flush(&platform->outbox, platform->env.to_engine, platform->env.ctx);
+    if (platform->caps) {
+        run_caps(platform, now);
+    }
     if (now < platform->next_sample) {
         return;
     }
@@ -173,9 +193,14 @@ platform_run(struct platform *platform, nsec_t now)
 nsec_t
 platform_deadline(const struct platform *platform)
 {
+    nsec_t deadline = platform->next_sample;
+
+    if (platform->caps) {
+        deadline = nsec_min(deadline, caps_deadline(platform->caps));
+    }
     return platform->outbox.n
-               ? nsec_min(platform->next_sample, platform->last_try + RETRY_NS)
-               : platform->next_sample;
+               ? nsec_min(deadline, platform->last_try + RETRY_NS)
+               : deadline;
 }
 
 int
@@ -300,6 +325,48 @@ open_power(struct platform *platform)
                             &config->power_options, why, sizeof why);
     if (error) {
         tell_trouble(platform, config->power->name,
+                     why[0] ? why : strerror(-error));
+    }
+}
+
+/* As open_power(): with the options of what was opened first. */
+static void
+open_cap(struct platform *platform, nsec_t now)
+{
+    const struct broker_config *config = platform->config;
+    struct driver *driver = &platform->cap;
+    char why[CONFIG_WHY_SIZE] = "";
+    int error = 0;
+
+    if (!config->cap) {
+        return;
+    }
+    if (platform->pstate.class == config->cap) {
+        driver->class = platform->pstate.class;
+        driver->hw = platform->pstate.hw;
+    } else if (platform->power.class == config->cap) {
+        driver->class = platform->power.class;
+        driver->hw = platform->power.hw;
+    } else {
+        error = driver_open(driver, config->cap, &platform->env, config,
+                            config->cpus, config->n_cpus, &config->cap_options,
+                            why, sizeof why);
+    }
+    if (!error) {
+        const struct caps_env env = {
+            .class = driver->class,
+            .hw = driver->hw,
+            .knobs = platform->knobs,
+            .dirfd = platform->env.cap_dirfd,
+            .kept = platform->env.cap_record,
+            .proc_dirfd = platform->env.proc_dirfd,
+        };
+
+        error =
+            caps_create(&platform->caps, config, &env, now, why, sizeof why);
+    }
+    if (error || why[0]) {
+        tell_trouble(platform, config->cap->name,
                      why[0] ? why : strerror(-error));
     }
 }
@@ -490,6 +557,65 @@ release(struct platform *platform, const struct msg_release *action, nsec_t now)
     tell_outcome(platform, &outcome, error, why);
 }
 
+/* Its outcome comes when it is known, unless it is refused. */
+static void
+set_cap(struct platform *platform, const struct msg_set_cap *order, nsec_t now)
+{
+    char why[CONFIG_WHY_SIZE] = "no driver for a power cap is open";
+    struct msg_outcome outcome =
+        begin_outcome(platform, order->command, order->cause, now);
+    int error = -ENODEV;
+
+    if (platform->caps) {
+        error = caps_order(platform->caps, order, now, why, sizeof why);
+    }
+    if (error) {
+        tell_outcome(platform, &outcome, error, why);
+    }
+}
+
+/* What is known of the cap, then what came of an order. */
+static void
+run_caps(struct platform *platform, nsec_t now)
+{
+    struct msg msg = {.type = MSG_CAP};
+    struct caps_outcome came;
+    struct power_cap cap;
+
+    caps_run(platform->caps, now);
+    if (caps_take_news(platform->caps, &cap)) {
+        msg.cap.phase = cap.phase;
+        msg.cap.mw = cap.mw;
+        msg.cap.read_mw = cap.read_mw;
+        msg.cap.known = cap.known;
+        msg.cap.safe = cap.safe;
+        msg.cap.term = cap.term;
+        msg.cap.order = cap.order;
+        msg.cap.command = cap.command;
+        msg.cap.until_ns = cap.until;
+        msg.cap.low_mw = cap.low_mw;
+        msg.cap.high_mw = cap.high_mw;
+        text_copy_printable(msg.cap.driver, sizeof msg.cap.driver,
+                            platform->cap.class->name);
+        text_copy_printable(msg.cap.reason, sizeof msg.cap.reason, cap.reason);
+        if (on_news(platform, &msg)) {
+            caps_untake_news(platform->caps);
+            return;
+        }
+    }
+    if (platform_has_room(platform) &&
+        caps_take_outcome(platform->caps, &came)) {
+        struct msg_outcome outcome = {.command = came.command,
+                                      .cause = came.cause,
+                                      .received_ns = came.received,
+                                      .checked_ns = came.checked,
+                                      .written_ns = came.written,
+                                      .read_ns = came.read};
+
+        tell_outcome(platform, &outcome, came.error, came.reason);
+    }
+}
+
 static void
 control_vm(struct platform *platform, const struct msg_vm_control *action,
            nsec_t now)
@@ -538,6 +664,13 @@ on_sample(void *ctx, const struct msg *msg)
 {
     struct platform *platform = ctx;
 
+    if (platform->caps && msg->type == MSG_SAMPLE_POWER) {
+        const struct power_reading reading = {
+            .quality = (enum quality)msg->sample_power.quality,
+            .power_mw = msg->sample_power.power_mw};
+
+        caps_note_power(platform->caps, &reading, msg->sample_power.time_ns);
+    }
     if (!outbox_flush(&platform->outbox, platform->env.to_engine,
                       platform->env.ctx) ||
         platform->env.to_engine(platform->env.ctx, msg)) {

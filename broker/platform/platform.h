@@ -13,6 +13,7 @@
 #include "base/clock.h"
 
 struct broker_config;
+struct caprecord;
 struct hardware_sim;
 struct hypervisor_guest;
 struct hypervisor_helper;
@@ -24,6 +25,7 @@ struct platform_env {
     int sys_dirfd, data_dirfd;
     int proc_dirfd;  /* -1 (msim): a CPU's use is the sum of its VMs'. */
     int state_dirfd; /* For the hypervisor; -1 if its helper has it. */
+    int cap_dirfd;   /* Where the power cap's record is kept; -1: nowhere. */
     const struct hypervisor_helper *helper; /* Borrowed; null: none. */
     void *helper_ctx;
     int saved_dirfd; /* Where found states are kept; -1: nowhere (msim). */
@@ -31,6 +33,9 @@ struct platform_env {
      * hypervisor/sim.h); null: each makes its own. */
     struct hardware_sim *hardware_sim;
     struct hypervisor_sim *hypervisor_sim;
+    /* Msim: where the power cap's record is, instead of in a file of
+     * cap_dirfd; null: none. */
+    struct caprecord *cap_record;
     /* Sends to the engine; 0 or -EAGAIN (dropped samples are counted, outcomes
      * are kept and sent again). */
     int (*to_engine)(void *ctx, const struct msg *);

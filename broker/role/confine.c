@@ -6,7 +6,8 @@
  *   engine    the journal's directory, to write; it must know by number who
  *             asks at the control socket.
  *   platform  what stands for /sys and /proc, to read; of the first the CPUs'
- *             part, to write if frequencies are set there; the saved states.
+ *             part, to write if frequencies are set there; the saved states, and
+ *             the power cap's record.
  *
  * Called by main. */
 #include "broker/role/confine.h"
@@ -145,6 +146,8 @@ plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
         .fd = FD_PLATFORM_SYS, .writable_below = sets_real ? CPUS_DIR : NULL};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_PROC};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_DATA};
+    plan->dirs[plan->n_dirs++] =
+        (struct sandbox_dir){.fd = FD_PLATFORM_CAP, .writable = !restores};
     plan->caps = (emulates || has_guests ? BIT(CAP_SYS_NICE) : 0) |
                  (has_guests ? BIT(CAP_KILL) : 0) |
                  (sets_real ? BIT(CAP_DAC_OVERRIDE) : 0) |

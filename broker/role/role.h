@@ -41,6 +41,7 @@ enum {
     FD_PLATFORM_SYS,
     FD_PLATFORM_PROC,
     FD_PLATFORM_DATA,
+    FD_PLATFORM_CAP,
     FD_PLATFORM_LOCKS, /* The run directory's lock, then one per CPU. */
     /* ROLE_STEWARD's. */
     FD_STEWARD_PLATFORM = FD_FIRST,

@@ -137,6 +137,7 @@ fill_env(const struct role_env *env, struct platform_env *out)
                                  .proc_dirfd = FD_PLATFORM_PROC,
                                  .data_dirfd = FD_PLATFORM_DATA,
                                  .state_dirfd = -1,
+                                 .cap_dirfd = FD_PLATFORM_CAP,
                                  .saved_dirfd = FD_PLATFORM_SAVED,
                                  .clock = env->clock};
 }

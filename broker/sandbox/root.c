@@ -190,7 +190,7 @@ find_dir(const struct sandbox_dir *dir, struct mount_plan *out)
     snprintf(link, sizeof link, "/proc/self/fd/%d", dir->fd);
     ssize_t length = readlink(link, out->path, sizeof out->path - 1);
     if (length < 0) {
-        return -errno;
+        return errno == ENOENT ? 0 : -errno; /* It was not handed over. */
     }
     out->path[length] = '\0';
     if (length < 2 || out->path[0] != '/') {

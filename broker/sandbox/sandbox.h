@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SANDBOX_DIRS_MAX 4
+#define SANDBOX_DIRS_MAX 6
 #define SANDBOX_TEXT_SIZE 384
 #define SANDBOX_NO_LIMIT UINT64_MAX
 

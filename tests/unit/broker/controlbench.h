@@ -42,6 +42,7 @@ struct engine {
     struct option_values set_options;
     int set_error, control_error;
     struct uuid control_uuid;
+    struct cap_order cap_order;
     enum vm_op control_op;
     int n_changes;
 };
@@ -88,6 +89,18 @@ engine_control_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
     engine->control_op = op;
     if (engine->control_error) {
         snprintf(why, why_size, "it is ended already");
+    }
+    return engine->control_error;
+}
+
+int
+engine_set_cap(struct engine *engine, const struct cap_order *order, nsec_t now,
+               char *why, size_t why_size)
+{
+    engine->n_changes++;
+    engine->cap_order = *order;
+    if (engine->control_error) {
+        snprintf(why, why_size, "term 1 is over");
     }
     return engine->control_error;
 }

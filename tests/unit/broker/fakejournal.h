@@ -72,6 +72,33 @@ fake_last(const struct journal *journal, enum journal_kind kind,
     return NULL;
 }
 
+int
+journal_last(struct journal *journal, const char *name, struct journal_row *out)
+{
+    for (uint64_t i = journal->n; i > 0 && journal->n - i < FAKE_ROWS; i--) {
+        if (!strcmp(journal->rows[(i - 1) % FAKE_ROWS].name, name)) {
+            *out = journal->rows[(i - 1) % FAKE_ROWS];
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int
+journal_trace(struct journal *journal, uint64_t cause,
+              void (*row)(void *ctx, const struct journal_row *), void *ctx)
+{
+    int n = 0;
+
+    for (uint64_t i = 0; i < journal->n && i < FAKE_ROWS; i++) {
+        if (journal->rows[i].cause == cause) {
+            row(ctx, &journal->rows[i]);
+            n++;
+        }
+    }
+    return n;
+}
+
 /* How many rows of a cause there are. */
 static inline unsigned
 fake_count(const struct journal *journal, uint64_t cause)

@@ -179,7 +179,7 @@ open_dir(const char *path)
 static void
 run_platform(void)
 {
-    int fds[FD_PLATFORM_DATA + 1 - FD_PARENT];
+    int fds[FD_PLATFORM_CAP + 1 - FD_PARENT];
 
     make_line(&parent, true, GRANT_PARENT, GRANT_PLATFORM, fds, FD_PARENT);
     make_line(&first, true, GRANT_ENGINE, GRANT_PLATFORM, fds,
@@ -189,7 +189,8 @@ run_platform(void)
     fds[FD_PLATFORM_SYS - FD_PARENT] = open_dir("/");
     fds[FD_PLATFORM_PROC - FD_PARENT] = open_dir("/proc");
     fds[FD_PLATFORM_DATA - FD_PARENT] = open_dir("/");
-    run(ROLE_PLATFORM, fds, FD_PLATFORM_DATA + 1 - FD_PARENT);
+    fds[FD_PLATFORM_CAP - FD_PARENT] = open_dir(dir);
+    run(ROLE_PLATFORM, fds, FD_PLATFORM_CAP + 1 - FD_PARENT);
 }
 
 static void

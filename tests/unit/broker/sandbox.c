@@ -418,6 +418,7 @@ put_dirs(enum role role)
         put_dir("sys", FD_PLATFORM_SYS);
         put_dir("/proc", FD_PLATFORM_PROC);
         put_dir("data", FD_PLATFORM_DATA);
+        put_dir("cap", FD_PLATFORM_CAP);
     }
 }
 
@@ -671,6 +672,7 @@ make_dirs(void)
                                         "journal",
                                         "saved",
                                         "data",
+                                        "cap",
                                         "sys",
                                         "sys/power",
                                         "sys/devices",

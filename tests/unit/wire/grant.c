@@ -40,6 +40,7 @@ static const struct {
     {MSG_READY, P, E},        {MSG_READY, B, Q},       {MSG_READY, E, Q},
     {MSG_TROUBLE, P, E},      {MSG_SET_PSTATE, E, P},  {MSG_RELEASE, E, P},
     {MSG_VM_CONTROL, E, P},   {MSG_OUTCOME, P, E},     {MSG_STARTED, E, B},
+    {MSG_CAP, P, E},          {MSG_SET_CAP, E, P},
 };
 #define N_GRANTED (sizeof granted / sizeof granted[0])
 
@@ -232,11 +233,12 @@ a_role_that_is_none_has_no_right(void **state)
 /* Requests. */
 
 static void
-five_verbs_change_and_what_is_none_would(void **state)
+seven_verbs_change_and_what_is_none_would(void **state)
 {
     static const enum request_verb changing[] = {
         REQUEST_POLICY_SET, REQUEST_VM_START, REQUEST_VM_FREEZE,
-        REQUEST_VM_THAW, REQUEST_VM_END};
+        REQUEST_VM_THAW,    REQUEST_VM_END,   REQUEST_CAP_SET,
+        REQUEST_RELOAD};
 
     for (int verb = 0; verb < REQUEST_VERB_N; verb++) {
         bool changes = false;
@@ -277,7 +279,7 @@ main(void)
         cmocka_unit_test(every_message_has_a_row),
         cmocka_unit_test(no_role_speaks_to_itself_and_guests_to_back_alone),
         cmocka_unit_test(a_role_that_is_none_has_no_right),
-        cmocka_unit_test(five_verbs_change_and_what_is_none_would),
+        cmocka_unit_test(seven_verbs_change_and_what_is_none_would),
         cmocka_unit_test(every_verb_has_a_rate),
     };
 

@@ -56,26 +56,31 @@ every_verb_is_read(void **state)
                             : !strcmp(name, "why")   ? ",\"knob\":\"cpu3\""
                             : !strcmp(name, "trace") ? ",\"cause\":\"1.4\""
                                                      : "";
+        bool cap = !strcmp(name, "cap_set");
+        if (cap) {
+            field = ",\"mw\":1000";
+        }
         snprintf(line, sizeof line, "{\"verb\":\"%s\"%s}", name, field);
         assert_int_equal(decode(line), 0);
         assert_int_equal(request.verb, i);
-        assert_int_equal(request.subject[0] != 0, field[0] != 0);
+        assert_int_equal(request.subject[0] != 0, field[0] != 0 && !cap);
     }
 }
 
 static void
-only_five_verbs_change_anything(void **state)
+only_seven_verbs_change_anything(void **state)
 {
     static const enum request_verb changing[] = {
         REQUEST_POLICY_SET, REQUEST_VM_START, REQUEST_VM_FREEZE,
-        REQUEST_VM_THAW, REQUEST_VM_END};
+        REQUEST_VM_THAW,    REQUEST_VM_END,   REQUEST_CAP_SET,
+        REQUEST_RELOAD};
     int n = 0;
 
     for (int i = 0; i < REQUEST_VERB_N; i++) {
         n += grant_verb_changes((enum request_verb)i);
     }
-    assert_int_equal(n, 5);
-    for (size_t i = 0; i < 5; i++) {
+    assert_int_equal(n, 7);
+    for (size_t i = 0; i < 7; i++) {
         assert_true(grant_verb_changes(changing[i]));
     }
     /* What is no verb must not slip through as one that only reads. */
@@ -285,7 +290,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_is_read),
-        cmocka_unit_test(only_five_verbs_change_anything),
+        cmocka_unit_test(only_seven_verbs_change_anything),
         cmocka_unit_test(options_become_text),
         cmocka_unit_test(too_many_options_are_refused),
         cmocka_unit_test(options_of_another_kind_are_refused),
