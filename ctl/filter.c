@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
@@ -84,13 +85,16 @@ filter_count(int32_t pid, uint32_t *allowed_out, uint32_t *sometimes_out)
 static int
 get_filters(int32_t pid, enum filter_answer *answers)
 {
-    static struct sock_filter program[FILTER_INSTRUCTIONS_MAX];
+    struct sock_filter *program =
+        calloc(FILTER_INSTRUCTIONS_MAX, sizeof *program);
+    int error = program ? 0 : -ENOMEM;
 
-    for (unsigned long i = 0;; i++) {
+    for (unsigned long i = 0; !error; i++) {
         long n = ptrace(PTRACE_SECCOMP_GET_FILTER, pid, (void *)i, program);
 
         if (n < 0) {
-            return errno == ENOENT && i ? 0 : -errno;
+            error = errno == ENOENT && i ? 0 : -errno;
+            break;
         }
         for (uint32_t call = 0; call < FILTER_CALLS; call++) {
             enum filter_answer answer = filter_judge(program, (size_t)n, call);
@@ -98,6 +102,8 @@ get_filters(int32_t pid, enum filter_answer *answers)
             answers[call] = answer < answers[call] ? answer : answers[call];
         }
     }
+    free(program);
+    return error;
 }
 
 static void

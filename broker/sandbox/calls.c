@@ -7,10 +7,10 @@
  *
  * The lists have what the processes were seen to call, and what the C library,
  * libuv and SQLite would call on another day: when memory grows short, a
- * checkpoint is due, an assertion fails.  A filter costs nothing where the
- * kernel keeps the answer per call (5.11 and later), which it does for all that
- * is allowed whatever its arguments; those that are looked at are not made per
- * message.
+ * checkpoint is due, an assertion fails.  Where the kernel keeps the answer per
+ * call (5.11 and later), which it does for all that is allowed whatever its
+ * arguments, a call costs some 45 ns more; those that are looked at are not made
+ * per message, and a message over shared memory makes none.
  *
  * libseccomp compiles them; without it there are none, and that is said.
  * Called by sandbox.c, last. */
