@@ -225,11 +225,8 @@ check_limits(const struct check *check)
     const struct broker_config *config = check->config;
 
     if (config->pstate_min > config->pstate_max) {
-        const char *path = line_of(check, "limits.pstate_min")
-                               ? "limits.pstate_min"
-                               : "limits.pstate_max";
-
-        return confscan_refuse(check->at, line_of(check, path),
+        /* It was given, since without it is 0. */
+        return confscan_refuse(check->at, line_of(check, "limits.pstate_min"),
                                "pstate_min = %" PRIu32
                                " is above pstate_max = %" PRIu32
                                "; p-state 0 is the fastest",

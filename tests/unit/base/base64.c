@@ -38,6 +38,19 @@ the_standard_s_examples_hold(void **state)
 }
 
 static void
+what_lies_between_the_letters_is_none(void **state)
+{
+    static const char strange[] = "@[`{-_.~\x7f\x80 \n";
+    uint8_t bytes[3];
+
+    for (size_t i = 0; strange[i]; i++) {
+        char text[5] = "AAAA";
+        text[2] = strange[i];
+        assert_true(base64_decode(bytes, sizeof bytes, text, 4) < 0);
+    }
+}
+
+static void
 every_size_comes_back(void **state)
 {
     char text[BASE64_TEXT_SIZE(300)];
@@ -89,6 +102,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_standard_s_examples_hold),
+        cmocka_unit_test(what_lies_between_the_letters_is_none),
         cmocka_unit_test(every_size_comes_back),
         cmocka_unit_test(what_is_no_base64_is_refused),
         cmocka_unit_test(the_checksum_is_everybody_s),

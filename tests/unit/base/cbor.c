@@ -154,6 +154,24 @@ a_failed_reader_stays_failed(void **state)
 }
 
 static void
+bytes_and_numbers_that_do_not_fit_are_refused(void **state)
+{
+    uint8_t raw[2] = {9, 9};
+    struct cbor_in in;
+
+    cbor_in_init(&in, "\x41x", 2); /* One byte, and two are wanted. */
+    cbor_get_bytes(&in, raw, 2);
+    assert_int_equal(in.error, -EPROTO);
+    assert_int_equal(raw[0], 9);
+    cbor_in_init(&in, "\x3b\xff\xff\xff\xff\xff\xff\xff\xff", 9);
+    assert_int_equal(cbor_get_i64(&in), 0); /* Below INT64_MIN. */
+    assert_int_equal(in.error, -EPROTO);
+    cbor_in_init(&in, "\x61x", 2);
+    assert_int_equal(cbor_get_i64(&in), 0); /* No number. */
+    assert_int_equal(in.error, -EPROTO);
+}
+
+static void
 text_too_long_for_its_place_is_refused(void **state)
 {
     char text[4] = "old";
@@ -365,6 +383,7 @@ main(void)
         cmocka_unit_test(text_bytes_and_counts_come_back),
         cmocka_unit_test(what_does_not_fit_is_not_written),
         cmocka_unit_test(a_failed_reader_stays_failed),
+        cmocka_unit_test(bytes_and_numbers_that_do_not_fit_are_refused),
         cmocka_unit_test(text_too_long_for_its_place_is_refused),
         cmocka_unit_test(text_with_a_null_or_bad_utf8_is_refused),
         cmocka_unit_test(counts_above_the_limit_are_refused),

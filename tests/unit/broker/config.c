@@ -411,6 +411,92 @@ wrong_types_say_what_is_wanted(void **state)
 }
 
 static void
+a_guest_s_socket_has_a_mode_in_octal(void **state)
+{
+    static const char *const bad[] = {"60",    "06600", "68x", "700",
+                                      "0640x", "400",   ""};
+    struct broker_config config;
+    char text[200];
+
+    accepted(&config, "cpus = [0]; guests = ( { name = \"a\"; vcpus = [0]; "
+                      "mode = \"0660\"; } );");
+    assert_int_equal(config.guests[0].mode, 0660);
+    config_fini(&config);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text,
+                 "cpus = [0]; guests = (\n{ name = \"a\"; vcpus = [0]; "
+                 "mode = \"%s\"; } );",
+                 bad[i]);
+        refused(text, 2, "must be three octal digits");
+    }
+    refused("cpus = [0];\nguests = ( { mode = 660; } );", 2, "must be text");
+}
+
+static void
+members_of_a_guest_have_their_types(void **state)
+{
+    refused("guests = ( { uuid = 1; } );", 1, "must be text");
+    refused("guests = ( { channel = 1; } );", 1, "must be text");
+    refused("guests = ( { command = 1; } );", 1, "must be text");
+    refused("guests = ( { command = \"\"; } );", 1, "may have 1 to");
+    refused("guests = ( { pid_file = 1; } );", 1, "must be text");
+    refused("run_dir = 1;", 1, "must be text");
+    refused("run_dir = \"/a\\x7fb\";", 1, "printable characters");
+    char channel[400] = "guests = ( { channel = \"sim:";
+    memset(channel + strlen(channel), 'x', 300);
+    strcat(channel, "\"; } );");
+    refused(channel, 1, "channel is too long");
+    just_accepted("cpus = [0]; hypervisor = { driver = \"process\"; };"
+                  "guests = ( { name = \"a\"; vcpus = [0]; pid_file = \"/a\"; "
+                  "}, { name = \"b\"; vcpus = [0]; pid_file = \"/b\"; } );");
+    just_accepted("guests = [];");
+    just_accepted("guests = ();");
+}
+
+static void
+lists_have_their_limits(void **state)
+{
+    char *text = malloc(65536), *to = text, part[64];
+
+    assert_non_null(text);
+    to += sprintf(to, "cpus = [0];\nguests = (");
+    for (int i = 0; i <= CONFIG_GUESTS_MAX; i++) {
+        to +=
+            sprintf(to, "%s{ name = \"g%d\"; vcpus = [0]; }", i ? ", " : "", i);
+    }
+    sprintf(to, ");");
+    snprintf(part, sizeof part, "%d guests; at most %d", CONFIG_GUESTS_MAX + 1,
+             CONFIG_GUESTS_MAX);
+    refused(text, 2, part);
+    to = text + sprintf(text, "cpus = [0");
+    for (int i = 1; i <= CONFIG_CPUS_MAX; i++) {
+        to += sprintf(to, ", %d", i);
+    }
+    sprintf(to, "];");
+    snprintf(part, sizeof part, "more than %d CPUs", CONFIG_CPUS_MAX);
+    refused(text, 1, part);
+    free(text);
+}
+
+static void
+rules_name_the_line_that_is_there(void **state)
+{
+    refused("state_dir = \"/run/mbroker\";", 1, "are the same");
+    refused("\nrun_dir = \"/var/lib/mbroker\";", 2, "are the same");
+    refused("limits = {\npstate_min = 3;\npstate_max = 1; };", 2, "is above");
+    refused("seed = 0x1ffffffff;", 1, "does not fit in 32 bits");
+    refused("seed = 11111111111111111111111111111111111111111111111111;", 1,
+            "does not fit in 64 bits");
+    refused("seed = 99999999999999999999.5;", 1, "must be a whole number");
+    just_accepted("seed = 0X10;");
+    refused("state_dir = \"/run/mbroker\"; cpus = [0];\n"
+            "guests = ( { name = \"a\"; vcpus = [0]; } );",
+            1, "are the same");
+    refused("domain = \"a\\", 1, "never ends");
+    refused("domain = \"a\\\n", 1, "never ends");
+}
+
+static void
 wrong_types_of_options_say_what_is_wanted(void **state)
 {
     refused("policy = { name = \"basic\";\nperiod_ms = \"500\"; };", 2,
@@ -864,6 +950,10 @@ main(void)
         cmocka_unit_test(unknown_plugins_are_refused_with_the_nearest),
         cmocka_unit_test(driver_without_the_ability_is_refused),
         cmocka_unit_test(wrong_types_say_what_is_wanted),
+        cmocka_unit_test(a_guest_s_socket_has_a_mode_in_octal),
+        cmocka_unit_test(members_of_a_guest_have_their_types),
+        cmocka_unit_test(lists_have_their_limits),
+        cmocka_unit_test(rules_name_the_line_that_is_there),
         cmocka_unit_test(wrong_types_of_options_say_what_is_wanted),
         cmocka_unit_test(options_out_of_range_say_the_range),
         cmocka_unit_test(long_options_are_refused),

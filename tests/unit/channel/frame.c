@@ -377,6 +377,31 @@ number_of_a_wrong_size_is_refused(void **state)
     assert_int_equal(frame_get_u64(&got, data, 16), -EPROTO);
 }
 
+static void
+settled_is_read_as_written_and_nothing_else_is(void **state)
+{
+    const struct settled said = {.forgot = true,
+                                 .message_max = 512,
+                                 .sent = 7,
+                                 .delivered = 9,
+                                 .mark = 3};
+    struct settled got = {.mark = 99};
+    uint8_t data[SETTLED_SIZE + 1];
+    const char *why = NULL;
+    frame_put_settled(data, &said);
+    assert_int_equal(frame_get_settled(&got, data, SETTLED_SIZE + 1, &why),
+                     -EPROTO);
+    assert_non_null(why);
+    data[0] = 2; /* Neither forgotten nor not. */
+    assert_int_equal(frame_get_settled(&got, data, SETTLED_SIZE, &why),
+                     -EPROTO);
+    assert_int_equal(got.mark, 99);
+    frame_put_settled(data, &said);
+    assert_int_equal(frame_get_settled(&got, data, SETTLED_SIZE, &why), 0);
+    assert_true(got.forgot && got.message_max == 512 && got.sent == 7 &&
+                got.delivered == 9 && got.mark == 3);
+}
+
 int
 main(void)
 {
@@ -397,6 +422,7 @@ main(void)
         cmocka_unit_test(hello_is_read_as_written),
         cmocka_unit_test(hello_out_of_range_is_refused),
         cmocka_unit_test(number_of_a_wrong_size_is_refused),
+        cmocka_unit_test(settled_is_read_as_written_and_nothing_else_is),
     };
     return cmocka_run_group_tests_name("channel/frame", tests, NULL, NULL);
 }

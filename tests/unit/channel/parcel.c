@@ -184,6 +184,8 @@ impossible_messages_are_refused(void **state)
         {.kind = PARCEL_SKIP, .sequence = 1, .to = 0},
     };
     static const char bytes[512];
+    uint8_t none[4] = {0};
+    assert_int_equal(open_bytes(none, 4), -EPROTO);
     uint8_t data[ROOM];
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct parcel_writer writer;

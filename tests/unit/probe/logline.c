@@ -189,6 +189,10 @@ haproxy_lines_of_another_shape_are_refused(void **state)
            "1.2.3.4:5 [14/Nov/2023:22:13:20.500] f b/s 0/0/0/1", LOGLINE_SHAPE);
     refuse(LOGLINE_HAPROXY_TOTAL, "1.2.3.4:5 [14/Nov/2023:22:13:20.500] f",
            LOGLINE_SHAPE);
+    refuse(LOGLINE_HAPROXY_SERVER,
+           "1.2.3.4:5 [14/Nov/2023:22:13:20.500] f b/s 0/0/0/1/x 200 0",
+           LOGLINE_NO_NUMBER);
+    refuse(LOGLINE_HAPROXY_SERVER, "1.2.3.4:5 [14/No", LOGLINE_NO_TIME);
     refuse(LOGLINE_HAPROXY_TOTAL,
            "1.2.3.4:5 [14/Nov/2023:22:13:20.500] f b/s 0/0/0/1/1/1 200",
            LOGLINE_SHAPE);
@@ -203,7 +207,11 @@ haproxy_dates_that_do_not_exist_are_refused(void **state)
         "14/Nov/20233:22:13:20.5",   "14/Nov/2023:24:13:20.500",
         "14/Nov/2023:22:60:20.500",  "14/Nov/2023:22:13:61.000",
         "14/Nov/2023:22:13:20.",     "14/Nov/2023 22:13:20.500",
-        "14/Nov/2023:22:13:20.500+",
+        "14/Nov/2023:22:13:20.500+", "xx/Nov/2023:22:13:20.500",
+        "14/Nov.2023:22:13:20.500",  "14/Nov/x:22:13:20.500",
+        "14/Nov/2023:x:13:20.500",   "14/Nov/2023:22.13:20.500",
+        "14/Nov/2023:22:x:20.500",   "14/Nov/2023:22:13.20.500",
+        "14/Nov/2023:22:13:x",
     };
 
     for (size_t i = 0; i < sizeof dates / sizeof dates[0]; i++) {

@@ -172,6 +172,8 @@ words_are_cut_to_the_room_there_is(void **state)
                      -ERANGE);
     assert_string_equal(small, "PAINT a");
     assert_int_equal(fields_encode(&paint, 3, &bad, &out, NULL, 0), -ERANGE);
+    assert_int_equal(fields_encode(&paint, 3, &bad, &out, small, 0), -ERANGE);
+    assert_string_equal(small, "PAINT a");
     assert_int_equal(out.used, 0);
 }
 

@@ -115,6 +115,21 @@ sizes_are_bounded_before_anything_is_kept(void **state)
 }
 
 static void
+base64_beyond_the_limit_is_told_by_its_bytes(void **state)
+{
+    static char line[NOTELINE_SIZE_MAX + 2];
+    size_t used = (size_t)sprintf(line, "{\"type\":\"a\",\"base64\":\"");
+
+    memset(line + used, 'A', MSG_NOTE_SIZE_MAX / 3 * 4 + 4);
+    strcpy(line + used + MSG_NOTE_SIZE_MAX / 3 * 4 + 4, "\"}");
+    refused(line, "the note is too large", "3843 bytes; at most 3840");
+    refused("{\"type\":7,\"text\":\"x\"}", "a field has the wrong type",
+            "\"type\" is text");
+    refused("7", "the line is not JSON",
+            "byte 1: '[' or '{' expected near '7'");
+}
+
+static void
 what_is_encoded_is_decoded_again(void **state)
 {
     struct noteline in = {.type = "org.example/1", .latest = true};
@@ -146,6 +161,7 @@ main(void)
         cmocka_unit_test(text_and_base64_are_taken_as_they_are),
         cmocka_unit_test(what_is_no_note_is_refused_in_words),
         cmocka_unit_test(sizes_are_bounded_before_anything_is_kept),
+        cmocka_unit_test(base64_beyond_the_limit_is_told_by_its_bytes),
         cmocka_unit_test(what_is_encoded_is_decoded_again),
     };
 

@@ -217,6 +217,65 @@ rows_asked_for_are_bounded(void **state)
 }
 
 static void
+journal_rows_are_asked_for_by_time_vm_type_and_place(void **state)
+{
+    assert_int_equal(decode("{\"verb\":\"events\",\"vm\":\"web1\","
+                            "\"type\":\"decision\",\"since_ns\":5,"
+                            "\"until_ns\":9,\"after\":7,\"n\":3}"),
+                     0);
+    assert_string_equal(request.subject, "web1");
+    assert_string_equal(request.type, "decision");
+    assert_int_equal(request.since_ns, 5);
+    assert_int_equal(request.until_ns, 9);
+    assert_int_equal(request.after, 7);
+    assert_true(request.forward);
+    assert_int_equal(request.n, 3);
+    assert_int_equal(decode("{\"verb\":\"events\",\"before\":8}"), 0);
+    assert_int_equal(request.before, 8);
+    assert_false(request.forward);
+    assert_refused("{\"verb\":\"events\",\"since_ns\":\"5\"}",
+                   "\"since_ns\" is a whole number");
+    assert_refused("{\"verb\":\"events\",\"until_ns\":-1}",
+                   "\"until_ns\" is a whole number");
+    assert_refused("{\"verb\":\"events\",\"after\":1.5}", "\"after\"");
+    assert_refused("{\"verb\":\"events\",\"before\":null}", "\"before\"");
+    assert_refused("{\"verb\":\"events\",\"colour\":1}",
+                   "since_ns, until_ns, vm, type, after and before");
+}
+
+static void
+notes_are_asked_for_by_vm_and_type(void **state)
+{
+    assert_int_equal(decode("{\"verb\":\"notes\",\"vm\":\"web1\","
+                            "\"type\":\"a.b/1\",\"follow\":true}"),
+                     0);
+    assert_string_equal(request.type, "a.b/1");
+    assert_true(request.follow);
+    assert_int_equal(decode("{\"verb\":\"notes\",\"follow\":false}"), 0);
+    assert_false(request.follow);
+    assert_refused("{\"verb\":\"notes\",\"follow\":1}", "a truth value");
+    assert_refused("{\"verb\":\"notes\",\"type\":\"..\"}", "no type of a note");
+    assert_refused("{\"verb\":\"notes\",\"type\":7}", "is text");
+    assert_refused("{\"verb\":\"notes\",\"n\":7}", "takes vm, type and follow");
+}
+
+static void
+verbs_say_what_they_take_when_they_get_something_else(void **state)
+{
+    assert_refused("{\"verb\":\"policy_set\",\"x\":1}", "name options");
+    assert_refused("{\"verb\":\"why\",\"x\":1}", "takes knob");
+    assert_refused("{\"verb\":\"status\",\"n\":1}", "takes no fields");
+    assert_refused("{\"verb\":\"policy_set\",\"name\":\"x\","
+                   "\"options\":{\"\":1}}",
+                   "option's name is empty");
+    assert_refused("{\"verb\":\"policy_set\",\"name\":\"x\","
+                   "\"options\":{\"a\":\"\\u007f\"}}",
+                   "control characters");
+    assert_refused("{\"verb\":5}", "no verb");
+    assert_string_equal(request_verb_name(REQUEST_VERB_N), "?");
+}
+
+static void
 a_line_may_be_as_long_as_its_limit_and_no_longer(void **state)
 {
     char line[REQUEST_SIZE_MAX + 2];
@@ -301,6 +360,9 @@ main(void)
         cmocka_unit_test(text_with_control_characters_is_refused),
         cmocka_unit_test(text_that_does_not_fit_is_refused),
         cmocka_unit_test(rows_asked_for_are_bounded),
+        cmocka_unit_test(journal_rows_are_asked_for_by_time_vm_type_and_place),
+        cmocka_unit_test(notes_are_asked_for_by_vm_and_type),
+        cmocka_unit_test(verbs_say_what_they_take_when_they_get_something_else),
         cmocka_unit_test(a_line_may_be_as_long_as_its_limit_and_no_longer),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(refusals_are_printable_whatever_came),
