@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs seeds.  One in eight is of VMs that move between brokers (moves.h), the
  * others of one host (draw.h, run.h); one in sixteen is run twice, and must
- * give the same trace.  Of a violation the faults are left out that it does not
- * need: first whole classes, then single ones.  Called by msim.c. */
+ * give the same trace; of another one in sixteen only what happens to one guest
+ * is left, and no CPU may feel that but the guest's.  Of a violation the faults
+ * are left out that it does not need: first whole classes, then single ones.
+ * Called by msim.c. */
 #include "sim/explore.h"
 
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include "sim/scenario.h"
 
 #define TWICE 16          /* Each so many-th is run twice. */
+#define ALONE 5           /* Of so many, the one that is about one guest. */
 #define MOVES 8           /* Each so many-th moves VMs. */
 #define LEAK_MAX 65536    /* Bytes that a run may leave. */
 #define FAILURES_MAX 1000 /* In the JSON. */
@@ -163,6 +166,60 @@ minimise(struct exploration *x)
     free(whole);
 }
 
+/* One guest alone. */
+
+/* Leaves of the faults those of one guest's agent and channel. */
+static void
+keep_of_guest(struct scenario *scenario, uint32_t guest)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < scenario->n_faults; i++) {
+        const struct scenario_fault *fault = &scenario->faults[i];
+        enum fault_class class = fault->fault->class;
+
+        if (fault->guest == guest && fault->fault->needs & FAULT_GUEST &&
+            (class == FAULT_AGENT || class == FAULT_CHANNEL)) {
+            scenario->faults[n++] = *fault;
+        }
+    }
+    scenario->n_faults = n;
+}
+
+/* With and without what happens to a guest, the CPUs of the others do the
+ * same. */
+static void
+check_alone(struct exploration *x, uint64_t seed)
+{
+    struct scenario *scenario = &x->scenario;
+    const struct broker_config *config = &scenario->config;
+    uint32_t guest = (uint32_t)(seed / TWICE % scenario->n_guests);
+    uint32_t step =
+        (uint32_t)option_int(&config->pstate_options, "cpus_per_domain");
+    uint64_t with[CONFIG_CPUS_MAX];
+
+    keep_of_guest(scenario, guest);
+    if (scenario->n_faults == 0) {
+        return;
+    }
+    run_host(x);
+    memcpy(with, x->result.pstate_hashes, sizeof with);
+    if (x->why[0]) {
+        return;
+    }
+    scenario->n_faults = 0;
+    run_host(x);
+    for (uint32_t i = 0; i < config->n_cpus && !x->why[0]; i++) {
+        bool its = i / step == scenario->guests[guest].cpu / step;
+
+        if (!its && with[i] != x->result.pstate_hashes[i]) {
+            snprintf(x->why, sizeof x->why,
+                     "what happens to %s alone changes cpu %" PRIu32,
+                     scenario->guests[guest].name, config->cpus[i]);
+        }
+    }
+}
+
 /* VMs that move. */
 
 static void
@@ -249,7 +306,8 @@ report(struct exploration *x, uint64_t seed)
     if (!is_moves(seed)) {
         printf("  as a scenario: %s --draw %" PRIu64 "\n", x->opts->program,
                seed);
-        if (!x->opts->unchecked && !x->opts->trace) {
+        if (!x->opts->unchecked && !x->opts->trace &&
+            x->scenario.n_faults > 0) {
             minimise(x);
         }
     }
@@ -272,6 +330,9 @@ run_seed(struct exploration *x, uint64_t seed)
         x->n_faults += x->scenario.n_faults;
         x->n_requests += x->result.n_requests;
         x->n_crashes += x->result.n_crashes;
+    }
+    if (!x->why[0] && !x->opts->trace && seed % TWICE == ALONE) {
+        check_alone(x, seed);
     }
     bool failed = x->why[0];
     if (failed) {

@@ -282,6 +282,8 @@ sum_up(struct run *run)
         run->result->n_requests += world->guests[i].n_requests;
         run->result->n_slow += world->guests[i].n_slow;
     }
+    memcpy(run->result->pstate_hashes, world->pstate_hashes,
+           sizeof world->pstate_hashes);
     run->result->n_crashes = world->crash.n_crashes;
     run->result->mean_power_w =
         passed_s > 0 ? world->energy_mj / 1000 / passed_s : 0;

@@ -24,6 +24,8 @@ struct run_result {
     uint64_t trace_hash, n_trace_lines;
     uint64_t n_requests, n_slow; /* Of all guests, as their clients counted. */
     double mean_power_w;
+    /* Of all p-states that each CPU had, and when; by its place. */
+    uint64_t pstate_hashes[CONFIG_CPUS_MAX];
     uint64_t n_crashes; /* Of the broker's processes. */
     /* Why the run ended early, or which standing invariant did not hold; "" if
      * all was well. */

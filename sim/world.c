@@ -371,6 +371,9 @@ world_follow_hardware(struct world *world)
                       " (%" PRIu32 " MHz)",
                       config->cpus[i], world->pstates[i], pstate, khz / 1000);
             world->pstates[i] = pstate;
+            world->pstate_hashes[i] =
+                (world->pstate_hashes[i] ^ pstate ^ (uint64_t)world->now) *
+                UINT64_C(0x9e3779b97f4a7c15);
         }
     }
     for (uint32_t i = 0; i < world->n_guests; i++) {

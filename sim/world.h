@@ -97,7 +97,8 @@ struct world {
     uint32_t meter_permille; /* What the meter shows of what it should. */
     uint64_t power_mw;       /* What the meter would show. */
     double energy_mj;        /* Summed from the start. */
-    uint32_t pstates[CONFIG_CPUS_MAX]; /* As last traced, by place. */
+    uint32_t pstates[CONFIG_CPUS_MAX];       /* As last traced, by place. */
+    uint64_t pstate_hashes[CONFIG_CPUS_MAX]; /* Of all they were, and when. */
     uint32_t n_guests;
     struct world_guest guests[SCENARIO_GUESTS_MAX];
     char why[WORLD_WHY_SIZE];
