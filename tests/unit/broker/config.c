@@ -441,6 +441,14 @@ members_of_a_guest_have_their_types(void **state)
     refused("guests = ( { command = \"\"; } );", 1, "may have 1 to");
     refused("guests = ( { pid_file = 1; } );", 1, "must be text");
     refused("run_dir = 1;", 1, "must be text");
+    refused("policy = { name = \"basic\"; util_percent = \"x\"; };", 1,
+            "must be a number");
+    refused("pstate = { driver = \"softpstate\"; frequencies_mhz = 5; };", 1,
+            "must be a list of whole numbers");
+    refused("guests = ( { a_setting_that_nobody_has_ever_heard_of_and_longer_"
+            "than_any = 1; } );",
+            1, "unknown");
+    refused("cpus = (0, 1.5, 0);", 1, "whole number");
     refused("run_dir = \"/a\\x7fb\";", 1, "printable characters");
     char channel[400] = "guests = ( { channel = \"sim:";
     memset(channel + strlen(channel), 'x', 300);

@@ -518,6 +518,23 @@ a_type_that_is_none_is_refused_by_number(void **state)
 }
 
 static void
+who_wants_no_words_gets_none(void **state)
+{
+    struct msg msg = {.type = MSG_BYE};
+    char small[6] = "", none[4] = "old";
+
+    assert_int_equal(msg_decode(&msg, 999, MSG_VERSION_MAX, "", 0, NULL, 0),
+                     -EPROTO);
+    assert_int_equal(msg_decode(&msg, 999, MSG_VERSION_MAX, "", 0, none, 0),
+                     -EPROTO);
+    assert_string_equal(none, "old");
+    assert_true(msg_format(&msg, small, sizeof small) > sizeof small);
+    assert_string_equal(small, "BYE r");
+    assert_true(msg_format(&msg, small, 2) > 2);
+    assert_string_equal(small, "B");
+}
+
+static void
 our_own_text_is_checked_before_it_leaves(void **state)
 {
     struct msg in = {.type = MSG_BYE, .bye.reason = "two\nlines"};
@@ -735,6 +752,7 @@ main(void)
         cmocka_unit_test(keys_must_be_numbers),
         cmocka_unit_test(a_message_over_the_size_limit_is_refused),
         cmocka_unit_test(a_type_that_is_none_is_refused_by_number),
+        cmocka_unit_test(who_wants_no_words_gets_none),
         cmocka_unit_test(our_own_text_is_checked_before_it_leaves),
         cmocka_unit_test(random_bytes_are_never_accepted_wrongly),
         cmocka_unit_test(the_newest_common_version_is_spoken),

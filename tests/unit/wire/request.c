@@ -268,6 +268,11 @@ verbs_say_what_they_take_when_they_get_something_else(void **state)
     assert_refused("{\"verb\":\"policy_set\",\"name\":\"x\","
                    "\"options\":{\"\":1}}",
                    "option's name is empty");
+    assert_refused(
+        "{\"verb\":\"policy_set\",\"name\":\"x\",\"options\":{"
+        "\"1234567890123456789012345678901234567890123456789012345678"
+        "901234\":1}}",
+        "or too long");
     assert_refused("{\"verb\":\"policy_set\",\"name\":\"x\","
                    "\"options\":{\"a\":\"\\u007f\"}}",
                    "control characters");
