@@ -52,6 +52,17 @@ link_fini(struct link *link)
     memset(link, 0, sizeof *link);
 }
 
+size_t
+link_memory(const struct link *link)
+{
+    if (!link->transport) {
+        return 0;
+    }
+    size_t theirs = link->streams ? link->buffer_size : link->rx.size;
+
+    return link->tx.size + theirs;
+}
+
 uint32_t
 link_message_max(const struct link *link)
 {

@@ -54,6 +54,9 @@ int link_init(struct link *, struct transport *, uint32_t ring_size,
               uint32_t sync);
 void link_fini(struct link *);
 
+/* Bytes that the link takes: its rings, or its window and buffer. */
+size_t link_memory(const struct link *);
+
 /* The largest message that the link can carry. */
 uint32_t link_message_max(const struct link *);
 /* HELLO was judged: messages up to 'message_max' may come. */

@@ -243,6 +243,8 @@ mchan_stats(const struct mchan *channel, struct mchan_stats *out, size_t size)
     stats.n_acked = channel->session.n_acked;
     stats.n_dropped = channel->session.n_dropped;
     stats.n_lent = channel->loans.slab ? channel->loans.slab->n_lent : 0;
+    stats.memory_bytes = sizeof *channel + channel->window.capacity +
+                         link_memory(&channel->link);
     memset(out, 0, size);
     memcpy(out, &stats, size < sizeof stats ? size : sizeof stats);
     return 0;

@@ -303,6 +303,7 @@ struct mchan_stats {
     uint64_t n_replayed;      /* Messages sent again. */
     uint64_t n_lent;          /* Loans that the peer has not given back. */
     uint64_t n_late_handoffs; /* Imports that were refused with -ENOENT. */
+    uint64_t memory_bytes;    /* It takes now, rings included and loans not. */
 };
 int mchan_stats(const struct mchan *, struct mchan_stats *out, size_t size);
 

@@ -50,6 +50,7 @@ struct guest {
     bool unsaid;                 /* There is more to know, */
     nsec_t tell_usage;           /* but not before. */
     uint64_t n_looked;           /* Messages taken from its channel. */
+    uint64_t channel_bytes;      /* That takes, as of its last event. */
 };
 
 struct back {
@@ -360,10 +361,13 @@ hear_event(struct guest *guest, nsec_t now)
 {
     char reason[GUEST_SESSION_REASON_SIZE];
     struct mchan_event event;
+    struct mchan_stats stats;
 
     if (mchan_next_event(guest->channel, &event) <= 0) {
         return false;
     }
+    mchan_stats(guest->channel, &stats, sizeof stats);
+    guest->channel_bytes = stats.memory_bytes;
     switch (event.type) {
     case MCHAN_UP:
         leave(guest, now);
@@ -463,15 +467,16 @@ usage_of(const struct guest *guest)
 {
     const struct allowance *allowance = &guest->allowance;
 
-    return (struct msg_guest_usage){
-        .vm = guest->session.identity.uuid,
-        .n_messages = allowance->n_heard,
-        .n_bytes = allowance->n_heard_bytes,
-        .n_dropped = allowance->n_dropped,
-        .n_denied = allowance->n_denied,
-        .n_refused = guest->session.n_refused,
-        .n_waits = guest->n_waits,
-        .memory_bytes = sizeof *guest + allowance_memory(allowance)};
+    return (struct msg_guest_usage){.vm = guest->session.identity.uuid,
+                                    .n_messages = allowance->n_heard,
+                                    .n_bytes = allowance->n_heard_bytes,
+                                    .n_dropped = allowance->n_dropped,
+                                    .n_denied = allowance->n_denied,
+                                    .n_refused = guest->session.n_refused,
+                                    .n_waits = guest->n_waits,
+                                    .memory_bytes =
+                                        sizeof *guest + guest->channel_bytes +
+                                        allowance_memory(allowance)};
 }
 
 /* After it was heard: whether there is news for the engine, which then comes

@@ -68,6 +68,7 @@ SIZE(mchan_peer, 24);
 AT(mchan_stats, n_acked, 32);
 AT(mchan_stats, n_wakes, 72);
 AT(mchan_stats, n_lent, 104);
+AT(mchan_stats, memory_bytes, 120);
 #endif
 
 _Static_assert(MCHAN_RELIABLE == 0 && MCHAN_LATEST == 1 && MCHAN_DATAGRAM == 2,
