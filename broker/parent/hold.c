@@ -121,9 +121,7 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
         return hold->saved_dir;
     }
     if (state_dir) {
-        /* To be passed through: the engine comes to its own directory below by
-         * name where a machine, or a sanitizer, denies it a root of its own. */
-        hold->state_dir = rundir_open(state_dir, 0711, why, why_size);
+        hold->state_dir = rundir_open(state_dir, 0750, why, why_size);
         if (hold->state_dir < 0) {
             return hold->state_dir;
         }
