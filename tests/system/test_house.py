@@ -19,7 +19,7 @@ def run(*command, **options):
 @pytest.fixture
 def house(tmp_path):
     """A copy of the rooms in which a test may do wrong."""
-    for room in ("base", "model", "policy", "wire", "broker", "tools"):
+    for room in ("base", "model", "policy", "wire", "broker", "channel", "tools"):
         shutil.copytree(TOP / room, tmp_path / room)
     return tmp_path
 
@@ -50,6 +50,16 @@ def test_a_core_that_looks_into_another_process_is_named(house):
     assert done.returncode == 1
     assert "broker/engine/wrong.c:1: hardware/ is opened by" in done.stdout
     assert "broker/engine/wrong.c:2: broker/engine may not look into broker/platform/limits.h" in done.stdout
+
+
+def test_a_room_of_the_channel_that_looks_into_another_is_named(house):
+    (house / "channel/replay/wrong.c").write_text(
+        '#include "channel/link.h"\n#include "channel/lending/slab.h"\n')
+    done = run(house / "tools/layers")
+    assert done.returncode == 1
+    assert "channel/replay/wrong.c:1" not in done.stdout
+    assert ("channel/replay/wrong.c:2: channel/replay may not look into "
+            "channel/lending/slab.h") in done.stdout
 
 
 def test_a_library_room_that_reads_the_time_is_named(house):
