@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "broker/journal/journalread.h"
+#include "broker/replay/again.h"
 #include "broker/replay/look.h"
 
 #define EXIT_USAGE 2
@@ -24,6 +25,8 @@ enum option_number {
     OPTION_VM,
     OPTION_TYPE,
     OPTION_LINK,
+    OPTION_POLICY,
+    OPTION_CONFIG,
 };
 
 static int
@@ -32,7 +35,8 @@ usage(const char *what)
     fprintf(stderr,
             "mjournal: %s; usage: mjournal events [--lines N] [--since-ns N] "
             "[--until-ns N] [--vm VM] [--type TYPE] FILE | verify [--link "
-            "LINK] FILE\n",
+            "LINK] FILE | replay [--policy NAME[:KEY=VALUE,...]] [--config "
+            "CONFIG] FILE\n",
             what);
     return EXIT_USAGE;
 }
@@ -82,25 +86,34 @@ main(int argc, char **argv)
         {"vm", required_argument, NULL, OPTION_VM},
         {"type", required_argument, NULL, OPTION_TYPE},
         {"link", required_argument, NULL, OPTION_LINK},
+        {"policy", required_argument, NULL, OPTION_POLICY},
+        {"config", required_argument, NULL, OPTION_CONFIG},
         {NULL, 0, NULL, 0},
     };
     struct look look = {.vm = "", .link = ""};
+    struct again again = {.policy = "", .config = ""};
     char why[WHY_SIZE] = "";
     int option, error;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (take_option(&look, option, optarg)) {
+        if (option == OPTION_POLICY) {
+            again.policy = optarg;
+        } else if (option == OPTION_CONFIG) {
+            again.config = optarg;
+        } else if (take_option(&look, option, optarg)) {
             return usage("an option makes no sense");
         }
     }
     if (argc - optind != 2) {
         return usage("a verb and a file are needed");
     }
-    look.path = argv[optind + 1];
+    look.path = again.path = argv[optind + 1];
     if (!strcmp(argv[optind], "events")) {
         error = look_events(&look, stdout, why, sizeof why);
     } else if (!strcmp(argv[optind], "verify")) {
         error = look_verify(&look, stdout, why, sizeof why);
+    } else if (!strcmp(argv[optind], "replay")) {
+        error = again_replay(&again, stdout, why, sizeof why);
     } else {
         return usage("there is no such verb");
     }

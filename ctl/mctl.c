@@ -20,10 +20,10 @@
 #define RUN_DIR "/run/mbroker"
 
 static const struct verb *const verbs[] = {
-    &verb_status, &verb_vms,     &verb_cpus,    &verb_power,  &verb_cap,
-    &verb_policy, &verb_why,     &verb_trace,   &verb_events, &verb_notes,
-    &verb_watch,  &verb_journal, &verb_plugins, &verb_check,  &verb_doctor,
-    &verb_reload, NULL,
+    &verb_status, &verb_vms,     &verb_cpus,   &verb_power,   &verb_cap,
+    &verb_policy, &verb_why,     &verb_trace,  &verb_events,  &verb_notes,
+    &verb_watch,  &verb_journal, &verb_replay, &verb_plugins, &verb_check,
+    &verb_doctor, &verb_reload,  NULL,
 };
 
 enum long_option {
@@ -172,8 +172,8 @@ options_fit(const struct ctl *ctl, const struct verb *verb)
     return (rows || verb == &verb_notes ||
             (!ctl->vm && !ctl->note_type && !ctl->follow)) &&
            (rows || (!ctl->since_ns && !ctl->until_ns)) &&
-           (verb == &verb_journal || !ctl->link) && !ctl->policy &&
-           !ctl->config;
+           (verb == &verb_journal || !ctl->link) &&
+           (verb == &verb_replay || (!ctl->policy && !ctl->config));
 }
 
 /* Help. */

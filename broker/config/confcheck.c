@@ -27,6 +27,7 @@ struct check {
 static int check_guest(const struct check *, uint32_t index);
 static int check_policy(const struct check *);
 static int check_times(const struct check *);
+static int check_journal(const struct check *);
 static int check_limits(const struct check *);
 static int check_paths(const struct check *);
 static int check_quotas(const struct check *);
@@ -49,6 +50,9 @@ confcheck(const struct confscan_at *at, const config_setting_t *root,
     }
     if (!error) {
         error = check_times(&check);
+    }
+    if (!error) {
+        error = check_journal(&check);
     }
     if (!error) {
         error = check_quotas(&check);
@@ -231,6 +235,25 @@ check_limits(const struct check *check)
                                " is above pstate_max = %" PRIu32
                                "; p-state 0 is the fastest",
                                config->pstate_min, config->pstate_max);
+    }
+    return 0;
+}
+
+/* Rows have half of it at least; who gives no bound for inputs gets what fits.
+ */
+static int
+check_journal(const struct check *check)
+{
+    const struct broker_config *config = check->config;
+    unsigned line = line_of(check, "journal.inputs_mb");
+
+    if (line && config->journal_inputs_max > config->journal_size_max / 2) {
+        return confscan_refuse(check->at, line,
+                               "journal.inputs_mb = %" PRIu64
+                               " is more than half of journal.size_mb = "
+                               "%" PRIu64 "; the rows need the rest",
+                               config->journal_inputs_max >> 20,
+                               config->journal_size_max >> 20);
     }
     return 0;
 }

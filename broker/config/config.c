@@ -94,6 +94,8 @@ static const struct field sandbox_fields[] = {
 static const struct field journal_fields[] = {
     {"size_mb", FIELD_U64, AT(journal_size_max), .min = 1, .max = 65536,
      .scale = MEBIBYTE},
+    {"inputs_mb", FIELD_U64, AT(journal_inputs_max), .max = 32768,
+     .scale = MEBIBYTE},
     {"age_days", FIELD_U64, AT(journal_age_max_s), .min = 1, .max = 3650,
      .scale = SECONDS_PER_DAY},
     {NULL},
@@ -185,7 +187,8 @@ config_default(struct broker_config *out, char *why, size_t why_size)
         .pstate_max = PSTATES_MAX - 1,
         .writes_per_second_max = 100,
         .cap_lease_ns = 60 * NSEC_PER_SEC,
-        .journal_size_max = 64 * MEBIBYTE,
+        .journal_size_max = 128 * MEBIBYTE,
+        .journal_inputs_max = 56 * MEBIBYTE,
         .journal_age_max_s = 30 * SECONDS_PER_DAY,
         .sandbox_users = true,
         .sandbox_root = true,
@@ -565,7 +568,8 @@ read_mode(const struct confscan_at *at, const config_setting_t *setting,
         return error;
     }
     size_t length = strlen(text);
-    bool octal = length >= 3 && length <= 4 && strspn(text, "01234567") == length;
+    bool octal =
+        length >= 3 && length <= 4 && strspn(text, "01234567") == length;
     if (!octal || sscanf(text, "%o", &mode) != 1 || (mode & ~0666u) ||
         (mode & 0600) != 0600) {
         return confval_refuse(at, setting,

@@ -104,7 +104,8 @@ struct broker_config {
     char users[CONFIG_USERS_N][VM_NAME_SIZE];
 
     /* journal */
-    uint64_t journal_size_max;  /* Bytes; default 64 MiB. */
+    uint64_t journal_size_max;   /* Bytes; default 128 MiB. */
+    uint64_t journal_inputs_max; /* Of these, for replay; default 56 MiB. */
     uint64_t journal_age_max_s; /* Default 30 days. */
 
     bool end_guests; /* On stop, end the guests we started; default false. */

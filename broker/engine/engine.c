@@ -23,7 +23,7 @@
 static void add_configured(struct engine *);
 static bool ends_epoch(struct engine *, nsec_t now);
 static void check_journal(struct engine *, nsec_t now);
-static void act(struct engine *, nsec_t now);
+static bool act(struct engine *, nsec_t now);
 
 static int
 make_tables(struct engine *engine)
@@ -89,6 +89,9 @@ engine_create(struct engine **out, const struct broker_config *config,
         error =
             engine_set_policy(engine, policy, options, now, why, sizeof why);
     }
+    if (!error) {
+        error = engine_tape_open(engine, now);
+    }
     if (error) {
         engine_destroy(engine);
         return error;
@@ -129,6 +132,7 @@ engine_destroy(struct engine *engine)
     if (!engine) {
         return;
     }
+    engine_tape_close(engine);
     arbiter_destroy(engine->arbiter);
     host_fini(&engine->host);
     free(engine->host_state);
@@ -148,7 +152,13 @@ engine_destroy(struct engine *engine)
 void
 engine_run(struct engine *engine, nsec_t now)
 {
-    bool epoch = ends_epoch(engine, now);
+    engine_turn(engine, ends_epoch(engine, now), now);
+}
+
+void
+engine_turn(struct engine *engine, bool epoch, nsec_t now)
+{
+    bool asks;
 
     engine->counts.n_turns++;
     engine_account(engine, now);
@@ -157,14 +167,17 @@ engine_run(struct engine *engine, nsec_t now)
     }
     check_journal(engine, now);
     engine->n_fresh = 0;
-    if (engine->ready && !engine->read_only && (epoch || engine->urgent)) {
+    asks = engine->ready && !engine->read_only && (epoch || engine->urgent);
+    if (asks) {
+        engine_tape_resume(engine, now);
         engine_ask_policy(engine, epoch, now);
         engine_clear_news(engine);
     } else if (engine->read_only) {
         engine_clear_news(engine);
     }
     engine_run_cap(engine, now);
-    act(engine, now);
+    bool changed = act(engine, now);
+    engine_tape_turn(engine, epoch, asks || changed, now);
     if (epoch) {
         engine_watch_epoch(engine, now);
         engine->epoch_requests = 0;
@@ -251,15 +264,18 @@ number_verdict(struct engine *engine, uint32_t domain, nsec_t now)
                   now);
 }
 
-/* First what is to be done, then what is to be written about it. */
-static void
+/* First what is to be done, then what is to be written about it.  True if a
+ * verdict changed. */
+static bool
 act(struct engine *engine, nsec_t now)
 {
     const struct verdict *verdicts;
+    bool changed = false;
     uint32_t n = arbiter_resolve(engine->arbiter, now, &verdicts);
 
     for (uint32_t i = 0; i < n; i++) {
         engine->was[i] = engine->host.domains[i].pstate;
+        changed |= verdicts[i].changed;
         if (verdicts[i].changed && verdicts[i].cause == CAUSE_NONE) {
             number_verdict(engine, i, now);
         }
@@ -271,6 +287,7 @@ act(struct engine *engine, nsec_t now)
             engine_record_action(engine, i);
         }
     }
+    return changed;
 }
 
 void

@@ -48,6 +48,9 @@ void engine_on_event(struct engine *, const struct msg *, nsec_t now);
 /* Ends the turn: asks the policy if an epoch ended or something urgent came,
  * lets the arbiter decide, sends what changed. */
 void engine_run(struct engine *, nsec_t now);
+/* The same for a turn of which it is known whether it ended an epoch: for
+ * replay. */
+void engine_turn(struct engine *, bool epoch, nsec_t now);
 nsec_t engine_deadline(const struct engine *);
 
 /* Puts another policy in force, with options over its defaults; the old one's

@@ -54,6 +54,7 @@ send_action(struct engine *engine, uint32_t domain, nsec_t now)
         knob->not_before = now + ACTION_BUSY_NS;
         return;
     }
+    engine_tape_sent(engine, &msg, now);
     knob->command = command;
     knob->releasing = !knob->wanted;
     knob->asked = knob->pstate;

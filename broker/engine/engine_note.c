@@ -538,6 +538,7 @@ void
 engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
 {
     engine->counts.n_events++;
+    engine_tape_msg(engine, msg, now);
     switch (msg->type) {
     case MSG_GUEST_UP:
         note_up(engine, &msg->guest_up, now);

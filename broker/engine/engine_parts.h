@@ -6,6 +6,7 @@
  *   engine_guestnote.c  applications' own messages, among these
  *   engine_act.c     verdicts into actions, outcomes, retries
  *   engine_cap.c     the host's power cap
+ *   engine_tape.c    what it was told, kept for replay
  *   engine_record.c  rows of the journal, lines for those who watch */
 #ifndef BROKER_ENGINE_ENGINE_PARTS_H
 #define BROKER_ENGINE_ENGINE_PARTS_H
@@ -15,6 +16,7 @@
 #include "broker/engine/arbiter.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/jsonline.h"
+#include "broker/engine/tape.h"
 #include "broker/journal/journal.h"
 #include "model/cause.h"
 #include "model/host.h"
@@ -82,6 +84,15 @@ struct engine_cap {
     uint64_t left_command, left_cause;
 };
 
+struct engine_tape {
+    bool on;   /* The journal keeps inputs. */
+    bool gap;  /* It did not take one: nothing is kept until the next key. */
+    bool sent; /* Something was, in this turn. */
+    struct journal_input block; /* What is being filled. */
+    nsec_t last, keyed;         /* Of the last entry, and key. */
+    struct tape_slots slots;
+};
+
 struct engine {
     const struct broker_config *config;
     const struct engine_port *port;
@@ -121,6 +132,8 @@ struct engine {
     uint64_t epoch_requests, epoch_violations;
     uint32_t n_own_rows;
     struct engine_rows *vm_rows; /* One per place in host.vms. */
+
+    struct engine_tape tape;
 
     char detail[JOURNAL_DETAIL_SIZE];
     char line[ENGINE_WATCH_SIZE];
@@ -170,6 +183,17 @@ void engine_clear_note_news(struct vm *);
 /* The agent that sent them is gone; or one came, perhaps the same. */
 void engine_age_notes(struct vm *);
 void engine_renew_notes(struct vm *, bool same_agent);
+
+/* engine_tape.c */
+int engine_tape_open(struct engine *, nsec_t now);
+void engine_tape_close(struct engine *);
+void engine_tape_msg(struct engine *, const struct msg *, nsec_t now);
+void engine_tape_sent(struct engine *, const struct msg *, nsec_t now);
+void engine_tape_policy(struct engine *, nsec_t now);
+/* Before the policy is asked: after a gap, what is known is kept anew. */
+void engine_tape_resume(struct engine *, nsec_t now);
+/* A turn ended; 'changed': it asked the policy, or a verdict changed. */
+void engine_tape_turn(struct engine *, bool epoch, bool changed, nsec_t now);
 
 /* engine_act.c */
 /* Moves one domain towards the arbiter's verdict. */

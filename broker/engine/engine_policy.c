@@ -148,6 +148,7 @@ engine_set_policy(struct engine *engine, const char *name,
     put_in_force(engine, policy, &checked, host_state, vm_states, now);
     uint64_t cause = cause_next(&engine->causes);
     record_policy(engine, cause, now);
+    engine_tape_policy(engine, now);
     arbiter_forget_all(engine->arbiter, cause);
     return 0;
 }

@@ -209,8 +209,7 @@ look_put_report(FILE *out, const struct journal_report *report,
 {
     static const char *const ends[] = {
         [JOURNAL_END_KNOWN] = "all that was written is there",
-        [JOURNAL_END_OPEN] = ("all that was marked is there; a broker writes "
-                              "it, or was cut off"),
+        [JOURNAL_END_OPEN] = "all marked is there; in use, or cut off",
         [JOURNAL_END_SHORT] = "rows are missing that were not on disk yet",
         [JOURNAL_END_CUT] = "rows are missing that were on disk",
         [JOURNAL_END_UNKNOWN] = "can't be told",

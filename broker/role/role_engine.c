@@ -147,6 +147,7 @@ open_journal(struct engine_role *role)
 {
     const struct broker_config *config = role->env->config;
     const struct journal_opts opts = {.size_max = config->journal_size_max,
+                                      .inputs_max = config->journal_inputs_max,
                                       .age_max_s = config->journal_age_max_s};
     char path[CONFIG_PATH_SIZE + sizeof JOURNAL_NAME], why[JOURNAL_OPEN_SIZE];
 

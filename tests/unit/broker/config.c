@@ -200,7 +200,8 @@ defaults_observe_and_change_nothing(void **state)
     assert_int_equal(config.n_cpus, 0);
     assert_int_equal(config.n_guests, 0);
     assert_true(config.epoch_ns == 500 * NSEC_PER_MSEC);
-    assert_true(config.journal_size_max == 64 << 20);
+    assert_true(config.journal_size_max == 128 << 20);
+    assert_true(config.journal_inputs_max == 56 << 20);
     assert_string_equal(config.domain, "local");
     assert_string_not_equal(config.host_id, "");
     config_fini(&config);
@@ -572,6 +573,8 @@ numbers_out_of_range_say_the_range(void **state)
     refused("limits = { writes_per_second = 0; };", 1, "outside 1");
     refused("journal = {\nsize_mb = 0; };", 2, "outside 1 to 65536");
     refused("journal = { age_days = 100000; };", 1, "outside 1 to 3650");
+    refused("journal = { size_mb = 4;\ninputs_mb = 3; };", 2, "more than half");
+    refused("journal = { inputs_mb = 40000; };", 1, "outside 0 to 32768");
     refused("quota = { messages_per_second = 0; };", 1, "outside 1 to 100000");
     refused("quota = { bytes_per_second = 4095; };", 1, "outside 4096");
     refused("quota = { rows_per_second = 0; };", 1, "outside 1 to 10000");

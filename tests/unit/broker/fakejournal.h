@@ -11,6 +11,7 @@
 #include "broker/journal/journal.h"
 
 #define FAKE_ROWS 4096
+#define FAKE_INPUTS 256
 
 struct journal {
     struct journal_row rows[FAKE_ROWS];
@@ -18,6 +19,8 @@ struct journal {
     int error;  /* What journal_add() answers; 0: it takes the row. */
     bool failing;
     unsigned n_runs, n_syncs;
+    struct journal_input *inputs; /* A test's own, FAKE_INPUTS; or null. */
+    uint32_t n_inputs;
 };
 
 uint64_t
@@ -41,6 +44,22 @@ journal_sync(struct journal *journal)
 {
     journal->n_syncs++;
     return journal->error;
+}
+
+bool
+journal_keeps_inputs(const struct journal *journal)
+{
+    return journal->inputs != NULL;
+}
+
+int
+journal_add_input(struct journal *journal, const struct journal_input *input)
+{
+    if (journal->error || journal->n_inputs == FAKE_INPUTS) {
+        return journal->error ? journal->error : -ENOBUFS;
+    }
+    journal->inputs[journal->n_inputs++] = *input;
+    return 0;
 }
 
 void

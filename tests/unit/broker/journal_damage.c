@@ -32,9 +32,10 @@
 #define ALARM_S 560
 #define ALARM_ALL_S 3600
 /* Short of --all: */
-#define SHM_STEP 331   /* Of the bytes of the -shm that are damaged. */
-#define OUTSIDE_STEP 4 /* Of those after which it is read from outside, too.   \
-                        */
+#define SHM_STEP 331 /* Of the bytes of the -shm that are damaged. */
+#define OUTSIDE_STEP                                                           \
+    4 /* Of those after which it is read from outside, too.                    \
+       */
 
 static const struct journal_opts opts = {.size_max = 1 << 20,
                                          .inputs_max = 1 << 18,
