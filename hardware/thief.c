@@ -127,7 +127,6 @@ start_thread(struct thief *thief)
     struct sched_param param = {.sched_priority = PRIORITY};
     pthread_attr_t attr;
     sigset_t all, before;
-    char name[16];
     cpu_set_t own;
 
     CPU_ZERO(&own);
@@ -147,8 +146,6 @@ start_thread(struct thief *thief)
     if (error) {
         return error;
     }
-    snprintf(name, sizeof name, "thief/%u", thief->cpu);
-    pthread_setname_np(thief->thread, name);
     error = -pthread_getcpuclockid(thief->thread, &thief->clock);
     assert(!error);
     return 0;
@@ -232,7 +229,11 @@ thief_run(void *ctx)
     struct thief *thief = ctx;
     struct pace pace = {0};
     uint32_t paced_ns = 0;
+    char name[16];
 
+    /* Another's name would be written to /proc, which may be read-only. */
+    snprintf(name, sizeof name, "thief/%u", thief->cpu);
+    pthread_setname_np(pthread_self(), name);
     for (;;) {
         uint32_t want_ns = atomic_load(&thief->want_ns);
 

@@ -223,6 +223,19 @@ def test_with_real_p_states_only_the_cpus_part_of_sys_can_be_written(tmp_path):
 
 
 @as_root
+def test_emulated_p_states_work_in_the_sandbox():
+    with Broker(guests=["web1"], pstate="softpstate") as broker:
+        broker.start()
+        if "softpstate" not in broker.said().split("p-states: ")[1].split(",")[0]:
+            pytest.skip("this machine lets nobody run real-time threads")
+        pid = broker.roles()["platform"]
+        wait_until(lambda: "thief/0" in {
+            (path / "comm").read_text().strip()
+            for path in pathlib.Path("/proc/%d/task" % pid).iterdir()}, "its thief runs")
+        assert broker.stop() == 0
+
+
+@as_root
 def test_guests_are_not_in_the_sandbox():
     with Broker(guests=["web1"], commands={"web1": "exec sleep 1000"}) as broker:
         broker.start()
