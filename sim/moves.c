@@ -51,6 +51,12 @@ moves_between(struct moves *world, nsec_t from, nsec_t to)
 }
 
 bool
+moves_by_chance(const struct moves *world)
+{
+    return !world->config->events;
+}
+
+bool
 moves_heals(const struct moves *world)
 {
     return world->now >= world->healed;
@@ -69,8 +75,8 @@ cut_off(struct moves *world)
     uint32_t n = world->config->n_brokers;
     uint32_t a = (uint32_t)prng_below(&world->prng, n);
     uint32_t b = (uint32_t)prng_below(&world->prng, n);
-    if (!world->config->rough || moves_heals(world) ||
-        !moves_chance(world, 0.0005)) {
+    if (!world->config->rough || !moves_by_chance(world) ||
+        moves_heals(world) || !moves_chance(world, 0.0005)) {
         return;
     }
     nsec_t until = nsec_min(
@@ -80,9 +86,52 @@ cut_off(struct moves *world)
     world->brokers[b].cut_off_until[a] = until;
 }
 
+static void
+cut_off_these(struct moves *world, const struct moves_event *event)
+{
+    nsec_t until = world->now + event->lasts;
+    world->brokers[event->a].cut_off_until[event->b] = until;
+    world->brokers[event->b].cut_off_until[event->a] = until;
+}
+
+/* What the scenario has happen now. */
+static void
+run_events(struct moves *world)
+{
+    const struct moves_config *config = world->config;
+    for (; world->n_done < config->n_events; world->n_done++) {
+        const struct moves_event *event = &config->events[world->n_done];
+        if (world->start + event->at > world->now) {
+            return;
+        }
+        switch (event->what) {
+        case MOVES_KILL:
+            broker_crash(world, event->a);
+            world->result->n_crashes++;
+            world->brokers[event->a].returns = world->now + event->lasts;
+            break;
+        case MOVES_CUT_OFF:
+            cut_off_these(world, event);
+            break;
+        case MOVES_LATE:
+            world->hosts[event->a].late = event->lasts;
+            break;
+        case MOVES_MOVE:
+        case MOVES_SNAPSHOT:
+        case MOVES_REVERT:
+        case MOVES_CLONE:
+        case MOVES_RESTART:
+        case MOVES_N_WHATS:
+            vm_begin(world, event);
+            break;
+        }
+    }
+}
+
 static bool
 turn(struct moves *world)
 {
+    run_events(world);
     bool any = sim_network_run(world->network, world->now);
     post_deliver(world);
     hosts_run(world);
@@ -116,6 +165,10 @@ next_moment(const struct moves *world)
     nsec_t next =
         nsec_min(sim_network_deadline(world->network),
                  nsec_min(post_deadline(world), hosts_deadline(world)));
+    if (world->n_done < world->config->n_events) {
+        next = nsec_min(next,
+                        world->start + world->config->events[world->n_done].at);
+    }
     for (uint32_t i = 0; i < world->config->n_brokers; i++) {
         const struct broker *broker = &world->brokers[i];
         next = nsec_min(next, broker->handoff
@@ -246,6 +299,10 @@ set_up(struct moves *world, const struct moves_config *config, FILE *trace,
         machine->host = (uint32_t)prng_below(&world->prng, config->n_brokers);
         machine->next =
             world->now + moves_between(world, FIRST_NS, NSEC_PER_SEC);
+        if (!moves_by_chance(world)) {
+            machine->host = config->places[vm];
+            machine->next = NSEC_NEVER;
+        }
         for (uint32_t i = 0; i < config->n_brokers; i++) {
             place_name(place, sizeof place, vm, i);
             sim_network_set_delay(world->network, place,

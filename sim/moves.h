@@ -32,6 +32,25 @@ enum moves_plant {
     MOVES_N_PLANTS,
 };
 
+/* What a scenario has happen, instead of chance. */
+enum moves_what {
+    MOVES_MOVE,    /* VM a pauses, and runs on broker b after 'lasts'. */
+    MOVES_KILL,    /* Broker a dies; another starts there after 'lasts'. */
+    MOVES_CUT_OFF, /* Brokers a and b can't reach each other. */
+    MOVES_LATE,    /* What host a's hypervisor says from now on is so late. */
+    MOVES_SNAPSHOT,
+    MOVES_REVERT,  /* VM a is set back to its snapshot, */
+    MOVES_CLONE,   /* or to b's. */
+    MOVES_RESTART, /* Its agent starts again. */
+    MOVES_N_WHATS,
+};
+
+struct moves_event {
+    nsec_t at, lasts;
+    enum moves_what what;
+    uint32_t a, b;
+};
+
 struct moves_config {
     uint64_t seed;
     uint32_t n_brokers, n_vms;
@@ -42,6 +61,12 @@ struct moves_config {
     bool rough;
     nsec_t duration; /* Of all that; then it heals. */
     enum moves_plant plant;
+    /* In order of time; null: chance.  VM n begins on host 'places[n]'.  Then
+     * brokers reach each other, but for what is said here, and GAP, DROPPED and
+     * 'maybe_repeated' are counted. */
+    const struct moves_event *events;
+    uint32_t n_events;
+    uint32_t places[MOVES_VMS_MAX];
 };
 
 struct moves_result {
@@ -51,6 +76,8 @@ struct moves_result {
     uint64_t n_moves, n_cancelled, n_crashes, n_set_back, n_clones;
     uint64_t n_sent, n_given, n_repeated, n_told;
     uint64_t n_taken, n_given_up, n_late, n_dropped_sides, n_disputed;
+    uint64_t n_sessions;        /* That guests began. */
+    uint64_t n_gaps, n_dropped; /* Events. */
     uint64_t n_tails; /* What a guest said elsewhere was taken for its HELLO. */
     uint64_t n_while_unsettled; /* Latest values that did not wait. */
     /* From a VM's running again to its first message given out. */

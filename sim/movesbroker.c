@@ -55,7 +55,8 @@ broker_start(struct moves *world, uint32_t host)
     broker->lives++;
     broker->returns = NSEC_NEVER;
     broker->dies = NSEC_NEVER;
-    if (world->config->rough && !moves_heals(world) && broker->lives < 20) {
+    if (world->config->rough && moves_by_chance(world) && !moves_heals(world) &&
+        broker->lives < 20) {
         broker->dies = world->now + moves_between(world, 0, 8 * NSEC_PER_SEC);
     }
     if (handoff_create(&broker->handoff, &opts)) {
@@ -244,7 +245,8 @@ send_letter(struct moves *world, uint32_t from, const struct handoff_msg *msg)
         "PULL",    "HERE",  "NOT_YET", "UNKNOWN", "ASK",
         "FOREIGN", "TAKEN", "OK",      "KEEPS",   "PASS"};
     bool cut = world->brokers[from].cut_off_until[msg->peer] > world->now;
-    bool lost = cut || (!moves_heals(world) && moves_chance(world, 0.15));
+    bool lost = cut || (moves_by_chance(world) && !moves_heals(world) &&
+                        moves_chance(world, 0.15));
     trace_add(&world->trace, "post",
               "%u to %u: %s vm %u key %u attachment %u whom %u%s", from,
               msg->peer, names[msg->kind], msg->vm.uuid[0] - 1, msg->key,

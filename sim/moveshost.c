@@ -144,7 +144,8 @@ tell(struct moves *world, uint32_t at, uint32_t vm, enum news_kind kind)
     nsec_t longest = world->config->rough && moves_chance(world, 0.1)
                          ? 5 * NSEC_PER_SEC
                          : 20 * MS;
-    nsec_t due = world->now + moves_between(world, 0, longest);
+    longest = moves_by_chance(world) ? longest : MS;
+    nsec_t due = world->now + moves_between(world, 0, longest) + host->late;
     due = nsec_min(due, world->healed + 20 * MS);
     if (!world->config->rough && host->n_news) {
         nsec_t last = host->news[host->n_news - 1].due;
@@ -296,10 +297,34 @@ resume_vm(struct moves *world, uint32_t vm)
         arrive(world, vm);
     }
     tell(world, machine->host, vm, NEWS_RUNS);
+    if (!moves_by_chance(world)) {
+        machine->next = NSEC_NEVER;
+        return;
+    }
     machine->next =
         world->now + (moves_chance(world, 0.3)
                           ? moves_between(world, 0, 30 * MS)
                           : moves_between(world, 50 * MS, 1500 * MS));
+}
+
+/* What a scenario has happen to a VM. */
+void
+vm_begin(struct moves *world, const struct moves_event *event)
+{
+    struct machine_vm *machine = &world->vms[event->a];
+    if (event->what == MOVES_MOVE) {
+        machine->state = VM_PAUSED;
+        machine->to = event->b;
+        machine->next = world->now + event->lasts;
+        tell(world, machine->host, event->a, NEWS_PAUSED);
+    } else if (event->what == MOVES_SNAPSHOT) {
+        take_snapshot(world, event->a);
+    } else if (event->what == MOVES_RESTART) {
+        start_again(world, event->a);
+    } else {
+        set_back(world, event->a,
+                 event->what == MOVES_CLONE ? event->b : event->a);
+    }
 }
 
 static void

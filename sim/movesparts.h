@@ -58,6 +58,7 @@ struct news {
 };
 
 struct host {
+    nsec_t late; /* A scenario wants that. */
     uint32_t n_news;
     struct news news[NEWS_MAX];
 };
@@ -97,6 +98,7 @@ struct moves {
     struct broker brokers[MOVES_BROKERS_MAX];
     struct host hosts[MOVES_BROKERS_MAX];
     struct machine_vm vms[MOVES_VMS_MAX];
+    uint32_t n_done; /* Of the scenario's events. */
     uint32_t n_letters;
     struct letter letters[LETTERS_MAX];
 };
@@ -104,6 +106,8 @@ struct moves {
 __attribute__((format(printf, 2, 3))) void moves_fail(struct moves *,
                                                       const char *format, ...);
 bool moves_chance(struct moves *, double);
+/* Chance has a say in what happens. */
+bool moves_by_chance(const struct moves *);
 nsec_t moves_between(struct moves *, nsec_t from, nsec_t to);
 bool moves_heals(const struct moves *);
 int64_t moves_clock(void *ctx);
@@ -128,6 +132,7 @@ void post_clear(struct moves *);
 /* moveshost.c: hosts and VMs. */
 void guest_start(struct moves *, uint32_t vm);
 void host_begin_anew(struct moves *, uint32_t host);
+void vm_begin(struct moves *, const struct moves_event *);
 void hosts_run(struct moves *);
 nsec_t hosts_deadline(const struct moves *);
 void place_name(char *out, size_t size, uint32_t vm, uint32_t host);

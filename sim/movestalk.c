@@ -51,6 +51,7 @@ on_up(struct talker *talker, const struct mchan_event *event)
         !event->resumed) {
         moves_fail(world, "a guest's session did not go on");
     }
+    world->result->n_sessions += talker->guest && !event->resumed;
     talker->was_up = true;
     talker->session = event->session;
     if (talker->guest) {
@@ -69,6 +70,8 @@ on_told(struct talker *talker, const struct mchan_event *event)
 {
     struct moves *world = talker->world;
     bool dropped = event->type == MCHAN_DROPPED;
+    world->result->n_gaps += !dropped;
+    world->result->n_dropped += dropped;
     if (!world->config->rough) {
         moves_fail(world, "%s of %" PRIu64 "..%" PRIu64 " in calm times",
                    dropped ? "DROPPED" : "GAP", event->from, event->to);

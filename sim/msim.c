@@ -17,6 +17,7 @@
 #include "sim/explore.h"
 #include "sim/fault.h"
 #include "sim/gauge.h"
+#include "sim/movescn.h"
 #include "sim/run.h"
 
 #define SEED_MAX (INT64_MAX - SEEDS_MAX)
@@ -357,17 +358,100 @@ run_all(const struct options *options, struct scenario *scenario,
     }
 }
 
+/* What was expected of VMs that move, and what was seen. */
+static void
+print_moves(const struct options *options, const struct movescn *moves,
+            const struct moves_result *result, const bool *met,
+            const char *path)
+{
+    const char *start = options->output == OUTPUT_TAP ? "# " : "  ";
+    if (result->why[0]) {
+        printf("%s%s\n", start, result->why);
+    }
+    for (uint32_t i = 0; i < moves->n_expects; i++) {
+        const struct movescn_expect *expect = &moves->expects[i];
+        if (!met[i]) {
+            printf("%s%s:%u: expected %s from %g to %g, seen %g\n", start, path,
+                   expect->line, expect->gauge->name, expect->low, expect->high,
+                   movescn_value(expect, result));
+        }
+    }
+    printf("%sto repeat: %s --seed %" PRIu64 " --trace %s\n", start,
+           options->program, moves->config.seed, path);
+}
+
+static void
+add_moves_json(json_t *results, const struct movescn *moves,
+               const struct moves_result *result, const bool *met,
+               const char *name, bool passed)
+{
+    json_t *expects = json_array();
+    char hash[24];
+    for (uint32_t i = 0; i < moves->n_expects; i++) {
+        const struct movescn_expect *expect = &moves->expects[i];
+        json_array_append_new(expects,
+                              json_pack("{s:i, s:s, s:b, s:f}", "line",
+                                        (int)expect->line, "expected",
+                                        expect->gauge->name, "met", met[i],
+                                        "seen", movescn_value(expect, result)));
+    }
+    snprintf(hash, sizeof hash, "%016" PRIx64, result->trace_hash);
+    json_array_append_new(results,
+                          json_pack("{s:s, s:s, s:I, s:b, s:s, s:s, s:o}",
+                                    "name", name, "about", moves->about, "seed",
+                                    (json_int_t)moves->config.seed, "passed",
+                                    passed, "broken", result->why, "trace",
+                                    hash, "expect", expects));
+}
+
+static int
+run_moves(const struct options *options, struct movescn *moves,
+          const char *path, int number, json_t *results)
+{
+    bool met[MOVESCN_EXPECTS_MAX], passed = true;
+    struct moves_result result;
+    uint64_t first = options->seeded ? options->seed : moves->config.seed;
+    char name[128];
+    for (uint64_t i = 0; i < options->n_seeds && passed; i++) {
+        moves->config.seed = first + i;
+        passed =
+            movescn_run(moves, options->trace ? stderr : NULL, &result, met);
+    }
+    name_of(path, name, sizeof name);
+    if (options->output == OUTPUT_JSON) {
+        add_moves_json(results, moves, &result, met, name, passed);
+        return !passed;
+    }
+    if (options->output == OUTPUT_TAP) {
+        printf("%sok %d - %s\n", passed ? "" : "not ", number, name);
+    } else {
+        printf("%-4s %s: %" PRIu64 " messages given, trace %016" PRIx64 "\n",
+               passed ? "ok" : "FAIL", name, result.n_given, result.trace_hash);
+    }
+    if (!passed) {
+        print_moves(options, moves, &result, met, path);
+    }
+    return !passed;
+}
+
 static int
 run_file(const struct options *options, const char *path, int number,
          json_t *results)
 {
     static struct scenario scenario;
+    static struct movescn moves;
     static struct run_result result;
     char why[CONFIG_WHY_SIZE + 256];
     char *text;
 
     int error = confscan_load(&text, path, why, sizeof why);
     if (!error) {
+        int kind = movescn_parse(&moves, text, path, why, sizeof why);
+        if (kind) {
+            free(text);
+            return kind < 0 ? refuse(options, path, why, number, results)
+                            : run_moves(options, &moves, path, number, results);
+        }
         error = scenario_parse(&scenario, text, path, why, sizeof why);
         free(text);
     }
