@@ -244,6 +244,26 @@ journal_rows_are_asked_for_by_time_vm_type_and_place(void **state)
 }
 
 static void
+a_cap_is_given_in_range_or_not_at_all(void **state)
+{
+    assert_int_equal(decode("{\"verb\":\"cap_set\",\"mw\":50000,\"term\":0,"
+                            "\"order\":2,\"lease_ms\":60000,"
+                            "\"within_ms\":1500}"),
+                     0);
+    assert_int_equal(request.cap_mw, 50000);
+    assert_true(request.has_term && request.term == 0);
+    assert_int_equal(request.order, 2);
+    assert_int_equal(request.lease_ms, 60000);
+    assert_int_equal(request.within_ms, 1500);
+    assert_refused("{\"verb\":\"cap_set\",\"mw\":0}", "\"mw\"");
+    assert_refused("{\"verb\":\"cap_set\",\"mw\":1000000001}", "\"mw\"");
+    assert_refused("{\"verb\":\"cap_set\",\"mw\":5,\"lease_ms\":\"9\"}",
+                   "\"lease_ms\"");
+    assert_refused("{\"verb\":\"cap_set\",\"mw\":5,\"watts\":1}",
+                   "mw, term, order, lease_ms and within_ms");
+}
+
+static void
 notes_are_asked_for_by_vm_and_type(void **state)
 {
     assert_int_equal(decode("{\"verb\":\"notes\",\"vm\":\"web1\","
@@ -366,6 +386,7 @@ main(void)
         cmocka_unit_test(text_that_does_not_fit_is_refused),
         cmocka_unit_test(rows_asked_for_are_bounded),
         cmocka_unit_test(journal_rows_are_asked_for_by_time_vm_type_and_place),
+        cmocka_unit_test(a_cap_is_given_in_range_or_not_at_all),
         cmocka_unit_test(notes_are_asked_for_by_vm_and_type),
         cmocka_unit_test(verbs_say_what_they_take_when_they_get_something_else),
         cmocka_unit_test(a_line_may_be_as_long_as_its_limit_and_no_longer),
