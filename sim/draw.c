@@ -27,6 +27,7 @@ struct kind {
     double longest_s;  /* 0: it has no end. */
     const char *texts; /* Of these, divided by "|". */
     bool rare;         /* Only in one seed of eight. */
+    bool cap;          /* Only where the host has a power cap. */
 };
 
 /* clang-format off */
@@ -60,6 +61,13 @@ static const struct kind kinds[] = {
     {"lose_sensor", FAULT_HARDWARE, 1, .longest_s = 6},
     {"lie_meter", FAULT_HARDWARE, 1, 0, 100000, 6},
     {"change_pstate", FAULT_HARDWARE, 2, 0, 4.99, .rare = true},
+
+    {"cap_fails", FAULT_HARDWARE, 2, .longest_s = 6, .cap = true},
+    {"cap_sticks", FAULT_HARDWARE, 2, .longest_s = 6, .cap = true},
+    {"cap_late", FAULT_HARDWARE, 2, .longest_s = 6, .cap = true},
+    {"cap_gone", FAULT_HARDWARE, 2, .longest_s = 6, .cap = true},
+    {"order_cap", FAULT_OPERATOR, 4, .texts = "150|200|250|130 lease_s=3|290",
+     .cap = true},
 
     {"lose_outcomes", FAULT_LINE, 2, .longest_s = 5},
     {"lose_actions", FAULT_LINE, 2, .longest_s = 5},
@@ -96,6 +104,7 @@ struct drawing {
     uint32_t n_cpus, n_guests;
     bool classes[FAULT_N_CLASSES];
     bool rare;
+    bool cap; /* The host has one. */
     double ends_s;
     double stopped_s; /* In which nothing happens, and faults end late. */
 };
@@ -154,6 +163,10 @@ draw_host(struct drawing *drawing)
                 "};\n",
                 50 + (int)below(drawing, 500), 2 + (int)below(drawing, 15));
     }
+    if (drawing->cap) {
+        fprintf(file, "  cap = { driver = \"sim\"; };\n"
+                      "  budget = { max_w = 300; safe_w = 120; };\n");
+    }
     fprintf(file, "  journal = { size_mb = 1; };\n};\n");
 }
 
@@ -181,6 +194,13 @@ draw_guest(struct drawing *drawing, uint32_t i)
             i + 1 < drawing->n_guests ? "," : "");
 }
 
+static bool
+may_draw(const struct drawing *drawing, const struct kind *kind)
+{
+    return drawing->classes[kind->class] && (!kind->rare || drawing->rare) &&
+           (!kind->cap || drawing->cap);
+}
+
 static const struct kind *
 draw_kind(struct drawing *drawing)
 {
@@ -188,14 +208,11 @@ draw_kind(struct drawing *drawing)
     const struct kind *kind;
 
     for (kind = kinds; kind->name; kind++) {
-        bool drawn =
-            drawing->classes[kind->class] && (!kind->rare || drawing->rare);
-
-        sum += drawn ? kind->weight : 0;
+        sum += may_draw(drawing, kind) ? kind->weight : 0;
     }
     uint64_t at = below(drawing, sum);
     for (kind = kinds; kind->name; kind++) {
-        if (!drawing->classes[kind->class] || (kind->rare && !drawing->rare)) {
+        if (!may_draw(drawing, kind)) {
             continue;
         }
         if (at < kind->weight) {
@@ -294,6 +311,7 @@ draw_scenario(uint64_t seed)
         return NULL;
     }
     prng_init(&drawing.prng, seed ^ UINT64_C(0x64726177));
+    drawing.cap = seed % 5 == 3;
     fprintf(drawing.file,
             "about = \"Drawn by seed %" PRIu64 "\";\nseed = %" PRIu64 "L;\n",
             seed, seed);

@@ -22,11 +22,11 @@
 #include "sim/run.h"
 #include "sim/scenario.h"
 
-#define TWICE 16          /* Each so many-th is run twice. */
-#define ALONE 5           /* Of so many, the one that is about one guest. */
-#define MOVES 8           /* Each so many-th moves VMs. */
-#define LEAK_MAX 65536    /* Bytes that a run may leave. */
-#define FAILURES_MAX 1000 /* In the JSON. */
+#define TWICE 16             /* Each so many-th is run twice. */
+#define ALONE 5              /* Of so many, the one that is about one guest. */
+#define MOVES 8              /* Each so many-th moves VMs. */
+#define LEAK_MAX (256 << 10) /* Bytes that a run may leave. */
+#define FAILURES_MAX 1000    /* In the JSON. */
 
 struct exploration {
     const struct explore_opts *opts;
