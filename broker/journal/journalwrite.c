@@ -17,7 +17,8 @@
 #include "base/clock.h"
 #include "broker/journal/journaldb_parts.h"
 
-#define TRIM_ROWS 512  /* Deleted at most per step. */
+#define TRIM_ROWS 128  /* Deleted at most per step. */
+#define TRIM_STEPS 4   /* Of those, in one batch. */
 #define TRIM_INPUTS 32 /* Likewise; they are longer. */
 #define TRIM_PAGES 128 /* Given back at most per step. */
 
@@ -269,12 +270,18 @@ journaldb_trim(struct journaldb *db, int64_t wall_ns)
     if (error) {
         return error;
     }
-    if (is_too_large(db)) {
-        return delete_oldest(db, JOURNAL_ROWS, TRIM_ROWS, INT64_MAX);
+    /* Step by step: the rows just added must not go with the oldest. */
+    for (int i = 0; i < TRIM_STEPS && !error; i++) {
+        int64_t before_ns = is_too_large(db) ? INT64_MAX
+                            : is_too_old(db, JOURNAL_ROWS, oldest_ns)
+                                ? oldest_ns
+                                : INT64_MIN;
+        if (before_ns == INT64_MIN) {
+            break;
+        }
+        error = delete_oldest(db, JOURNAL_ROWS, TRIM_ROWS, before_ns);
     }
-    return is_too_old(db, JOURNAL_ROWS, oldest_ns)
-               ? delete_oldest(db, JOURNAL_ROWS, TRIM_ROWS, oldest_ns)
-               : 0;
+    return error;
 }
 
 /* Failures. */
