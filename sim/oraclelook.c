@@ -278,7 +278,8 @@ check_winners(struct world *world)
     engine_status(world->engine, world->now, &status);
     for (uint32_t i = 0; i < status.host->n_domains; i++) {
         const struct verdict *verdict = arbiter_verdict(status.arbiter, i);
-        bool there = !verdict || !verdict->wanted;
+        bool there = !verdict || !verdict->wanted ||
+                     oracle_is_clamp(world, i, verdict->pstate);
 
         for (uint32_t k = 0; k < world->n_guests && !there; k++) {
             const struct domain *domain =
