@@ -4,7 +4,7 @@
 BUILD ?= build
 SECONDS_EACH ?= 30
 
-.PHONY: all coverage demo test test-faults test-model test-journal bench figures fuzz fuzz-long sanitize clean help
+.PHONY: all coverage demo test test-faults test-model test-journal bench figures test-inside fuzz fuzz-long sanitize clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-faults 2,000 made-up scenarios of faults, and planted bugs that they must find'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-journal a journal damaged at every bit (an hour)'
+	@echo 'make test-inside every N-th allocation and write fails, none left out (half an hour)'
 	@echo 'make test-hostile 10^8 hostile writes into shared memory, 10^6 frames, libqb beside (15 minutes)'
 	@echo 'make test-load  1,000 channels for 12 minutes: all is heard, nothing grows (LOAD=...)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
@@ -60,6 +61,12 @@ test-journal:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/unit/broker/unit_broker_journal_damage --all
+
+# Each allocation and each write fails once, and then all after it.
+test-inside:
+	@tools/bootstrap --test
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/tests/inside/inside --all
 
 test-hostile:
 	@tools/bootstrap --test

@@ -223,6 +223,9 @@ config_parse(struct broker_config *out, const char *text, const char *path,
     error = parse_tree(&at, config_root_setting(&tree), &config);
     config_destroy(&tree);
     if (error) {
+        if (error == -ENOMEM) {
+            snprintf(why, why_size, "%s: no memory", path);
+        }
         config_fini(&config);
         return error;
     }

@@ -449,8 +449,10 @@ open_file(struct journaldb *db, const char *path, int *error, int *short_of,
     if (code) {
         opened = means_damaged(code) && !is_new ? OPEN_DAMAGED : OPEN_FAILED;
         *error = opened == OPEN_FAILED ? journaldb_error(db->writer) : 0;
+        /* Short of memory a connection may know no error of its own. */
+        bool known = sqlite3_errcode(db->writer) != SQLITE_OK;
         snprintf(why, why_size, "%s: %s", path ? path : "journal",
-                 sqlite3_errmsg(db->writer));
+                 known ? sqlite3_errmsg(db->writer) : sqlite3_errstr(code));
     }
     if (opened != OPENED) {
         close_file(db);
