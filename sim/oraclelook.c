@@ -153,7 +153,11 @@ check_bounds(struct world *world)
         return;
     }
     journal_health(world->journal, &health);
-    if (health.size > size_max + size_max / 4 + JOURNAL_SLACK) {
+    /* XXX While the disk fails the log can't be brought over, and nothing
+     * bounds it but that the first durable row fails: what is between is not
+     * promised. */
+    if (health.size > size_max + size_max / 4 + JOURNAL_SLACK &&
+        world_calm(world, FAULT_DISK) > SOON_NS) {
         world_break(
             world, "the journal has %" PRIu64 " bytes, %" PRIu64 " are allowed",
             health.size, size_max);
