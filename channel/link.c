@@ -345,15 +345,17 @@ check_frame(struct link *link, const struct record *record,
     return error;
 }
 
-/* Checks the frames behind 'parsed'.  Stops behind HELLO, since what may follow
- * depends on it. */
+/* Checks the frames behind 'parsed', and moves each back over the ACKs that lay
+ * before it: these were taken note of, and must not fill the buffer while the
+ * user leaves a message.  '*gone' becomes the length of the gap before
+ * 'parsed'. Stops behind HELLO, since what may follow depends on it. */
 static int
-parse(struct link *link, const char **why)
+parse_frames(struct link *link, size_t *gone, const char **why)
 {
     while (link->parsed < link->end && (!link->saw_hello || link->opened)) {
         struct record record;
         size_t used;
-        const uint8_t *data = link->buffer + link->parsed;
+        uint8_t *data = link->buffer + link->parsed;
         bool behind = link->start < link->parsed;
         switch (frame_read(&link->reader, data, link->end - link->parsed, &used,
                            &record, why)) {
@@ -361,11 +363,13 @@ parse(struct link *link, const char **why)
             return -EPROTO;
         case FRAME_FOUND_NOTHING:
             link->parsed += used;
+            *gone += behind ? used : 0;
             link->start = behind ? link->start : link->parsed;
             return 0;
         case FRAME_FOUND_PREAMBLE:
             link->parsed += used;
             link->start = link->parsed;
+            *gone = 0;
             continue;
         case FRAME_FOUND_RECORD:
             break;
@@ -376,11 +380,29 @@ parse(struct link *link, const char **why)
             return error;
         }
         link->parsed += used;
-        if (record.kind == RECORD_ACK && !behind) {
+        if (record.kind != RECORD_ACK) {
+            memmove(data - *gone, data, used);
+        } else if (behind) {
+            *gone += used;
+        } else {
             link->start = link->parsed;
         }
     }
     return 0;
+}
+
+static int
+parse(struct link *link, const char **why)
+{
+    size_t gone = 0;
+    int error = parse_frames(link, &gone, why);
+    if (gone) {
+        uint8_t *data = link->buffer + link->parsed;
+        memmove(data - gone, data, link->end - link->parsed);
+        link->parsed -= gone;
+        link->end -= gone;
+    }
+    return error;
 }
 
 /* The header of a whole frame in the buffer, which was judged. */
@@ -392,20 +414,15 @@ frame_at(const struct link *link, size_t at)
     return record_from_words(words[0], words[1]);
 }
 
-/* Passes over ACKs that lay between messages.  1 with the header of the first
- * frame that is for the user, or 0. */
+/* 1 with the header of the first frame, which is for the user, or 0. */
 static int
-first_frame(struct link *link, struct record *out)
+first_frame(const struct link *link, struct record *out)
 {
-    while (link->start < link->parsed) {
-        struct record record = frame_at(link, link->start);
-        if (record.kind != RECORD_ACK) {
-            *out = record;
-            return 1;
-        }
-        link->start += FRAME_HEADER_SIZE + (size_t)record.size;
+    if (link->start == link->parsed) {
+        return 0;
     }
-    return 0;
+    *out = frame_at(link, link->start);
+    return 1;
 }
 
 int
@@ -420,8 +437,6 @@ link_read(struct link *link, const char **why)
         if (error) {
             return error;
         }
-        struct record unused;
-        (void)first_frame(link, &unused);
         got = fill(link);
         total += got;
     } while (got && total < LINK_READ_MAX);

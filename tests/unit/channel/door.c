@@ -687,10 +687,39 @@ statistics_say_what_went_through(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* What acknowledges our messages lies in the stream behind a message that we
+ * never take. */
+static void
+acknowledgements_behind_an_unread_message_take_no_room(void **state)
+{
+    const struct place *place = *state;
+    struct mchan *one, *other;
+    char text[64];
+    assert_int_equal(mchan_listen(&one, place->uri, NULL), 0);
+    assert_int_equal(mchan_open(&other, place->uri, NULL), 0);
+    come_up(one, other);
+    assert_int_equal(send_text(other, "left lying"), 0);
+    for (int i = 0; i < 20000; i++) {
+        assert_int_equal(send_text(one, "taken"), 0);
+        ssize_t got;
+        for (int n = 0; (got = mchan_recv(other, text, sizeof text, NULL)) < 0;
+             n++) {
+            assert_int_equal(got, -EAGAIN);
+            assert_true(n < 1000);
+        }
+        assert_int_equal(mchan_ack(other), 0);
+    }
+    assert_true(mchan_recv(one, text, sizeof text, NULL) > 0);
+    assert_string_equal(text, "left lying");
+    mchan_close(other);
+    mchan_close(one);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(acknowledgements_behind_an_unread_message_take_no_room),
         TEST(what_is_no_uri_is_refused),
         TEST(impossible_options_are_refused),
         TEST(options_of_a_later_library_are_cut),
