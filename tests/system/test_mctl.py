@@ -77,7 +77,7 @@ def test_help_lists_every_verb_and_each_has_its_own():
     verbs = re.findall(r"^  ([a-z]+)  ", done.stdout, re.M)
     assert set(verbs) == {"status", "vms", "cpus", "power", "policy", "why", "trace",
                           "events", "watch", "plugins", "check", "notes", "journal", "doctor",
-                          "cap", "reload", "replay"}
+                          "cap", "replay"}
     manual = (BUILD.parent / "ctl" / "mctl.1")
     for verb in verbs:
         done = mctl(verb, "--help")
