@@ -283,20 +283,23 @@ disk_create(struct disk **out, bool (*point)(void *ctx, const char *where),
     return 0;
 }
 
-/* A directory without directories in it. */
+/* A directory without directories in it.  Reading it while files go may leave
+ * some out, so it is read again until it can go itself. */
 static void
 remove_dir(const char *path)
 {
     DIR *dir = opendir(path);
-    struct dirent *entry;
+    const struct dirent *entry;
 
-    while (dir && (entry = readdir(dir))) {
-        unlinkat(dirfd(dir), entry->d_name, 0);
+    for (int i = 0; dir && rmdir(path) && i < 100; i++) {
+        rewinddir(dir);
+        while ((entry = readdir(dir))) {
+            unlinkat(dirfd(dir), entry->d_name, 0);
+        }
     }
     if (dir) {
         closedir(dir);
     }
-    rmdir(path);
 }
 
 void
