@@ -18,6 +18,7 @@
 #include "broker/platform/caps.h"
 #include "broker/platform/drivers.h"
 #include "broker/platform/knobs.h"
+#include "broker/platform/orders.h"
 #include "broker/platform/sampler.h"
 #include "wire/grant.h"
 #include "wire/msg.h"
@@ -37,6 +38,7 @@ struct platform {
     struct hypervisor_guest *guests; /* What hypervisor_env points to. */
     struct sampler *sampler;
     struct outbox outbox;
+    struct orders orders;
     nsec_t next_sample, last_try;
     struct platform_stats stats;
 };
@@ -52,6 +54,7 @@ static void tell_ready(struct platform *);
 static void tell_trouble(struct platform *, const char *where,
                          const char *reason);
 
+static bool is_repeated(struct platform *, const struct msg *);
 static void set_pstate(struct platform *, const struct msg_set_pstate *,
                        nsec_t now);
 static void release(struct platform *, const struct msg_release *, nsec_t now);
@@ -158,6 +161,9 @@ void
 platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
 {
     assert(grant_find(msg->type, GRANT_ENGINE, GRANT_PLATFORM));
+    if (is_repeated(platform, msg)) {
+        return;
+    }
     if (msg->type == MSG_SET_PSTATE) {
         set_pstate(platform, &msg->set_pstate, now);
     } else if (msg->type == MSG_RELEASE) {
@@ -243,26 +249,6 @@ platform_guests_left(const struct platform *platform)
         }
     }
     return n_left;
-}
-
-struct hypervisor_guest *
-platform_guests(const struct broker_config *config)
-{
-    struct hypervisor_guest *guests =
-        calloc(config->n_guests + 1, sizeof *guests);
-
-    for (uint32_t i = 0; guests && i < config->n_guests; i++) {
-        const struct guest_config *from = &config->guests[i];
-        struct hypervisor_guest *to = &guests[i];
-
-        to->uuid = from->uuid;
-        text_copy(to->name, sizeof to->name, from->name);
-        to->n_vcpus = from->n_vcpus;
-        memcpy(to->vcpu_cpu, from->vcpu_cpu, sizeof to->vcpu_cpu);
-        to->command = from->command[0] ? from->command : NULL;
-        to->pid_file = from->pid_file[0] ? from->pid_file : NULL;
-    }
-    return guests;
 }
 
 void
@@ -521,6 +507,23 @@ put_steps(struct msg_outcome *outcome, const struct knob_steps *steps)
     outcome->read_ns = steps->read;
 }
 
+/* What comes again is answered again, and not done again. */
+static bool
+is_repeated(struct platform *platform, const struct msg *action)
+{
+    struct msg msg = {.type = MSG_OUTCOME};
+    enum orders_verdict verdict =
+        orders_take(&platform->orders, action, &msg.outcome);
+
+    if (verdict == ORDERS_NEW) {
+        return false;
+    }
+    platform->stats.n_repeated++;
+    int error = verdict == ORDERS_ANSWERED ? on_news(platform, &msg) : 0;
+    assert(!error);
+    return true;
+}
+
 static void
 set_pstate(struct platform *platform, const struct msg_set_pstate *action,
            nsec_t now)
@@ -652,6 +655,7 @@ tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
                             why[0] ? why : strerror(-error));
     }
     msg.outcome = *outcome;
+    orders_settle(&platform->orders, outcome);
     error = on_news(platform, &msg);
     assert(!error);
 }

@@ -56,8 +56,10 @@ int platform_destroy(struct platform *);
 
 /* Whether one more action may come: its outcome has a place to wait. */
 bool platform_has_room(const struct platform *);
-/* Carries an action out.  To be called if there is room, and
- * with what the engine may send (wire/grant.h) alone. */
+/* Carries an action out; one whose number is not higher than the last one's is
+ * not carried out again, but answered again, or refused if it is too old.  To
+ * be called if there is room, and with what the engine may send (wire/grant.h)
+ * alone. */
 void platform_on_msg(struct platform *, const struct msg *, nsec_t now);
 void platform_run(struct platform *, nsec_t now);
 nsec_t platform_deadline(const struct platform *);
@@ -77,6 +79,7 @@ struct hypervisor_guest *platform_guests(const struct broker_config *);
 struct platform_stats {
     uint64_t n_dropped_samples; /* The engine took none. */
     uint32_t n_changed_domains; /* To be put back. */
+    uint64_t n_repeated;        /* Actions that came again; none was done. */
 };
 void platform_stats(const struct platform *, struct platform_stats *out);
 

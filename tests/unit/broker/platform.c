@@ -3,6 +3,8 @@
  * what it writes, and that it always finds the way back. */
 #include "tests/unit/broker/platformbench.h"
 
+#include "broker/platform/orders.h"
+
 /* Start. */
 
 static void
@@ -289,6 +291,113 @@ every_action_has_its_outcome_though_the_engine_sleeps(void **state)
     assert_true(platform_has_room(platform));
 }
 
+/* Repeated orders. */
+
+static struct msg
+order_set(uint32_t domain, uint32_t pstate)
+{
+    return (struct msg){.type = MSG_SET_PSTATE,
+                        .set_pstate = {.command = ++command,
+                                       .cause = 7,
+                                       .domain = domain,
+                                       .pstate = pstate}};
+}
+
+static void
+an_action_that_comes_again_is_answered_again_and_not_done_again(void **state)
+{
+    start();
+    struct msg msg = order_set(0, 2);
+    platform_on_msg(platform, &msg, now);
+    struct msg_outcome first = find(MSG_OUTCOME, -1)->outcome;
+    uint64_t n_sets = hardware_sim_n_sets(hardware);
+    hardware_sim_set_pstate(hardware, 0, 1); /* Somebody else's doing stays. */
+    for (int i = 0; i < 3; i++) {
+        pass(SECOND);
+        n_told = 0;
+        platform_on_msg(platform, &msg, now);
+        assert_int_equal(count(MSG_OUTCOME), 1);
+        assert_memory_equal(&find(MSG_OUTCOME, 0)->outcome, &first,
+                            sizeof first);
+    }
+    assert_int_equal(hardware_sim_n_sets(hardware), n_sets);
+    assert_int_equal(hardware_sim_pstate(hardware, 0), 1);
+}
+
+/* One number is one order, whatever it says the second time. */
+static void
+an_orders_number_can_not_be_used_for_another(void **state)
+{
+    start();
+    struct msg msg = order_set(0, 2);
+    platform_on_msg(platform, &msg, now);
+    struct msg other = {.type = MSG_VM_CONTROL,
+                        .vm_control = {.command = command,
+                                       .cause = 9,
+                                       .vm = config.guests[0].uuid,
+                                       .op = VM_OP_END}};
+    platform_on_msg(platform, &other, now);
+    pass(SECOND);
+    assert_true(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.cause, 7);
+}
+
+static void
+an_action_that_failed_fails_again_without_being_tried(void **state)
+{
+    struct platform_stats stats;
+
+    start();
+    struct msg msg = order_set(0, 4); /* The limit is 3. */
+    platform_on_msg(platform, &msg, now);
+    uint64_t error = find(MSG_OUTCOME, -1)->outcome.error;
+    assert_int_not_equal(error, 0);
+    platform_on_msg(platform, &msg, now);
+    assert_int_equal(count(MSG_OUTCOME), 2);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, error);
+    platform_stats(platform, &stats);
+    assert_int_equal(stats.n_repeated, 1);
+}
+
+static void
+an_operation_on_a_vm_happens_once(void **state)
+{
+    start();
+    struct msg freeze = {.type = MSG_VM_CONTROL,
+                         .vm_control = {.command = ++command,
+                                        .cause = 9,
+                                        .vm = config.guests[0].uuid,
+                                        .op = VM_OP_FREEZE}};
+    platform_on_msg(platform, &freeze, now);
+    pass(SECOND);
+    control(&config.guests[0].uuid, VM_OP_THAW);
+    pass(SECOND);
+    platform_on_msg(platform, &freeze, now);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.command,
+                     freeze.vm_control.command);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, 0);
+    pass(SECOND);
+    assert_true(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
+}
+
+static void
+an_order_that_is_forgotten_is_refused(void **state)
+{
+    start();
+    struct msg old = order_set(0, 2);
+    platform_on_msg(platform, &old, now);
+    for (int i = 0; i < ORDERS_KEPT; i++) {
+        release(1);
+    }
+    uint64_t n_sets = hardware_sim_n_sets(hardware);
+    platform_on_msg(platform, &old, now);
+    const struct msg_outcome *outcome = &find(MSG_OUTCOME, -1)->outcome;
+    assert_int_equal(outcome->command, old.set_pstate.command);
+    assert_int_equal(outcome->error, ESTALE);
+    assert_string_not_equal(outcome->reason, "");
+    assert_int_equal(hardware_sim_n_sets(hardware), n_sets);
+}
+
 /* The way back. */
 
 static void
@@ -514,6 +623,11 @@ main(void)
         TEST(hardware_that_is_gone_fails_without_a_crash),
         TEST(vms_are_controlled_only_if_the_configuration_names_them),
         TEST(every_action_has_its_outcome_though_the_engine_sleeps),
+        TEST(an_action_that_comes_again_is_answered_again_and_not_done_again),
+        TEST(an_orders_number_can_not_be_used_for_another),
+        TEST(an_action_that_failed_fails_again_without_being_tried),
+        TEST(an_operation_on_a_vm_happens_once),
+        TEST(an_order_that_is_forgotten_is_refused),
         TEST(what_was_found_is_on_disk_before_the_first_write),
         TEST(nothing_is_written_if_what_was_found_can_not_be_saved),
         TEST(release_puts_back_what_was_found),

@@ -177,10 +177,11 @@ count(enum msg_type type)
     return n;
 }
 
+static uint64_t command = 100; /* The last; they only grow. */
+
 static inline const struct msg_outcome *
 set(uint32_t domain, uint32_t pstate)
 {
-    static uint64_t command = 100;
     struct msg msg = {.type = MSG_SET_PSTATE,
                       .set_pstate = {.command = ++command,
                                      .cause = 7,
@@ -199,12 +200,13 @@ set(uint32_t domain, uint32_t pstate)
 static inline const struct msg_outcome *
 release(uint32_t domain)
 {
-    struct msg msg = {.type = MSG_RELEASE,
-                      .release = {.command = 55, .cause = 8, .domain = domain}};
+    struct msg msg = {
+        .type = MSG_RELEASE,
+        .release = {.command = ++command, .cause = 8, .domain = domain}};
 
     platform_on_msg(platform, &msg, now);
     const struct msg *outcome = find(MSG_OUTCOME, -1);
-    assert_int_equal(outcome->outcome.command, 55);
+    assert_int_equal(outcome->outcome.command, command);
     return &outcome->outcome;
 }
 
@@ -213,11 +215,11 @@ control(const struct uuid *vm, enum vm_op op)
 {
     struct msg msg = {
         .type = MSG_VM_CONTROL,
-        .vm_control = {.command = 66, .cause = 9, .vm = *vm, .op = op}};
+        .vm_control = {.command = ++command, .cause = 9, .vm = *vm, .op = op}};
 
     platform_on_msg(platform, &msg, now);
     const struct msg *outcome = find(MSG_OUTCOME, -1);
-    assert_int_equal(outcome->outcome.command, 66);
+    assert_int_equal(outcome->outcome.command, command);
     return &outcome->outcome;
 }
 
