@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the parent share, and nobody else sees:
+ *   parent.c        its life: holds what is the broker's, turns, ends
+ *   parent_start.c  its children made: their sockets, words and descriptors
+ *   parent_watch.c  its children heard, missed, told to leave */
+#ifndef BROKER_PARENT_PARENT_PARTS_H
+#define BROKER_PARENT_PARENT_PARTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/loop.h"
+#include "broker/config/config.h"
+#include "broker/parent/hold.h"
+#include "broker/parent/parent.h"
+#include "broker/role/line.h"
+#include "broker/role/role.h"
+
+#define PARENT_CHILDREN 4
+#define PARENT_LINES 3 /* The steward needs none: it is told no words. */
+
+struct child {
+    pid_t pid; /* 0: not running. */
+    struct line line;
+    bool ready, told_to_leave;
+    nsec_t heard;                /* When it last answered a beat. */
+    nsec_t patience_ns, give_up; /* After it was told to leave. */
+};
+
+struct parent {
+    const struct parent_opts *opts;
+    struct loop *loop;
+    struct hold hold;
+    int config_fd, control_fd;
+    int guest_fds[CONFIG_GUESTS_MAX];
+    struct child children[PARENT_CHILDREN]; /* By enum role, as they leave. */
+    int steward_fd;     /* Our end; the steward stays while it is open. */
+    bool steward_ready; /* It may have answered a beat. */
+    bool child_died, stop_asked, stop_asked_again, hang_up;
+    bool ready, stopping, failed, platform_died;
+    nsec_t next_sign; /* Of life, to the service manager. */
+    nsec_t next_beat; /* To the children. */
+    uint64_t n_beats;
+};
+
+/* parent.c */
+/* Begins to stop, unless that was begun; says why. */
+void parent_stop(struct parent *, const char *why);
+
+/* parent_start.c */
+/* All, in an order in which each finds the others.  0 or -Exxx, which it said.
+ */
+int parent_start_children(struct parent *);
+/* Has what a broker changed put back, and waits for it.  In a process of its
+ * own, since drivers are opened for it.  0 or -EIO. */
+int parent_put_back(struct parent *);
+/* The text in memory that nobody can change any more: a descriptor or -Exxx. */
+int parent_config_fd(const char *text);
+void parent_close_steward(struct parent *);
+void parent_close_fd(int *fd); /* If there is one; then there is none. */
+
+/* parent_watch.c */
+void parent_reap(struct parent *);
+void parent_hear_children(struct parent *, nsec_t now);
+void parent_beat(struct parent *, nsec_t now);
+/* Tells the first that is left to leave; ends the loop once none is. */
+void parent_stop_next(struct parent *, nsec_t now);
+
+#endif
