@@ -7,6 +7,7 @@
 #include "broker/role/errand.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -15,8 +16,10 @@
 #include "base/text.h"
 
 #define ANSWER_HEAD offsetof(struct errand_answer, found)
+#define ERRNO_MAX 4095
 
 static int run(struct errands *, enum errand_op, uint32_t guest);
+static bool makes_sense(const struct errand_answer *);
 
 int
 errand_pair(int ends[2])
@@ -110,7 +113,29 @@ run(struct errands *errands, enum errand_op op, uint32_t guest)
         }
     } while (answer->number != errand.number);
     answer->why[sizeof answer->why - 1] = '\0';
+    if (!makes_sense(answer)) {
+        answer->why[0] = '\0';
+        return -EPROTO;
+    }
     return answer->error;
+}
+
+/* Who is found will be stopped and killed. */
+static bool
+makes_sense(const struct errand_answer *answer)
+{
+    if (answer->error > 0 || answer->error < -ERRNO_MAX) {
+        return false;
+    }
+    for (uint32_t i = 0; i < answer->n_found; i++) {
+        unsigned char ours;
+
+        memcpy(&ours, &answer->found[i].ours, sizeof ours);
+        if (answer->found[i].pid < 0 || ours > 1) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The steward's. */

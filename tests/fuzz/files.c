@@ -3,8 +3,10 @@
  * the rest is the file.  0  a state that was saved before a change, which then
  * is put back through cpufreq; 1  /proc/PID/stat, in which a guest's processes
  * choose their names, and 2  the list of its children; 3  an agent's settings;
- * 4  a log that grows, is cut and replaced while it is followed.  What is
- * refused has a reason; what is taken is in bounds. */
+ * 4  a log that grows, is cut and replaced while it is followed; 5  the file by
+ * which the steward finds a guest that the broker started, and 6  one that
+ * somebody else wrote; 7  the power cap's record; 8  a lock that another broker
+ * holds.  What is refused has a reason; what is taken is in bounds. */
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -13,14 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/settings.h"
 #include "base/text.h"
 #include "broker/config/config.h"
+#include "broker/parent/lock.h"
+#include "broker/platform/caprecord.h"
 #include "broker/platform/platform.h"
 #include "broker/platform/saved.h"
+#include "hypervisor/pidfile.h"
 #include "hypervisor/proctree.h"
 #include "probe/follow.h"
 
@@ -107,6 +113,7 @@ make_top(void)
         "7/task/7",
         "8",
         "thread-self",
+        "self",
     };
     /* In memory, where there is such a place: nothing here need last. */
     bool memory = !access("/dev/shm", W_OK);
@@ -120,6 +127,8 @@ make_top(void)
     }
     put("8/stat", "8 (x) R 7 7 7 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 5 0\n", 50, 0);
     put("thread-self/children", "", 0, 0);
+    put("self/stat", "9 (y) R 1", 9, 0);
+    put("stat", "cpu 1\nbtime 1\n", 14, 0);
     make_cpu();
 }
 
@@ -193,6 +202,76 @@ read_children(const uint8_t *data, size_t size)
         check(n >= 1 && n <= proctree_n(tree) && proctree_n(tree) <= 2);
         check(proctree_busy_ns(tree) >= before);
     }
+}
+
+/* Files that name a guest's first process, whom the broker will stop and kill.
+ */
+static void
+read_pid_file(const uint8_t *data, size_t size, bool own)
+{
+    struct process_id id = {.pid = -2};
+
+    put("7/stat", stat_line, sizeof stat_line - 1, O_TRUNC);
+    put("guest.pid", data, size, O_TRUNC);
+    int error = own ? pidfile_read_own(top_fd, top_fd, "guest.pid", "boot", &id)
+                    : pidfile_read_foreign(top_fd, top_fd, "guest.pid", &id);
+    check(error <= 0);
+    check(error ? id.pid == -2 : id.pid == PID || id.pid == PID + 1);
+}
+
+static void
+read_own_pid_file(const uint8_t *data, size_t size)
+{
+    read_pid_file(data, size, true);
+}
+
+static void
+read_foreign_pid_file(const uint8_t *data, size_t size)
+{
+    read_pid_file(data, size, false);
+}
+
+/* What is taken is written again as it was. */
+static void
+read_cap_record(const uint8_t *data, size_t size)
+{
+    struct caprecord record, again;
+    const struct caprecord before = {.term = 77};
+
+    put(CAPRECORD_FILE, data, size, O_TRUNC);
+    record = before;
+    int error = caprecord_read(top_fd, &record);
+    check(error <= 0 && caprecord_is_clamped(top_fd) ==
+                            (error ? error == -EBADMSG : record.clamped));
+    if (error) {
+        check(!memcmp(&record, &before, sizeof record));
+        return;
+    }
+    check(memchr(record.boot, '\0', sizeof record.boot));
+    check(!caprecord_write(top_fd, &record));
+    check(!caprecord_read(top_fd, &again));
+    check(again.term == record.term && again.order == record.order &&
+          again.mw == record.mw && again.until == record.until);
+}
+
+static void
+read_lock(const uint8_t *data, size_t size)
+{
+    const struct lock_holder self = {.pid = 1};
+    struct lock_holder holder = {.pid = -2};
+    char path[96];
+
+    put("lock", data, size, O_TRUNC);
+    snprintf(path, sizeof path, "%s/lock", top);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    check(fd >= 0 && !flock(fd, LOCK_EX));
+    check(lock_take(path, &self, &holder) == -EWOULDBLOCK);
+    check(holder.pid >= 0 && holder.uid == geteuid());
+    check(memchr(holder.run_dir, '\0', sizeof holder.run_dir));
+    for (const char *at = holder.run_dir; *at; at++) {
+        check((unsigned char)*at >= ' ' && *at != 0x7f);
+    }
+    close(fd);
 }
 
 /* Settings. */
@@ -280,7 +359,9 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const kinds[])(const uint8_t *, size_t) = {
-        restore, read_process, read_children, read_settings, follow_log};
+        restore,    read_process,      read_children,         read_settings,
+        follow_log, read_own_pid_file, read_foreign_pid_file, read_cap_record,
+        read_lock};
 
     if (!size) {
         return 0;
