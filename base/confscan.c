@@ -9,6 +9,11 @@
  * numbers; all else is left to the parser.  Called by the
  * broker's and the agent's configuration and by msim for its scenarios.
  *
+ * libconfig ends in a crash where it finds no memory.  So all that it could
+ * need is asked for before it begins and given back to the C library, which
+ * keeps it at hand meanwhile: there is no memory, in words, or there is enough.
+ * That holds for a process's first thread and with glibc's allocator.
+ *
  * XXX libconfig leaks the texts it has read when it then refuses the file, some
  * bytes per refused file; only another parser would end that. */
 #include "base/confscan.h"
@@ -16,7 +21,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <libconfig.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +34,26 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 16
+
+/* What libconfig allocates at most for a byte of text: the worst are lists in
+ * lists, two bytes each, at 256 for a setting, its list and the first places of
+ * that, and the largest list is copied as it grows. */
+#define RESERVE_PER_BYTE 160
+#define RESERVE_MORE (256 << 10) /* Its parser's tables and buffers. */
+
+/* Sanitizers have allocators of their own. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define HAS_RESERVE 0
+#elif defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_RESERVE 0
+#endif
+#endif
+#if !defined HAS_RESERVE && defined __GLIBC__
+#define HAS_RESERVE 1
+#elif !defined HAS_RESERVE
+#define HAS_RESERVE 0
+#endif
 
 struct scan {
     const struct confscan_at *at;
@@ -59,6 +86,43 @@ confscan_read(const struct confscan_at *at, const char *text, config_t *tree)
     return error ? error : parse(at, text, scan.line, tree);
 }
 
+#if HAS_RESERVE
+/* The C library is not to give anything back for now, so that it has what was
+ * asked for once, and to keep all in one heap. */
+static bool
+begin_reserve(size_t text_size)
+{
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    void *reserve = malloc(text_size * RESERVE_PER_BYTE + RESERVE_MORE);
+    /* The compiler may not think that it is of no use. */
+    __asm__ volatile("" : : "r"(reserve) : "memory");
+    free(reserve);
+    return reserve;
+}
+
+/* As the C library begins. */
+static void
+end_reserve(void)
+{
+    mallopt(M_MMAP_MAX, 65536);
+    mallopt(M_TRIM_THRESHOLD, 128 << 10);
+    malloc_trim(0);
+}
+#else
+static bool
+begin_reserve(size_t text_size)
+{
+    (void)text_size;
+    return true;
+}
+
+static void
+end_reserve(void)
+{
+}
+#endif
+
 static int
 parse(const struct confscan_at *at, const char *text, unsigned last_line,
       config_t *tree)
@@ -69,8 +133,15 @@ parse(const struct confscan_at *at, const char *text, unsigned last_line,
         confscan_refuse(at, 1, "no memory");
         return -ENOMEM;
     }
+    if (!begin_reserve(strlen(with_newline))) {
+        end_reserve();
+        free(with_newline);
+        confscan_refuse(at, 1, "no memory");
+        return -ENOMEM;
+    }
     config_init(tree);
     bool parsed = config_read_string(tree, with_newline) == CONFIG_TRUE;
+    end_reserve();
     free(with_newline);
     if (parsed) {
         return 0;

@@ -110,9 +110,9 @@ free(void *p)
     __libc_free(p);
 }
 
-/* XXX: libconfig ends in a crash when it finds no memory, before anything was
- * started or changed; what it allocates while it reads a text does not fail
- * here.  A parser of our own would remove that. */
+/* libconfig ends in a crash when it finds no memory, so base/confscan.c sees to
+ * it that there is some: while it reads a text nothing fails here.  That this
+ * is true is tests/system/test_memory.py's to show, with a real limit. */
 int
 config_read_string(config_t *config, const char *text)
 {
