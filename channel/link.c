@@ -219,11 +219,9 @@ link_flush_stream(struct link *link)
            link->control_sent < link->control_size) {
         struct batch batch;
         batch_fill(&batch, link);
-        ssize_t sent = 0;
-        if (batch.n_iov) {
-            sent = link->transport->class->send(link->transport, batch.iov,
-                                                batch.n_iov);
-        }
+        assert(batch.n_iov); /* A pad is not alone: a record is behind it. */
+        ssize_t sent = link->transport->class->send(link->transport, batch.iov,
+                                                    batch.n_iov);
         if (sent < 0) {
             return (int)sent;
         }
@@ -270,10 +268,10 @@ static size_t
 fill(struct link *link)
 {
     make_room(link);
-    size_t room = link->buffer_size - link->end;
-    if (!room || !link_has_more(link)) {
+    if (!link_has_more(link)) {
         return 0;
     }
+    size_t room = link->buffer_size - link->end;
     ssize_t got = link->transport->class->recv(link->transport,
                                                link->buffer + link->end, room);
     if (got == -EAGAIN) {
@@ -507,9 +505,7 @@ link_find_notice(const struct link *link, struct record *out)
 void
 link_take(struct link *link, const struct record *record, void *to)
 {
-    if (record->size) {
-        memcpy(to, link_payload(link, record), record->size);
-    }
+    memcpy(to, link_payload(link, record), record->size);
     link_pass(link, record);
 }
 
@@ -687,9 +683,7 @@ link_salvage(const struct link *link, uint64_t first, uint64_t last, nsec_t now,
 int
 link_arm(struct link *link, uint64_t position)
 {
-    if (link->streams) {
-        return 0;
-    }
+    assert(!link->streams);
     int error = ring_rx_arm(&link->rx);
     if (!link_is_released(link, position)) {
         int other = ring_tx_arm(&link->tx, position);

@@ -135,9 +135,10 @@ bool link_is_released(const struct link *, uint64_t position);
 /* How far the peer must be, so that 'size' bytes fit. */
 uint64_t link_position_for(const struct link *, uint32_t size);
 
-/* Asks for a wake when there is something to read or when the peer is through
- * with everything before 'position', if it is not yet.  To be followed by a
- * last look at both.  0, or -Exxx if that look can't be relied upon this once.
+/* Of rings: asks for a wake when there is something to read or when the peer is
+ * through with everything before 'position', if it is not yet.  To be followed
+ * by a last look at both.  0, or -Exxx if that look can't be relied upon this
+ * once.
  */
 int link_arm(struct link *, uint64_t position);
 

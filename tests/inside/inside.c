@@ -321,6 +321,18 @@ static const struct work works[] = {
 
 /* Trying. */
 
+/* A build that counts branches writes its counts only at exit(). */
+extern void __gcov_dump(void) __attribute__((weak));
+
+static void
+end_try(enum ended ended)
+{
+    if (__gcov_dump) {
+        __gcov_dump();
+    }
+    _exit(ended);
+}
+
 static int
 try(const struct work *work, uint64_t n, bool on, int error)
 {
@@ -340,10 +352,10 @@ try(const struct work *work, uint64_t n, bool on, int error)
         bool well = work->run();
         bool any = fail_disarm();
         int64_t leaked = fail_n_live() - before;
-        _exit(!well        ? HALF_DONE
-              : leaked > 0 ? LEAKED
-              : any        ? WAS_WELL
-                           : NOTHING_LEFT);
+        end_try(!well        ? HALF_DONE
+                : leaked > 0 ? LEAKED
+                : any        ? WAS_WELL
+                             : NOTHING_LEFT);
     }
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
