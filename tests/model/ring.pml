@@ -15,6 +15,15 @@
  *   - nothing is written over before it was released;
  *   - no position is ever refused as a lie;
  *   - a wake that does not fit into the socket is not missed.
+ * And nobody goes round for ever, so that who may go on gets on: no state here
+ * counts as progress, so any cycle is an error, whichever process is favoured.
+ * There is none, since each round uses up what only a message makes.  Who sleeps
+ * needs an edge to go on, which attend() takes, and an edge needs a wake; a wake
+ * needs new records (woken != head) or new room (released != read_to), which the
+ * messages bound.  The producer's "goto again" needs a tail that moved, a look
+ * that finds a record takes it, and a fence or a store buffer works off stores
+ * that were made.  NO_SLEEP is what it looks like when that does not hold.
+ *
  * check.py says what is run, and which macro takes out what: each makes spin
  * find an error, whose trail check.py tells from the printf()s here. */
 
