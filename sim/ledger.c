@@ -21,14 +21,23 @@
 struct line {
     struct ledger_note note;
     uint64_t session, sequence;
+    uint32_t attachment;
     uint32_t n_plain, n_flagged;
     uint32_t ear; /* Whom it was given to, unflagged. */
     bool told;
 };
 
+/* A GAP without an end. */
+struct cut {
+    uint64_t session, from;
+    uint32_t attachment;
+};
+
 struct ledger {
     size_t n_lines, n_max;
     struct line *lines;
+    size_t n_cuts, n_cuts_max;
+    struct cut *cuts;
     bool gone[LEDGER_SPEAKERS_MAX];
     uint32_t n_sessions;
     struct {
@@ -63,6 +72,7 @@ ledger_destroy(struct ledger *ledger)
         }
     }
     free(ledger->lines);
+    free(ledger->cuts);
     free(ledger);
 }
 
@@ -124,7 +134,7 @@ grow(void *array, size_t size)
 
 void
 ledger_sent(struct ledger *ledger, const struct ledger_note *note,
-            uint64_t session, uint64_t sequence)
+            uint64_t session, uint64_t sequence, uint32_t attachment)
 {
     uint32_t **index = &ledger->index[note->speaker][note->vm];
     uint32_t *n_index = &ledger->n_index[note->speaker][note->vm];
@@ -145,8 +155,10 @@ ledger_sent(struct ledger *ledger, const struct ledger_note *note,
         abort(); /* The simulation's own error. */
     }
     (*index)[(*n_index)++] = (uint32_t)ledger->n_lines;
-    ledger->lines[ledger->n_lines++] =
-        (struct line){.note = *note, .session = session, .sequence = sequence};
+    ledger->lines[ledger->n_lines++] = (struct line){.note = *note,
+                                                     .session = session,
+                                                     .sequence = sequence,
+                                                     .attachment = attachment};
     ledger->counts.n_sent++;
 }
 
@@ -225,6 +237,35 @@ ledger_told(struct ledger *ledger, bool from_guest, uint64_t session,
 }
 
 void
+ledger_cut(struct ledger *ledger, uint64_t session, uint64_t from,
+           uint32_t attachment)
+{
+    ledger_told(ledger, false, session, from, UINT64_MAX);
+    if (ledger->n_cuts == ledger->n_cuts_max) {
+        size_t n = ledger->n_cuts_max ? 2 * ledger->n_cuts_max : 16;
+        if (!grow(&ledger->cuts, n * sizeof *ledger->cuts)) {
+            abort();
+        }
+        ledger->n_cuts_max = n;
+    }
+    ledger->cuts[ledger->n_cuts++] = (struct cut){
+        .session = session, .from = from, .attachment = attachment};
+}
+
+static bool
+is_told(const struct ledger *ledger, const struct line *line)
+{
+    bool told = line->told;
+    for (size_t i = 0; i < ledger->n_cuts && !told; i++) {
+        const struct cut *cut = &ledger->cuts[i];
+        told = !line->note.from_guest && line->session == cut->session &&
+               line->sequence >= cut->from &&
+               line->attachment < cut->attachment;
+    }
+    return told;
+}
+
+void
 ledger_joined(struct ledger *ledger, uint16_t guest, uint64_t session)
 {
     uint32_t i = 0;
@@ -271,7 +312,7 @@ ledger_balances(struct ledger *ledger)
 {
     for (size_t i = 0; i < ledger->n_lines && !ledger->why[0]; i++) {
         const struct line *line = &ledger->lines[i];
-        if (!line->n_plain && !line->n_flagged && !line->told &&
+        if (!line->n_plain && !line->n_flagged && !is_told(ledger, line) &&
             !is_gone(ledger, line)) {
             accuse(ledger, line, "never given out, and nobody was told");
         }

@@ -35,9 +35,10 @@ void ledger_write(uint8_t out[LEDGER_NOTE_SIZE], const struct ledger_note *);
 /* False if these bytes are no note: something mixed them up. */
 bool ledger_read(const void *data, size_t size, struct ledger_note *out);
 
-/* It was accepted, and is number 'sequence' of the session. */
+/* It was accepted, and is number 'sequence' of the session; 'attachment' is
+ * that end's last. */
 void ledger_sent(struct ledger *, const struct ledger_note *, uint64_t session,
-                 uint64_t sequence);
+                 uint64_t sequence, uint32_t attachment);
 /* This guest is in that session now. */
 void ledger_joined(struct ledger *, uint16_t guest, uint64_t session);
 /* It was given to an ear. */
@@ -46,6 +47,12 @@ void ledger_given(struct ledger *, const struct ledger_note *, uint32_t ear,
 /* A user was told DROPPED, or GAP, of what guests or MVMs sent in a session. */
 void ledger_told(struct ledger *, bool from_guest, uint64_t session,
                  uint64_t from, uint64_t to);
+/* A guest was told GAP without an end: of what was sent to it in that session
+ * all from 'from' on is gone, and what an end that does not know it yet still
+ * takes for it in an attachment before that one; not what the end that told it
+ * numbers anew. */
+void ledger_cut(struct ledger *, uint64_t session, uint64_t from,
+                uint32_t attachment);
 /* A guest is no more, or was set back: what it still had to say or to be told
  * may be gone. */
 void ledger_gone(struct ledger *, uint16_t speaker);

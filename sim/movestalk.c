@@ -78,10 +78,18 @@ on_told(struct talker *talker, const struct mchan_event *event)
     }
     /* What a guest sends it keeps: a GAP of it is an excuse for nobody. */
     bool from_guest = dropped == talker->guest;
-    if (world->config->plant != MOVES_PLANT_MUTE && !(from_guest && !dropped)) {
+    if (world->config->plant == MOVES_PLANT_MUTE || (from_guest && !dropped)) {
+        return;
+    }
+    if (event->to != UINT64_MAX) {
         ledger_told(world->ledger, from_guest, event->session, event->from,
                     event->to);
+        return;
     }
+    /* Of a session that is over, all. */
+    bool goes_on = event->session == talker->session;
+    ledger_cut(world->ledger, event->session, event->from,
+               goes_on ? event->attachment : UINT32_MAX);
 }
 
 static void
@@ -253,7 +261,8 @@ say_note(struct talker *talker)
     }
     talker->serial++;
     ledger_sent(world->ledger, &note, talker->channel->session.id,
-                talker->channel->session.sent);
+                talker->channel->session.sent,
+                talker->channel->session.attachment);
 }
 
 static bool
