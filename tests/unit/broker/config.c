@@ -19,8 +19,6 @@
 #include "base/confscan.h"
 #include "hardware/hardware.h"
 #include "policy/policy.h"
-#include "hardware/hardware.h"
-#include "policy/policy.h"
 #include "tests/unit/broker/config_scene.h"
 
 static const char whole[] =

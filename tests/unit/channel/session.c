@@ -1,102 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The session's rules: what goes on and what begins anew, what is counted as
- * lost and by whom, and that no claim of a peer is taken on trust. */
+ * lost and by whom, and when it is tried again. (session_scene.h) */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#include "channel/mgmtback.h"
-#include "channel/mgmtfront.h"
-#include "channel/session.h"
-
-#define MAX 8192
-
-/* Both ends, without anything between them. */
-struct pair {
-    struct session front, back;
-    struct mgmtback mvm;
-};
-
-static int
-set_up(void **state)
-{
-    static struct pair pair;
-    memset(&pair, 0, sizeof pair);
-    session_init(&pair.front);
-    session_init(&pair.back);
-    mgmtback_init(&pair.mvm, 1);
-    *state = &pair;
-    return 0;
-}
-
-static int
-meet(struct pair *pair)
-{
-    struct hello hello;
-    const char *why = NULL;
-    session_begin(&pair->front, MAX);
-    session_begin(&pair->back, MAX);
-    session_hello(&pair->front, &hello);
-    mgmtback_on_hello(&pair->mvm, &pair->back, &hello);
-    session_hello(&pair->back, &hello);
-    return mgmtfront_on_hello(&pair->front, &hello, &why);
-}
-
-static void
-part(struct session *session)
-{
-    session_leave(session, "gone");
-    session_end(session);
-}
-
-static void
-part_both(struct pair *pair)
-{
-    part(&pair->front);
-    part(&pair->back);
-}
-
-/* The next event, which must be of this type. */
-static struct mchan_event
-expect(struct session *session, enum mchan_event_type type)
-{
-    struct mchan_event event;
-    assert_true(session_next_event(session, &event));
-    assert_int_equal(event.type, type);
-    return event;
-}
-
-static void
-expect_range(struct session *session, enum mchan_event_type type, uint64_t from,
-             uint64_t to)
-{
-    struct mchan_event event = expect(session, type);
-    assert_int_equal(event.from, from);
-    assert_int_equal(event.to, to);
-}
-
-static void
-expect_silence(struct session *session)
-{
-    struct mchan_event event;
-    assert_false(session_next_event(session, &event));
-}
-
-/* Carries one message over. */
-static void
-carry(struct session *from, struct session *to)
-{
-    const char *why = NULL;
-    struct record record = session_send(from, 0, 10);
-    assert_int_equal(session_check(to, &record, &why), 0);
-    session_asked(to);
-    session_delivered(to);
-}
+#include "tests/unit/channel/session_scene.h"
 
 static void
 a_first_meeting_brings_up_both(void **state)
@@ -133,23 +46,6 @@ a_session_outlives_its_transport(void **state)
     expect(&pair->back, MCHAN_PEER_LOST);
     expect(&pair->back, MCHAN_UP);
     expect_silence(&pair->back);
-}
-
-/* Puts again what the peer was not given. */
-static void
-replay(struct session *from, struct session *to)
-{
-    const char *why = NULL;
-    while (from->replays) {
-        struct record record = {.size = 10,
-                                .kind = RECORD_RELIABLE,
-                                .attachment = from->attachment};
-        record.sequence = (uint32_t)(from->put + 1);
-        session_replayed(from, from->put + 1);
-        assert_int_equal(session_check(to, &record, &why), 0);
-        session_asked(to);
-        session_delivered(to);
-    }
 }
 
 static void
@@ -401,228 +297,6 @@ a_goodbye_that_takes_back_messages_is_refused(void **state)
     assert_int_equal(session_bye(&pair->back, UINT64_MAX, &why), -EPROTO);
 }
 
-/* Claims. */
-
-static void
-a_forged_session_is_not_resumed(void **state)
-{
-    struct pair *pair = *state;
-    meet(pair);
-    uint64_t id = pair->back.id;
-    carry(&pair->front, &pair->back);
-    carry(&pair->back, &pair->front);
-    part_both(pair);
-    const struct hello claims[] = {
-        /* Another's id; fewer sent than we were given; more delivered than
-         * we sent. */
-        {.message_max = MAX, .session = id + 1, .sent = 1, .delivered = 1},
-        {.message_max = MAX, .session = id, .sent = 0, .delivered = 1},
-        {.message_max = MAX, .session = id, .sent = 1, .delivered = 2},
-        /* What was kept may not fit any more. */
-        {.message_max = MAX - 1, .session = id, .sent = 1, .delivered = 1},
-    };
-    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
-        struct session back = pair->back;
-        session_begin(&back, MAX);
-        mgmtback_on_hello(&pair->mvm, &back, &claims[i]);
-        assert_int_not_equal(back.id, id);
-        assert_int_not_equal(back.id, claims[i].session);
-        assert_int_equal(back.delivered, 0);
-        assert_int_equal(back.sent, 0);
-    }
-}
-
-static void
-a_guest_that_went_back_in_time_is_not_resumed(void **state)
-{
-    struct pair *pair = *state;
-    const char *why = NULL;
-    meet(pair);
-    uint64_t id = pair->back.id;
-    struct session snapshot = pair->front;
-    carry(&pair->back, &pair->front);
-    session_acked(&pair->back, 1, &why);
-    part_both(pair);
-    /* What it says it was given is less than it acknowledged. */
-    pair->front = snapshot;
-    part(&pair->front);
-    meet(pair);
-    assert_true(pair->back.id != id);
-    assert_true(pair->front.id == pair->back.id);
-}
-
-static void
-a_made_up_attachment_is_not_believed(void **state)
-{
-    struct pair *pair = *state;
-    struct hello claim = {.message_max = MAX, .attachment = UINT32_MAX};
-    session_begin(&pair->back, MAX);
-    mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
-    assert_int_equal(pair->back.attachment, 1);
-    part(&pair->back);
-    session_begin(&pair->back, MAX);
-    claim.attachment = UINT32_C(1) << 31;
-    mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
-    assert_int_equal(pair->back.attachment, 2);
-    part(&pair->back);
-    session_begin(&pair->back, MAX);
-    claim.attachment = 41;
-    mgmtback_on_hello(&pair->mvm, &pair->back, &claim);
-    assert_int_equal(pair->back.attachment, 42);
-}
-
-static void
-a_guest_refuses_an_impossible_answer(void **state)
-{
-    struct pair *pair = *state;
-    const char *why = NULL;
-    meet(pair);
-    uint64_t id = pair->front.id;
-    carry(&pair->front, &pair->back);
-    carry(&pair->back, &pair->front);
-    part_both(pair);
-    const struct hello answers[] = {
-        {.message_max = MAX, .session = 0, .attachment = 2},
-        {.message_max = MAX, .session = id + 1, .attachment = 0},
-        /* A new session that has already sent. */
-        {.message_max = MAX, .session = id + 1, .attachment = 2, .sent = 1},
-        /* The old one, with an attachment that does not rise. */
-        {.message_max = MAX,
-         .session = id,
-         .attachment = 1,
-         .sent = 1,
-         .delivered = 1},
-        /* The old one, with what did not happen. */
-        {.message_max = MAX,
-         .session = id,
-         .attachment = 2,
-         .sent = 0,
-         .delivered = 1},
-        {.message_max = MAX,
-         .session = id,
-         .attachment = 2,
-         .sent = 1,
-         .delivered = 2},
-    };
-    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
-        struct session front = pair->front;
-        session_begin(&front, MAX);
-        assert_int_equal(mgmtfront_on_hello(&front, &answers[i], &why),
-                         -EPROTO);
-        assert_non_null(why);
-        assert_int_equal(front.state, SESSION_MEETING);
-    }
-}
-
-static void
-the_smaller_message_size_is_agreed_on(void **state)
-{
-    struct pair *pair = *state;
-    struct hello hello;
-    const char *why = NULL;
-    session_begin(&pair->front, 4096);
-    session_begin(&pair->back, 65536);
-    session_hello(&pair->front, &hello);
-    mgmtback_on_hello(&pair->mvm, &pair->back, &hello);
-    session_hello(&pair->back, &hello);
-    assert_int_equal(mgmtfront_on_hello(&pair->front, &hello, &why), 0);
-    assert_int_equal(pair->front.message_max_agreed, 4096);
-    assert_int_equal(pair->back.message_max_agreed, 4096);
-}
-
-static void
-only_the_next_message_is_taken(void **state)
-{
-    struct pair *pair = *state;
-    const char *why = NULL;
-    struct record record = {.size = 10, .kind = RECORD_RELIABLE};
-    record.sequence = 1;
-    record.attachment = 1;
-    assert_int_equal(session_check(&pair->back, &record, &why), -EPROTO);
-    meet(pair);
-    assert_int_equal(session_check(&pair->back, &record, &why), 0);
-    struct record wrong = record;
-    wrong.sequence = 2;
-    assert_int_equal(session_check(&pair->back, &wrong, &why), -EPROTO);
-    wrong.sequence = 0;
-    assert_int_equal(session_check(&pair->back, &wrong, &why), -EPROTO);
-    wrong = record;
-    wrong.attachment = 2;
-    assert_int_equal(session_check(&pair->back, &wrong, &why), -EPROTO);
-    wrong = record;
-    wrong.size = MAX + 1;
-    assert_int_equal(session_check(&pair->back, &wrong, &why), -EPROTO);
-    wrong.size = MAX;
-    assert_int_equal(session_check(&pair->back, &wrong, &why), 0);
-    session_delivered(&pair->back);
-    assert_int_equal(session_check(&pair->back, &record, &why), -EPROTO);
-}
-
-static void
-only_what_was_sent_can_be_acknowledged(void **state)
-{
-    struct pair *pair = *state;
-    const char *why = NULL;
-    meet(pair);
-    for (int i = 0; i < 5; i++) {
-        session_send(&pair->front, 0, 1);
-    }
-    assert_int_equal(session_acked(&pair->front, 6, &why), -EPROTO);
-    assert_int_equal(session_acked(&pair->front, 3, &why), 0);
-    assert_int_equal(session_acked(&pair->front, 2, &why), -EPROTO);
-    assert_int_equal(session_acked(&pair->front, UINT64_MAX, &why), -EPROTO);
-    assert_int_equal(session_acked(&pair->front, 5, &why), 0);
-}
-
-/* Events. */
-
-static void
-a_violation_is_told_before_the_loss(void **state)
-{
-    struct pair *pair = *state;
-    meet(pair);
-    session_send(&pair->back, 0, 1);
-    session_violated(&pair->back, "it lied");
-    session_end(&pair->back);
-    expect(&pair->back, MCHAN_UP);
-    assert_string_equal(expect(&pair->back, MCHAN_PROTO_ERROR).reason,
-                        "it lied");
-    expect(&pair->back, MCHAN_PEER_LOST);
-    expect_silence(&pair->back); /* What it sent is kept. */
-    assert_int_equal(pair->back.error, -EPROTO);
-}
-
-static void
-a_meeting_that_fails_was_never_up(void **state)
-{
-    struct pair *pair = *state;
-    session_begin(&pair->front, MAX);
-    part(&pair->front);
-    expect_silence(&pair->front);
-    assert_int_equal(pair->front.error, -ENOTCONN);
-}
-
-static void
-events_uncollected_hold_up_the_next_attachment(void **state)
-{
-    struct pair *pair = *state;
-    int n_attachments = 0;
-    while (session_may_begin(&pair->back)) {
-        meet(pair);
-        session_violated(&pair->back, "it lied");
-        session_end(&pair->back);
-        part(&pair->front);
-        session_init(&pair->front);
-        n_attachments++;
-        assert_true(n_attachments < 10);
-    }
-    assert_true(n_attachments >= 2);
-    struct mchan_event event;
-    while (session_next_event(&pair->back, &event)) {
-    }
-    assert_true(session_may_begin(&pair->back));
-}
-
 /* Trying again. */
 
 static void
@@ -736,22 +410,12 @@ main(void)
         TEST(what_was_kept_is_dropped_when_the_peer_forgot),
         TEST(what_will_not_come_is_a_gap_at_its_place),
         TEST(each_message_is_reported_dropped_once),
-        TEST(a_guest_that_went_back_in_time_is_not_resumed),
         TEST(a_restarted_guest_gets_a_new_session_and_a_gap),
         TEST(a_restarted_broker_mints_a_new_session),
         TEST(a_goodbye_leaves_no_gap),
         TEST(who_said_goodbye_does_not_resume),
         TEST(a_goodbye_names_what_is_missing),
         TEST(a_goodbye_that_takes_back_messages_is_refused),
-        TEST(a_forged_session_is_not_resumed),
-        TEST(a_made_up_attachment_is_not_believed),
-        TEST(a_guest_refuses_an_impossible_answer),
-        TEST(the_smaller_message_size_is_agreed_on),
-        TEST(only_the_next_message_is_taken),
-        TEST(only_what_was_sent_can_be_acknowledged),
-        TEST(a_violation_is_told_before_the_loss),
-        TEST(a_meeting_that_fails_was_never_up),
-        TEST(events_uncollected_hold_up_the_next_attachment),
         TEST(waits_grow_to_their_limit_and_start_over),
         TEST(peers_are_accepted_no_faster_than_their_rate),
         TEST(a_failure_never_brings_the_next_try_forward),
