@@ -41,7 +41,8 @@ struct args {
     const char *run_dir, *state_dir, *lock_dir;
     const char *role; /* Null: the parent. */
     const char *rights;
-    const char *user; /* Null: nobody else. */
+    const char *user;  /* Null: nobody else. */
+    const char *ended; /* How the last broker did; null: well. */
     enum log_level level;
 };
 
@@ -107,6 +108,7 @@ read_args(struct args *args, int argc, char **argv)
         {"role", required_argument, NULL, 'o'},
         {"rights", required_argument, NULL, 'g'},
         {"user", required_argument, NULL, 'u'},
+        {"ended", required_argument, NULL, 'e'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -154,6 +156,9 @@ read_args(struct args *args, int argc, char **argv)
             break;
         case 'u':
             args->user = optarg;
+            break;
+        case 'e':
+            args->ended = optarg[0] ? optarg : NULL;
             break;
         case 'h':
             print_help(stdout);
@@ -268,7 +273,8 @@ run_role(const struct args *args)
         [ROLE_RESTORE] = role_restore,
     };
     static char name[32]; /* log_open() borrows it. */
-    struct role_env env = {.clock = loop_now, .wall_ns = wall_ns};
+    struct role_env env = {
+        .clock = loop_now, .wall_ns = wall_ns, .ended = args->ended};
     struct broker_config config;
     struct role_user user;
     char why[CONFIG_WHY_SIZE];

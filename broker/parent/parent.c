@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "broker/control/control.h"
+#include "broker/parent/ended.h"
 #include "broker/parent/notify.h"
 #include "broker/parent/parent_parts.h"
 #include "broker/parent/rundir.h"
@@ -53,6 +54,8 @@ parent_run(const struct parent_opts *opts)
         free(parent);
         return EXIT_FAILURE;
     }
+    ended_read(parent->hold.state_dir, parent->ended_before.reason,
+               sizeof parent->ended_before.reason);
     if (begin(parent)) {
         parent->failed = true;
         parent_stop(parent, "it could not start");
@@ -62,6 +65,9 @@ parent_run(const struct parent_opts *opts)
     }
     if (parent->platform_died) {
         parent_put_back(parent);
+    }
+    if (parent->ended.reason[0] && !parent->end_told) {
+        ended_write(parent->hold.state_dir, parent->ended.reason);
     }
     for (size_t i = 0; i < PARENT_LINES; i++) {
         line_close(&parent->children[i].line);
@@ -249,6 +255,7 @@ note_ready(struct parent *parent, nsec_t now)
         return;
     }
     parent->ready = true;
+    ended_forget(parent->hold.state_dir);
     log_info("ready in %s: %u CPUs managed, %u guests, policy %s",
              config->run_dir, config->n_cpus, config->n_guests,
              config->policy->name);

@@ -24,7 +24,9 @@
 struct child {
     pid_t pid; /* 0: not running. */
     struct line line;
+    int words_fd; /* Its last words (FD_LAST_WORDS) come here; -1: none. */
     bool ready, told_to_leave;
+    bool told_of_end;            /* And how another had failed. */
     nsec_t heard;                /* When it last answered a beat. */
     nsec_t patience_ns, give_up; /* After it was told to leave. */
 };
@@ -43,6 +45,9 @@ struct parent {
     nsec_t next_sign; /* Of life, to the service manager. */
     nsec_t next_beat; /* To the children. */
     uint64_t n_beats;
+    struct msg_bye ended; /* How the first that failed did; "": none. */
+    bool end_told;        /* The engine took that, and left in good order. */
+    struct msg_bye ended_before; /* How the last broker did; "": well. */
 };
 
 /* parent.c */
@@ -62,6 +67,10 @@ void parent_close_steward(struct parent *);
 void parent_close_fd(int *fd); /* If there is one; then there is none. */
 
 /* parent_watch.c */
+/* Notes how one of them failed, for those who are left and for the journal;
+ * what was first stands. */
+__attribute__((format(printf, 2, 3))) void
+parent_note_end(struct parent *, const char *format, ...);
 void parent_reap(struct parent *);
 void parent_hear_children(struct parent *, nsec_t now);
 void parent_beat(struct parent *, nsec_t now);

@@ -24,6 +24,7 @@
 static int start_child(struct parent *, enum role, const int *fds,
                        uint32_t n_fds);
 static int start_steward(struct parent *, int errands_fd);
+static int spawn_child(struct parent *, enum role, int *fds, uint32_t n_fds);
 static pid_t spawn_role(const struct parent *, enum role, int *fds,
                         uint32_t n_fds);
 static void find_state_dir(const struct parent *, char out[CONFIG_PATH_SIZE]);
@@ -111,15 +112,10 @@ start_child(struct parent *parent, enum role role, const int *fds,
     }
     memcpy(all, fds, n_fds * sizeof all[0]);
     all[FD_PARENT] = pair[1];
-    pid_t pid = spawn_role(parent, role, all, n_fds);
+    error = spawn_child(parent, role, all, n_fds);
     close(pair[1]);
-    if (pid < 0) {
-        return pid;
-    }
-    child->pid = pid;
     child->patience_ns = patience_ns[role];
-    log_debug("%s is process %d", role_name(role), (int)pid);
-    return 0;
+    return error;
 }
 
 /* Its line is a socket for single bytes, beats; closed, by our end or by us, it
@@ -138,19 +134,38 @@ start_steward(struct parent *parent, int errands_fd)
     fds[FD_STEWARD_PROC] = parent->hold.proc_dir;
     fds[FD_STEWARD_STATE] = parent->hold.state_dir;
     fds[FD_STEWARD_LOCK] = parent->hold.run_lock;
-    pid_t pid = spawn_role(parent, ROLE_STEWARD, fds, FD_STEWARD_LOCK + 1);
+    int error = spawn_child(parent, ROLE_STEWARD, fds, FD_STEWARD_LOCK + 1);
     close(pair[1]);
-    if (pid < 0) {
+    if (error) {
         close(pair[0]);
-        return pid;
+        return error;
     }
     parent->steward_fd = pair[0];
-    int error =
-        loop_watch(parent->loop, pair[0], false, &parent->steward_ready);
-    child->pid = pid;
     child->patience_ns = 5 * NSEC_PER_SEC;
-    log_debug("%s is process %d", role_name(ROLE_STEWARD), (int)pid);
-    return error;
+    return loop_watch(parent->loop, pair[0], false, &parent->steward_ready);
+}
+
+/* With a pipe for its last words. */
+static int
+spawn_child(struct parent *parent, enum role role, int *fds, uint32_t n_fds)
+{
+    struct child *child = &parent->children[role];
+    int words[2];
+
+    if (pipe2(words, O_CLOEXEC | O_NONBLOCK)) {
+        return -errno;
+    }
+    fds[FD_LAST_WORDS] = words[1];
+    pid_t pid = spawn_role(parent, role, fds, n_fds);
+    close(words[1]);
+    if (pid < 0) {
+        close(words[0]);
+        return pid;
+    }
+    child->words_fd = words[0];
+    child->pid = pid;
+    log_debug("%s is process %d", role_name(role), (int)pid);
+    return 0;
 }
 
 static pid_t
@@ -162,7 +177,7 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
     const struct users *users = &parent->opts->users;
     /* Its saved states are platform's. */
     unsigned user = role < ROLE_PLATFORM ? role : ROLE_PLATFORM;
-    char arg[7][ARG_SIZE], state_dir[CONFIG_PATH_SIZE];
+    char arg[8][ARG_SIZE], state_dir[CONFIG_PATH_SIZE];
     char *argv[] = {(char[]){"mbrokerd"},
                     arg[0],
                     arg[1],
@@ -170,7 +185,8 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
                     arg[3],
                     arg[4],
                     arg[5],
-                    users->any && role != ROLE_STEWARD ? arg[6] : NULL,
+                    arg[6],
+                    users->any && role != ROLE_STEWARD ? arg[7] : NULL,
                     NULL};
 
     snprintf(arg[0], ARG_SIZE, "--role=%s", role_name(role));
@@ -183,7 +199,9 @@ spawn_role(const struct parent *parent, enum role role, int *fds,
              (long long)rights->owner,
              rights->has_control ? (long long)rights->control_gid : -1,
              rights->has_operator ? (long long)rights->operator_gid : -1);
-    snprintf(arg[6], ARG_SIZE, "--user=%u,%u", (unsigned)users->uid[user],
+    snprintf(arg[6], ARG_SIZE, "--ended=%s",
+             role == ROLE_ENGINE ? parent->ended_before.reason : "");
+    snprintf(arg[7], ARG_SIZE, "--user=%u,%u", (unsigned)users->uid[user],
              (unsigned)users->gid[user]);
     fds[FD_CONFIG] = parent->config_fd;
     return launch(argv, fds + FD_CONFIG, n_fds - FD_CONFIG);
@@ -228,7 +246,8 @@ parent_put_back(struct parent *parent)
 {
     int fds[FD_PLATFORM_LOCKS], status;
 
-    fds[FD_PARENT] = fds[FD_PLATFORM_ENGINE] = fds[FD_PLATFORM_STEWARD] = -1;
+    fds[FD_LAST_WORDS] = fds[FD_PARENT] = -1;
+    fds[FD_PLATFORM_ENGINE] = fds[FD_PLATFORM_STEWARD] = -1;
     fill_dirs(parent, fds);
     pid_t pid = spawn_role(parent, ROLE_RESTORE, fds, FD_PLATFORM_LOCKS);
     if (pid < 0) {

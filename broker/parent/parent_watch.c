@@ -6,17 +6,26 @@
  * with the children and on their leaving when a line ends.  Called by
  * parent.c's turn. */
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/text.h"
 #include "broker/parent/parent_parts.h"
+#include "broker/sandbox/sandbox.h"
 
 _Static_assert(ROLE_BACK == 0 && ROLE_ENGINE == 1 && ROLE_PLATFORM == 2 &&
                    ROLE_STEWARD == 3,
                "children are numbered in the order in which they leave");
 
+#define SANDBOX_CALL_SIZE 128
+
+static void tell_call(const struct child *, int signal,
+                      char out[SANDBOX_CALL_SIZE]);
 static void say_how_it_ended(struct parent *, enum role, int status);
 
 void
@@ -30,6 +39,7 @@ parent_reap(struct parent *parent)
             say_how_it_ended(parent, role, status);
             child->pid = 0;
             line_close(&child->line);
+            parent_close_fd(&child->words_fd);
         }
     }
 }
@@ -42,23 +52,64 @@ say_how_it_ended(struct parent *parent, enum role role, int status)
                    WEXITSTATUS(status) == EXIT_SUCCESS;
 
     if (orderly) {
+        parent->end_told =
+            parent->end_told || (role == ROLE_ENGINE && child->told_of_end);
         log_debug("%s (process %d) left", role_name(role), (int)child->pid);
         return;
     }
     if (WIFSIGNALED(status)) {
-        log_error("%s (process %d) was killed by signal %d (%s)%s",
-                  role_name(role), (int)child->pid, WTERMSIG(status),
-                  strsignal(WTERMSIG(status)),
-                  WTERMSIG(status) == SIGSYS
-                      ? ": it made a system call that only an intruder would"
-                      : "");
+        char call[SANDBOX_CALL_SIZE];
+
+        tell_call(child, WTERMSIG(status), call);
+        parent_note_end(parent,
+                        "%s (process %d) was killed by signal %d (%s)%s",
+                        role_name(role), (int)child->pid, WTERMSIG(status),
+                        strsignal(WTERMSIG(status)), call);
     } else {
-        log_error("%s (process %d) left by itself with status %d",
-                  role_name(role), (int)child->pid, WEXITSTATUS(status));
+        parent_note_end(parent, "%s (process %d) left by itself with status %d",
+                        role_name(role), (int)child->pid, WEXITSTATUS(status));
     }
     parent->failed = true;
     parent->platform_died = parent->platform_died || role == ROLE_PLATFORM;
     parent_stop(parent, "one of its processes is gone");
+}
+
+/* Of which call it died, if it was one. */
+static void
+tell_call(const struct child *child, int signal, char out[SANDBOX_CALL_SIZE])
+{
+    char call[SANDBOX_CALL_SIZE / 2];
+    int number;
+
+    out[0] = '\0';
+    if (signal != SIGSYS) {
+        return;
+    }
+    if (read(child->words_fd, &number, sizeof number) == sizeof number) {
+        sandbox_call_text(number, call, sizeof call);
+        snprintf(out, SANDBOX_CALL_SIZE,
+                 ": it made the system call %s, which only an intruder would",
+                 call);
+    } else {
+        text_copy(out, SANDBOX_CALL_SIZE,
+                  ": it made a system call that only an intruder would");
+    }
+}
+
+void
+parent_note_end(struct parent *parent, const char *format, ...)
+{
+    struct msg_bye ended = {{0}};
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(ended.reason, sizeof ended.reason, format, args);
+    va_end(args);
+    log_error("%s", ended.reason);
+    if (!parent->ended.reason[0]) {
+        text_copy_printable(parent->ended.reason, sizeof parent->ended.reason,
+                            ended.reason);
+    }
 }
 
 void
@@ -84,8 +135,8 @@ parent_hear_children(struct parent *parent, nsec_t now)
                 break;
             }
             if (got < 0) {
-                log_error("%s sent what it may not (%s)",
-                          role_name((enum role)i), why);
+                parent_note_end(parent, "%s sent what it may not (%.100s)",
+                                role_name((enum role)i), why);
                 parent->failed = true;
                 parent_stop(parent, "one of its processes can't be trusted");
                 break;
@@ -105,8 +156,11 @@ parent_hear_children(struct parent *parent, nsec_t now)
 void
 parent_stop_next(struct parent *parent, nsec_t now)
 {
-    const struct msg bye = {.type = MSG_BYE, .bye = {"the broker stops"}};
+    struct msg bye = {.type = MSG_BYE, .bye = parent->ended};
 
+    if (!bye.bye.reason[0]) {
+        text_copy(bye.bye.reason, sizeof bye.bye.reason, LINE_BYE);
+    }
     for (enum role role = ROLE_BACK; role < PARENT_CHILDREN; role++) {
         struct child *child = &parent->children[role];
 
@@ -121,6 +175,8 @@ parent_stop_next(struct parent *parent, nsec_t now)
             child->told_to_leave = true;
         } else if (!child->told_to_leave) {
             child->told_to_leave = !line_send(&child->line, &bye);
+            child->told_of_end =
+                child->told_to_leave && parent->ended.reason[0] != '\0';
         }
         if (now >= child->give_up) {
             log_error("%s (process %d) does not leave; killing it",
@@ -154,9 +210,10 @@ parent_beat(struct parent *parent, nsec_t now)
             child->heard = now;
         }
         if (now - child->heard > hang_ns) {
-            log_error("%s (process %d) did not turn for %lld s; killing it",
-                      role_name(role), (int)child->pid,
-                      (long long)((now - child->heard) / NSEC_PER_SEC));
+            parent_note_end(
+                parent, "%s (process %d) did not turn for %lld s; killing it",
+                role_name(role), (int)child->pid,
+                (long long)((now - child->heard) / NSEC_PER_SEC));
             kill(child->pid, SIGKILL);
         }
         if (role == ROLE_STEWARD) {

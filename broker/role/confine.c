@@ -6,8 +6,8 @@
  *   engine    the journal's directory, to write; it must know by number who
  *             asks at the control socket.
  *   platform  what stands for /sys and /proc, to read; of the first the CPUs'
- *             part, to write if frequencies are set there; the saved states, and
- *             the power cap's record.
+ *             part, to write if frequencies are set there; the saved states,
+ * and the power cap's record.
  *
  * Called by main. */
 #include "broker/role/confine.h"
@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "hardware/hardware.h"
@@ -23,6 +24,7 @@
 #define BIT(cap) (UINT64_C(1) << (cap))
 #define CPUS_DIR "devices/system/cpu" /* Below what stands for /sys. */
 
+static void say_last_words(int signal, siginfo_t *, void *ctx);
 static void plan_back(struct sandbox_plan *, const struct broker_config *);
 static void plan_engine(struct sandbox_plan *);
 static void plan_platform(struct sandbox_plan *, const struct broker_config *,
@@ -40,6 +42,7 @@ confine_plan(struct sandbox_plan *out, enum role role,
         .mount_at = config->run_dir,
         .n_tasks_max = SANDBOX_NO_LIMIT,
         .seccomp = config->sandbox_seccomp,
+        .caught = say_last_words,
     };
     switch (role) {
     case ROLE_BACK:
@@ -94,6 +97,17 @@ confine(enum role role, const struct broker_config *config,
      : user->any          ? log_warn
                           : log_info)("lacks %s", report.missing);
     return 0;
+}
+
+/* To the parent, who tells it. */
+static void
+say_last_words(int signal, siginfo_t *info, void *ctx)
+{
+    int number = info->si_syscall;
+    ssize_t put = write(FD_LAST_WORDS, &number, sizeof number);
+
+    (void)signal, (void)ctx, (void)put;
+    sandbox_die();
 }
 
 /* A guest costs a channel: its socket, its memory and their waiting room. */

@@ -110,6 +110,7 @@ line_hear_parent(struct line *parent)
             return PARENT_GONE;
         }
         if (msg.type == MSG_BYE) {
+            parent->bye = msg.bye;
             return PARENT_BYE;
         }
         struct msg reply = {.type = MSG_BEAT_REPLY,

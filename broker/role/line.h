@@ -11,7 +11,8 @@
 #include "wire/grant.h"
 #include "wire/msg.h"
 
-#define LINE_TURN_MAX 64 /* Messages to be taken in one turn. */
+#define LINE_TURN_MAX 64            /* Messages to be taken in one turn. */
+#define LINE_BYE "the broker stops" /* Says BYE if all is well. */
 
 struct loop;
 struct mchan;
@@ -25,6 +26,7 @@ struct line {
     bool lost;                  /* The other end is gone, and stays so. */
     bool blocked;               /* It was full when we last sent. */
     bool waiting;               /* The loop waits on it. */
+    struct msg_bye bye;         /* Why, once line_hear_parent() said it. */
 };
 
 /* Takes 'fd', one end of a socket pair.  One of its two processes 'listens'. */

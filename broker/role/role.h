@@ -20,10 +20,11 @@ enum role {
     ROLE_N,       /* Not a role: how many there are. */
 };
 
-/* Descriptors of a role, by number.  All have the first two; -1 in the parent's
- * list leaves a number closed. */
+/* Descriptors of a role, by number.  All have the first three; -1 in the
+ * parent's list leaves a number closed. */
 enum {
     FD_CONFIG = 3, /* The configuration's text, in memory. */
+    FD_LAST_WORDS, /* A pipe: the number of the system call it dies of. */
     FD_PARENT,     /* A line; not ROLE_RESTORE's. */
     FD_FIRST,
     /* ROLE_BACK's. */
@@ -60,6 +61,8 @@ _Static_assert(ROLE_RESTORE == ROLE_STEWARD + 1 && ROLE_STEWARD == 3,
 struct role_env {
     const struct broker_config *config; /* Borrowed. */
     struct rights rights;               /* ROLE_ENGINE's. */
+    const char *ended; /* ROLE_ENGINE's: how the last broker did, where nobody
+                        * was left to write it down; null: well. */
     nsec_t (*clock)(void);
     int64_t (*wall_ns)(void *ctx);
 };

@@ -123,10 +123,10 @@ begin(struct engine_role *role)
     return open_control(role);
 }
 
-/* What was found at the start is in the journal, too: later it is all that
- * tells why rows are missing. */
+/* What only the process knows, and not the core: what was found at the start,
+ * which later is all that tells why rows are missing, and who died. */
 static void
-record_damage(struct engine_role *role, const char *why)
+record(struct engine_role *role, const char *name, const char *why)
 {
     const struct broker_config *config = role->env->config;
     struct journal_row row = {.kind = JOURNAL_EVENT,
@@ -135,7 +135,7 @@ record_damage(struct engine_role *role, const char *why)
     struct jsonline line;
 
     name_of_host(config->domain, config->host_id, NAME_BROKER, 0, row.subject);
-    text_copy(row.name, sizeof row.name, "JOURNAL_DAMAGED");
+    text_copy(row.name, sizeof row.name, name);
     jsonline_begin(&line, row.detail, sizeof row.detail);
     jsonline_text(&line, "reason", why);
     jsonline_end(&line);
@@ -161,7 +161,10 @@ open_journal(struct engine_role *role)
     }
     if (result > 0) {
         log_warn("the journal: %s", why);
-        record_damage(role, why);
+        record(role, "JOURNAL_DAMAGED", why);
+    }
+    if (role->env->ended) {
+        record(role, "PROCESS_DIED", role->env->ended);
     }
     return 0;
 }
@@ -189,7 +192,11 @@ turn(void *ctx, nsec_t now)
 {
     struct engine_role *role = ctx;
 
-    if (line_hear_parent(&role->parent) != PARENT_QUIET) {
+    enum parent_word word = line_hear_parent(&role->parent);
+    if (word == PARENT_BYE && strcmp(role->parent.bye.reason, LINE_BYE) != 0) {
+        record(role, "PROCESS_DIED", role->parent.bye.reason);
+    }
+    if (word != PARENT_QUIET) {
         loop_stop(role->loop);
     }
     hear(role, &role->platform, now);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The filters of system calls, as lists.  What is in a process's list is done;
  * what only an intruder would try kills the process, which takes the broker
- * down in good order and is heard of; anything else is answered ENOSYS, as by a
+ * down in good order and is heard of (caught.c says which call it was);
+ * anything else is answered ENOSYS, as by a
  * kernel too old to have it, so that a C library which learns a new call goes
  * on doing it the old way (docs/decisions/0016-the-sandbox.md).
  *
@@ -9,8 +10,8 @@
  * libuv and SQLite would call on another day: when memory grows short, a
  * checkpoint is due, an assertion fails.  Where the kernel keeps the answer per
  * call (5.11 and later), which it does for all that is allowed whatever its
- * arguments, a call costs some 45 ns more; those that are looked at are not made
- * per message, and a message over shared memory makes none.
+ * arguments, a call costs some 45 ns more; those that are looked at are not
+ * made per message, and a message over shared memory makes none.
  *
  * libseccomp compiles them; without it there are none, and that is said.
  * Called by sandbox.c, last. */
@@ -24,7 +25,9 @@
 
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -67,7 +70,6 @@ static const char *const common[] = {
     "gettimeofday",
     "time",
     "getrandom",
-    "rt_sigaction",
     "rt_sigprocmask",
     "rt_sigreturn",
     "sigaltstack",
@@ -253,6 +255,11 @@ calls_filter(const struct sandbox_plan *plan, char *why, size_t why_size)
                  "this build has sanitizers, which call what they like");
         return -ENOTSUP;
     }
+    int error = caught_begin(plan);
+    if (error) {
+        snprintf(why, why_size, "SIGSYS: %s", strerror(-error));
+        return error;
+    }
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     if (!filter) {
         snprintf(why, why_size, "no memory");
@@ -263,8 +270,8 @@ calls_filter(const struct sandbox_plan *plan, char *why, size_t why_size)
     seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
     seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
     seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    int error = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
-                                 SCMP_ACT_KILL_PROCESS);
+    error = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
+                             SCMP_ACT_KILL_PROCESS);
     if (!error) {
         error = add_list(filter, SCMP_ACT_ALLOW, common, &n);
     }
@@ -275,7 +282,9 @@ calls_filter(const struct sandbox_plan *plan, char *why, size_t why_size)
         error = add_with_arguments(filter, plan->calls, &n);
     }
     if (!error) {
-        error = add_list(filter, SCMP_ACT_KILL_PROCESS, intruders, NULL);
+        error = add_list(filter,
+                         plan->caught ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS,
+                         intruders, NULL);
     }
     if (!error) {
         error = seccomp_load(filter);
@@ -312,12 +321,14 @@ add_list(scmp_filter_ctx filter, uint32_t action, const char *const *names,
 }
 
 /* Calls of which not all is allowed.  Signals go to ourselves only (an
- * assertion that fails); memory is never to be run; what is new are threads,
- * where there are any. */
+ * assertion that fails); what becomes of SIGSYS stays; memory is never to be
+ * run; what is new are threads, where there are any. */
 static int
 add_with_arguments(scmp_filter_ctx filter, enum sandbox_calls calls, int *n)
 {
     const struct scmp_arg_cmp self = SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid());
+    const struct scmp_arg_cmp sigsys = SCMP_A0(SCMP_CMP_EQ, SIGSYS);
+    const struct scmp_arg_cmp others = SCMP_A0(SCMP_CMP_NE, SIGSYS);
     const struct scmp_arg_cmp no_code =
         SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     const struct scmp_arg_cmp nonblocking = SCMP_A1(SCMP_CMP_EQ, FIONBIO);
@@ -328,6 +339,14 @@ add_with_arguments(scmp_filter_ctx filter, enum sandbox_calls calls, int *n)
                 CLONE_THREAD | CLONE_VM);
 
     int error = add(filter, "tgkill", &self, 1);
+    if (!error) {
+        error = add(filter, "rt_sigaction", &others, 1);
+    }
+    if (!error) {
+        error = seccomp_rule_add_array(
+            filter, SCMP_ACT_KILL_PROCESS,
+            seccomp_syscall_resolve_name("rt_sigaction"), 1, &sigsys);
+    }
     if (!error) {
         error = add(filter, "mmap", &no_code, 1);
     }
@@ -340,7 +359,7 @@ add_with_arguments(scmp_filter_ctx filter, enum sandbox_calls calls, int *n)
     if (!error) {
         error = add(filter, "ioctl", &closing, 1);
     }
-    *n += 4;
+    *n += 5;
     if (!error && calls != SANDBOX_CALLS_BACK) {
         error = add(filter, "clone", &thread, 1);
         if (!error) {
@@ -360,7 +379,22 @@ add(scmp_filter_ctx filter, const char *name,
                                   n_arguments, arguments);
 }
 
+void
+sandbox_call_text(int number, char *out, size_t size)
+{
+    char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
+
+    snprintf(out, size, name ? "%s (%d)" : "%.0s%d", name ? name : "", number);
+    free(name);
+}
+
 #else
+
+void
+sandbox_call_text(int number, char *out, size_t size)
+{
+    snprintf(out, size, "%d", number);
+}
 
 const char *
 sandbox_seccomp_left_out(void)

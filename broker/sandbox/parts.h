@@ -42,6 +42,8 @@ int ids_drop(const struct sandbox_plan *, bool own_users, uint64_t *caps_out,
 uint64_t ids_permitted(void);
 int ids_set_limits(const struct sandbox_plan *);
 
+/* Before a filter: who is caught by it says so and dies.  0 or -Exxx. */
+int caught_begin(const struct sandbox_plan *);
 /* Installs the plan's filter.  The number of calls that stay, or -Exxx with
  * 'why'. */
 int calls_filter(const struct sandbox_plan *, char *why, size_t why_size);

@@ -6,6 +6,7 @@
 #ifndef BROKER_SANDBOX_SANDBOX_H
 #define BROKER_SANDBOX_SANDBOX_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,11 @@ struct sandbox_plan {
     int first_free_fd; /* Descriptors from here on are closed. */
     bool seccomp;
     enum sandbox_calls calls;
+    /* The handler of SIGSYS, which comes when a system call is tried that only
+     * an intruder would make: says which it was (si_syscall); then
+     * sandbox_die().  The call is not made in any case.  Null: the process dies
+     * without a word. */
+    void (*caught)(int signal, siginfo_t *, void *ctx);
 };
 
 /* What came of it, for people. */
@@ -68,5 +74,11 @@ int sandbox_enter(const struct sandbox_plan *, struct sandbox_report *out);
 
 /* Why this build has no seccomp filters; null if it has them. */
 const char *sandbox_seccomp_left_out(void);
+
+/* For the handler of SIGSYS: dies of it. */
+_Noreturn void sandbox_die(void);
+
+/* "execve (59)", or the number alone if nobody knows its name. */
+void sandbox_call_text(int number, char *out, size_t size);
 
 #endif

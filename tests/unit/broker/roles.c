@@ -110,14 +110,14 @@ no_wall(void *ctx)
 static void
 run(enum role role, const int *fds, int n_fds)
 {
-    int all[16] = {-1}; /* FD_CONFIG isn't used: the role gets a path. */
+    int all[16] = {-1, -1}; /* Of FD_CONFIG it gets a path, and has no words. */
     char name[16], path[128];
     char *argv[] = {name, path, NULL};
 
     snprintf(name, sizeof name, "%s", role_name(role));
     snprintf(path, sizeof path, "%s/conf", dir);
-    memcpy(all + 1, fds, (size_t)n_fds * sizeof all[0]);
-    pid = launch(argv, all, (uint32_t)n_fds + 1);
+    memcpy(all + 2, fds, (size_t)n_fds * sizeof all[0]);
+    pid = launch(argv, all, (uint32_t)n_fds + 2);
     assert_true(pid > 0);
     for (int i = 0; i < n_fds; i++) {
         close(fds[i]);
