@@ -189,18 +189,31 @@ session_asked(struct session *session)
 {
     session->done = session->delivered;
 }
-/* The header of the next message of ours, which is now sent. */
+/* The header of a message that would be our next. */
 static inline struct record
-session_send(struct session *session, uint16_t tag, uint32_t size)
+session_next(const struct session *session, uint16_t tag, uint32_t size)
 {
-    session->sent++;
     struct record record = {
         .size = size,
         .kind = RECORD_RELIABLE,
         .tag = tag,
-        .sequence = (uint32_t)session->sent,
+        .sequence = (uint32_t)(session->sent + 1),
         .attachment = session->attachment,
     };
+    return record;
+}
+/* So many of these were sent. */
+static inline void
+session_sent(struct session *session, uint64_t n)
+{
+    session->sent += n;
+}
+/* The header of the next message of ours, which is now sent. */
+static inline struct record
+session_send(struct session *session, uint16_t tag, uint32_t size)
+{
+    struct record record = session_next(session, tag, size);
+    session_sent(session, 1);
     return record;
 }
 /* What sending and receiving say when they can't: while a session stands,

@@ -170,6 +170,10 @@ void mchan_close(struct mchan *);
  * descriptor), -EMSGSIZE, -ENOTCONN, or -EPROTO (the peer broke the protocol
  * and this attachment is over). */
 int mchan_send(struct mchan *, const struct mchan_msg *);
+/* Many at once, which costs less than one by one: how many of the first ones
+ * were sent, or why not even the first was.  Each is seen by the peer as soon
+ * as it is sent; a peer that sleeps is woken once. */
+ssize_t mchan_send_many(struct mchan *, const struct mchan_msg *, size_t n);
 /* We are through with what was received, without asking for more. */
 int mchan_ack(struct mchan *);
 

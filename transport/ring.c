@@ -27,7 +27,10 @@
  *   header's first word   release in ring_tx_store_header(), acquire in
  *                         ring_rx_look(): with it are seen the payload, the
  *                         second word and the zeroed header behind, which are
- *                         plain or relaxed.  A pad is stored after the record
+ *                         plain or relaxed.  With the first header of a run,
+ *                         released by ring_tx_end(), are seen all its records
+ *                         and the zeroed header behind the last; nobody looks
+ *                         at theirs before.  A pad is stored after the record
  *                         that it leads to and releases that
  *   released              release in ring_rx_release(), acquire in
  *                         ring_tx_refresh(): we have read what is now written

@@ -86,6 +86,11 @@ struct ring_tx {
     bool awake;     /* What our space_event says. */
 };
 
+struct ring_run {
+    uint64_t start;
+    uint64_t first; /* The word that commits them all, stored last. */
+};
+
 struct ring_rx {
     uint8_t *data;
     uint64_t size;
@@ -124,6 +129,14 @@ ring_record_size(uint32_t payload)
 /* Writes a whole record.  False when the ring is full. */
 static inline bool ring_tx_put(struct ring_tx *, const struct record *,
                                const void *payload);
+
+/* Several records that the consumer sees at once, for which each line goes over
+ * once.  ring_tx_add() is false when the ring is full or its end is near: a run
+ * has no pads.  Between begin and end nothing else is done with the ring. */
+static inline void ring_tx_begin(const struct ring_tx *, struct ring_run *);
+static inline bool ring_tx_add(struct ring_tx *, struct ring_run *,
+                               const struct record *, const void *payload);
+static inline void ring_tx_end(struct ring_tx *, const struct ring_run *);
 
 /* Where 'payload' bytes may be written, at most ring_message_max(), or null
  * when the ring is full.  Nothing is visible before ring_tx_commit() with the

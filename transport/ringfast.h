@@ -106,13 +106,21 @@ ring_tx_reserve(struct ring_tx *ring, uint32_t payload)
 }
 
 static inline void
+ring_tx_store_words(struct ring_tx *ring, uint64_t position, uint64_t first,
+                    uint64_t second)
+{
+    atomic_store_explicit(ring_word(ring->data, ring->size, position, 1),
+                          second, memory_order_relaxed);
+    atomic_store_explicit(ring_word(ring->data, ring->size, position, 0), first,
+                          memory_order_release);
+}
+
+static inline void
 ring_tx_store_header(struct ring_tx *ring, uint64_t position,
                      const struct record *record)
 {
-    atomic_store_explicit(ring_word(ring->data, ring->size, position, 1),
-                          record_second_word(record), memory_order_relaxed);
-    atomic_store_explicit(ring_word(ring->data, ring->size, position, 0),
-                          record_first_word(record), memory_order_release);
+    ring_tx_store_words(ring, position, record_first_word(record),
+                        record_second_word(record));
 }
 
 static inline void
@@ -173,6 +181,50 @@ ring_tx_put(struct ring_tx *ring, const struct record *record,
     }
     ring_tx_commit(ring, record);
     return true;
+}
+
+static inline void
+ring_tx_begin(const struct ring_tx *ring, struct ring_run *run)
+{
+    run->start = ring->head;
+    run->first = 0;
+}
+
+static inline bool
+ring_tx_add(struct ring_tx *ring, struct ring_run *run,
+            const struct record *record, const void *payload)
+{
+    uint64_t size = ring_record_size(record->size);
+    uint64_t end = ring->head + size;
+    if (ring_tx_pad(ring, size) || end + RING_ALIGN - ring->tail > ring->size) {
+        return false;
+    }
+    uint64_t offset = ring->head & (ring->size - 1);
+    __builtin_prefetch(
+        ring_word(ring->data, ring->size, ring->head + RING_AHEAD, 0), 1);
+    ring_write(ring->data + offset + RECORD_HEADER_SIZE, payload, record->size);
+    bool first = ring->head == run->start;
+    uint64_t word = record_first_word(record);
+    run->first = first ? word : run->first;
+    ring_tx_store_words(ring, ring->head, first ? 0 : word,
+                        record_second_word(record));
+    ring->head = end;
+    return true;
+}
+
+/* The consumer waits at the first one's header, so what lies behind that is not
+ * looked at before; the release in its store orders all of it. */
+static inline void
+ring_tx_end(struct ring_tx *ring, const struct ring_run *run)
+{
+    if (ring->head == run->start) {
+        return;
+    }
+    if (ring->zeroed != ring->head) {
+        ring_tx_zero(ring, ring->head);
+    }
+    atomic_store_explicit(ring_word(ring->data, ring->size, run->start, 0),
+                          run->first, memory_order_release);
 }
 
 static inline bool

@@ -109,6 +109,6 @@ ours_get(struct end *end, void *data, size_t size)
     .waits = WAITS(WAIT_POLL) | WAITS(WAIT_SPIN) | WAITS(WAIT_SLEEP),          \
     .size_max = 1u << 20, .open = ours_open, .close = ours_close,              \
     .idle = ours_idle, .ping = loops_ping, .echo = loops_echo,                 \
-    .pour = loops_pour, .drain = loops_drain
+    .drain = loops_drain
 
 #endif

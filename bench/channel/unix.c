@@ -11,4 +11,5 @@ const struct carrier_class carrier_unix = {
     .summary = "our channel over a unix socket",
     .uri = "unix",
     OURS_CLASS,
+    .pour = loops_pour,
 };

@@ -42,7 +42,7 @@ int
 main(void)
 {
     static const struct rule *const lists[] = {flow_rules, session_rules,
-                                               class_rules, process_rules};
+                                               class_rules, many_rules, process_rules};
     for (size_t i = 0; transport_table[i]; i++) {
         rigs[i].class = transport_table[i];
         for (size_t j = 0; j < sizeof lists / sizeof *lists; j++) {

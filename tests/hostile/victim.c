@@ -136,6 +136,18 @@ do_send(struct victim *victim)
 }
 
 static void
+do_send_many(struct victim *victim)
+{
+    static const uint8_t data[200];
+    struct mchan_msg messages[10] = {{0}};
+    for (size_t i = 0; i < 10; i++) {
+        messages[i].data = data;
+        messages[i].size = prng_below(&victim->prng, sizeof data);
+    }
+    (void)mchan_send_many(victim->channel, messages, 10);
+}
+
+static void
 do_recv(struct victim *victim)
 {
     size_t size =
@@ -319,9 +331,9 @@ static void
 use_channel(struct victim *victim)
 {
     static void (*const actions[])(struct victim *) = {
-        do_send, do_send,    do_recv, do_recv,    do_recv, do_reserve,
-        do_view, do_view,    do_loan, do_wait,    do_ask,  release_one,
-        do_wait, do_suspend, do_recv, do_reserve, do_move,
+        do_send, do_send_many, do_recv, do_recv,    do_recv, do_reserve,
+        do_view, do_view,      do_loan, do_wait,    do_ask,  release_one,
+        do_wait, do_suspend,   do_recv, do_reserve, do_move,
     };
     size_t n = sizeof actions / sizeof *actions;
     actions[prng_below(&victim->prng, n)](victim);

@@ -72,6 +72,6 @@ struct rule {
 };
 
 extern const struct rule flow_rules[], session_rules[], class_rules[],
-    process_rules[];
+    process_rules[], many_rules[];
 
 #endif

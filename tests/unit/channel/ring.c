@@ -121,6 +121,64 @@ nothing_is_seen_before_it_is_committed(void **state)
     assert_empty(pair);
 }
 
+static bool
+add(struct pair *pair, struct ring_run *run, uint32_t size, uint32_t sequence)
+{
+    uint8_t payload[SIZE];
+    memset(payload, (int)(sequence & 0xff), size);
+    struct record record = {.size = size, .kind = RECORD_RELIABLE};
+    record.sequence = sequence;
+    record.attachment = 5;
+    return ring_tx_add(&pair->tx, run, &record, payload);
+}
+
+static void
+a_run_is_seen_at_its_end_and_whole(void **state)
+{
+    struct pair *pair = *state;
+    memset(pair->memory + GUARD + 16, 0x01, SIZE - 16); /* All of it headers. */
+    struct ring_run run;
+    ring_tx_begin(&pair->tx, &run);
+    ring_tx_end(&pair->tx, &run); /* Nothing: nothing changes. */
+    assert_empty(pair);
+    ring_tx_begin(&pair->tx, &run);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_true(add(pair, &run, 70 * i, i));
+        assert_empty(pair);
+    }
+    ring_tx_end(&pair->tx, &run);
+    for (uint32_t i = 1; i <= 3; i++) {
+        take(pair, 70 * i, i);
+    }
+    assert_empty(pair);
+}
+
+static void
+a_run_ends_before_the_ring_does_and_when_it_is_full(void **state)
+{
+    struct pair *pair = *state;
+    uint32_t first = 1, n = 1, n_turns = 0;
+    while (n_turns < 50) {
+        struct ring_run run;
+        ring_tx_begin(&pair->tx, &run);
+        while (add(pair, &run, 100 + n % 200, n)) {
+            n++;
+        }
+        ring_tx_end(&pair->tx, &run);
+        /* What the run had no place for goes by itself, round the end. */
+        n += put(pair, 100 + n % 200, n);
+        for (; first < n; first++) {
+            take(pair, 100 + first % 200, first);
+        }
+        assert_empty(pair);
+        assert_true(pair->tx.head - pair->tx.tail <= SIZE);
+        n_turns++;
+        ring_rx_release(&pair->rx, pair->rx.position, n);
+        refresh(pair);
+    }
+    assert_true(pair->tx.head > 20 * (uint64_t)SIZE);
+}
+
 static void
 what_a_former_round_left_is_not_a_record(void **state)
 {
@@ -556,6 +614,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_empty_ring_has_nothing),
         TEST(nothing_is_seen_before_it_is_committed),
+        TEST(a_run_is_seen_at_its_end_and_whole),
+        TEST(a_run_ends_before_the_ring_does_and_when_it_is_full),
         TEST(what_a_former_round_left_is_not_a_record),
         TEST(records_of_all_sizes_go_round),
         TEST(a_full_ring_waits_for_its_reader),
