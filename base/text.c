@@ -64,7 +64,7 @@ text_append(char *to, size_t size, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(to + used, size - used, format, args);
     va_end(args);
-    return length < 0 || (size_t)length >= size - used ? -ENAMETOOLONG : 0;
+    return (size_t)length >= size - used ? -ENAMETOOLONG : 0;
 }
 
 int

@@ -4,10 +4,12 @@
  * tests without threads. */
 #include "tests/scarce.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -16,37 +18,50 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static const char *armed;
-static unsigned left;
-static int with;
-static bool came;
+#define ARMED_MAX 4
+
+static struct {
+    const char *name; /* Null: it came. */
+    unsigned left;
+    int error;
+} armed[ARMED_MAX];
+static unsigned n_armed;
+static int with; /* The error of the last that came. */
 
 void
 scarce_arm(const char *name, unsigned n, int error)
 {
-    armed = name;
-    left = n;
-    with = error;
-    came = false;
+    assert(n_armed < ARMED_MAX && n > 0);
+    armed[n_armed].name = name;
+    armed[n_armed].left = n;
+    armed[n_armed++].error = error;
 }
 
 bool
 scarce_disarm(void)
 {
-    armed = NULL;
+    bool came = true;
+
+    while (n_armed) {
+        came = came && !armed[--n_armed].name;
+    }
     return came;
 }
 
 static bool
 fails(const char *name)
 {
-    if (!armed || strcmp(armed, name) != 0 || --left > 0) {
-        return false;
+    bool any = false;
+
+    for (unsigned i = 0; i < n_armed; i++) {
+        if (armed[i].name && !strcmp(armed[i].name, name) &&
+            --armed[i].left == 0) {
+            armed[i].name = NULL;
+            errno = with = armed[i].error;
+            any = true;
+        }
     }
-    armed = NULL;
-    came = true;
-    errno = with;
-    return true;
+    return any;
 }
 
 /* Of a function that returns -1 and says why in errno. */
@@ -95,7 +110,21 @@ WRAP(int, renameat, "rename",
      (from_fd, from, to_fd, to))
 WRAP(int, unlinkat, "unlink", (int fd, const char *name, int flags),
      (fd, name, flags))
-WRAP(int, uname, "uname", (struct utsname * out), (out))
+int __real_uname(struct utsname *out);
+int __wrap_uname(struct utsname *out);
+int
+__wrap_uname(struct utsname *out)
+{
+    if (fails("uname")) {
+        return -1;
+    }
+    int error = __real_uname(out);
+    if (fails("odd name")) {
+        strcpy(out->nodename, "a name with spaces");
+    }
+    return error;
+}
+
 WRAP(int, socketpair, "socketpair",
      (int domain, int type, int protocol, int *fds),
      (domain, type, protocol, fds))
@@ -113,6 +142,31 @@ WRAP_WRITE(write, "write", (int fd, const void *data, size_t size),
            (fd, data, size))
 WRAP_WRITE(pwrite64, "write", (int fd, const void *data, size_t size, off_t at),
            (fd, data, size, at))
+
+/* In memory as malloc() is; the checking build calls the other. */
+int __wrap_asprintf(char **out, const char *format, ...);
+int __wrap___asprintf_chk(char **out, int flag, const char *format, ...);
+__attribute__((format(printf, 2, 3))) int
+__wrap_asprintf(char **out, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    int n = fails("memory") ? -1 : vasprintf(out, format, args);
+    va_end(args);
+    return n;
+}
+
+__attribute__((format(printf, 3, 4))) int
+__wrap___asprintf_chk(char **out, int flag, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    int n = fails("memory") ? -1 : vasprintf(out, format, args);
+    va_end(args);
+    return n;
+}
 
 int __real_fcntl64(int fd, int what, ...);
 int __wrap_fcntl64(int fd, int what, ...);

@@ -9,12 +9,12 @@
 #include <stdbool.h>
 
 /* The n-th call of 'name' from now on (the first is 1) fails with 'error',
- * once. "memory" stands for all that allocate; a file's calls have their plain
- * names
- * ("open" for openat(), too).  An 'error' of 0 has pwrite() and write() take
- * nothing. */
+ * once; so do others that are armed already.  "memory" stands for all that
+ * allocate; a file's calls have their plain names ("open" for openat(), too),
+ * and "odd name" has uname() say a name that is none.  An 'error' of 0 has
+ * pwrite() and write() take nothing. */
 void scarce_arm(const char *name, unsigned n, int error);
-/* Ends it; returns whether the call came, and failed. */
+/* Ends it; returns whether all that were armed came, and failed. */
 bool scarce_disarm(void);
 
 #endif

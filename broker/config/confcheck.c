@@ -107,8 +107,7 @@ complete_guest(const struct check *check, uint32_t index)
         int length = snprintf(guest->channel, sizeof guest->channel,
                               "shm:%s/%s.chan", config->run_dir, guest->name);
 
-        if (length < 0 ||
-            (size_t)length > strlen("shm:") + CONFIG_SOCKET_PATH_MAX) {
+        if ((size_t)length > strlen("shm:") + CONFIG_SOCKET_PATH_MAX) {
             return confscan_refuse(
                 check->at, guest_line(check, index, "name"),
                 "the channel of guest %.20s... would be a socket named by "

@@ -5,6 +5,7 @@
  * text it read.  Called by the parent, --check and mctl check. */
 #include "broker/config/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -95,7 +96,8 @@ cpus_line(const struct confscan_at *at, const char *text)
         return 0;
     }
     const config_setting_t *cpus = config_lookup(&tree, "cpus");
-    unsigned line = cpus ? config_setting_source_line(cpus) : 0;
+    assert(cpus); /* They were parsed. */
+    unsigned line = config_setting_source_line(cpus);
     config_destroy(&tree);
     return line;
 }

@@ -8,6 +8,7 @@
  * the same text, by mctl check and by msim. */
 #include "broker/config/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <libconfig.h>
@@ -337,7 +338,8 @@ read_policy(const struct confscan_at *at, const config_setting_t *setting,
     }
     const struct policy_class *policy = policy_find(name);
     if (!policy) {
-        for (size_t i = 0; policy_table[i] && i < NAMES_MAX; i++) {
+        for (size_t i = 0; policy_table[i]; i++) {
+            assert(i < NAMES_MAX);
             names[i] = policy_table[i]->name;
         }
         return refuse_plugin(at, config_setting_get_member(setting, "name"),
@@ -361,7 +363,8 @@ read_hypervisor(const struct confscan_at *at, const config_setting_t *setting,
     }
     config->hypervisor = hypervisor_find(name);
     if (!config->hypervisor) {
-        for (size_t i = 0; hypervisor_table[i] && i < NAMES_MAX; i++) {
+        for (size_t i = 0; hypervisor_table[i]; i++) {
+            assert(i < NAMES_MAX);
             names[i] = hypervisor_table[i]->name;
         }
         return refuse_plugin(at, config_setting_get_member(setting, "driver"),
@@ -410,8 +413,9 @@ read_hardware(const struct confscan_at *at, const config_setting_t *setting,
     if (!driver || !offers(driver, offer)) {
         size_t n = 0;
 
-        for (size_t i = 0; hardware_table[i] && n < NAMES_MAX; i++) {
+        for (size_t i = 0; hardware_table[i]; i++) {
             if (offers(hardware_table[i], offer)) {
+                assert(n < NAMES_MAX);
                 names[n++] = hardware_table[i]->name;
             }
         }
@@ -563,7 +567,6 @@ read_mode(const struct confscan_at *at, const config_setting_t *setting,
           void *object)
 {
     struct guest_config *guest = object;
-    unsigned mode = 0;
     const char *text;
 
     int error = confval_text(at, setting, &text);
@@ -573,8 +576,8 @@ read_mode(const struct confscan_at *at, const config_setting_t *setting,
     size_t length = strlen(text);
     bool octal =
         length >= 3 && length <= 4 && strspn(text, "01234567") == length;
-    if (!octal || sscanf(text, "%o", &mode) != 1 || (mode & ~0666u) ||
-        (mode & 0600) != 0600) {
+    unsigned mode = octal ? (unsigned)strtoul(text, NULL, 8) : 0;
+    if ((mode & ~0666u) || (mode & 0600) != 0600) {
         return confval_refuse(at, setting,
                               "mode = \"%.20s\" must be three octal digits of "
                               "a socket's owner, group and others: \"600\" "

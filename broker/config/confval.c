@@ -5,6 +5,7 @@
  * called by the other files of broker/config/ and by msim's scenarios. */
 #include "broker/config/confval.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <libconfig.h>
@@ -51,7 +52,8 @@ confval_group(const struct confscan_at *at, const config_setting_t *group,
     if (!config_setting_is_group(group)) {
         return refuse_type(at, group, "a group, { ... }");
     }
-    for (size_t i = 0; fields[i].name && i < NAMES_MAX; i++) {
+    for (size_t i = 0; fields[i].name; i++) {
+        assert(i < NAMES_MAX);
         names[i] = fields[i].name;
     }
     int n = config_setting_length(group);
@@ -458,7 +460,7 @@ read_option(const struct confscan_at *at, const config_setting_t *setting,
         return refuse_type(at, setting, type_of_option(desc->type));
     }
     int used = text_of_value(setting, text, sizeof text);
-    if (used < 0 || (size_t)used >= sizeof text) {
+    if ((size_t)used >= sizeof text) {
         return confval_refuse(at, setting, "%s is longer than %d bytes",
                               setting->name, OPTION_TEXT_MAX);
     }
@@ -592,9 +594,7 @@ confval_nearest(const char *name, const char *const *names)
     size_t least = DISTANCE_MAX + 1, length = strlen(name);
 
     for (size_t i = 0; names[i] && length <= WORD_MAX; i++) {
-        if (strlen(names[i]) > WORD_MAX) {
-            continue;
-        }
+        assert(strlen(names[i]) <= WORD_MAX);
         size_t d = distance(name, names[i]);
         if (d < least && d * 2 <= strlen(names[i])) {
             least = d;

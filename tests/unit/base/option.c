@@ -95,6 +95,31 @@ what_is_not_of_the_type_is_refused(void **state)
 }
 
 static void
+truth_has_two_words_and_no_third(void **state)
+{
+    (void)state;
+    assert_int_equal(options_set(&values, "pin", "FALSE", why, 200), 0);
+    assert_false(option_bool(&values, "pin"));
+    assert_int_equal(options_set(&values, "pin", "Yes", why, 200), 0);
+    assert_true(option_bool(&values, "pin"));
+    assert_int_equal(options_set(&values, "pin", "yess", why, 200), -EINVAL);
+    assert_non_null(strstr(why, "neither true nor false"));
+    assert_true(option_bool(&values, "pin"));
+}
+
+static void
+who_has_no_options_says_so(void **state)
+{
+    static const struct option_desc nothing[] = {{NULL}};
+    struct option_values none;
+
+    (void)state;
+    options_init(&none, nothing);
+    assert_int_equal(options_set(&none, "pin", "yes", why, 200), -ENOENT);
+    assert_string_equal(why, "no option \"pin\"; there are none here");
+}
+
+static void
 an_unknown_name_is_answered_with_those_there_are(void **state)
 {
     (void)state;
@@ -128,6 +153,8 @@ main(void)
         cmocka_unit_test_setup(a_number_out_of_range_is_refused_with_the_range,
                                set_up),
         cmocka_unit_test_setup(what_is_not_of_the_type_is_refused, set_up),
+        cmocka_unit_test_setup(truth_has_two_words_and_no_third, set_up),
+        cmocka_unit_test_setup(who_has_no_options_says_so, set_up),
         cmocka_unit_test_setup(an_unknown_name_is_answered_with_those_there_are,
                                set_up),
         cmocka_unit_test_setup(

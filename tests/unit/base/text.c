@@ -217,10 +217,29 @@ what_is_added_is_cut_at_the_end_and_said(void **state)
     assert_string_equal(to, "a42-xmo");
 }
 
+static void
+a_real_number_is_finite_whole_and_in_range(void **state)
+{
+    static const char *const bad[] = {"",    " 1",  "1 ",    "x",   "1x",
+                                      "inf", "nan", "1e999", "-inf"};
+    double value = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(text_to_real(bad[i], &value), -EINVAL);
+    }
+    /* Too small to be told from zero is not zero. */
+    assert_int_equal(text_to_real("1e-400", &value), -ERANGE);
+    assert_true(value == 7);
+    assert_int_equal(text_to_real("-1.5e2", &value), 0);
+    assert_true(value == -150);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_real_number_is_finite_whole_and_in_range),
         cmocka_unit_test(what_people_read_is_printable_and_whole),
         cmocka_unit_test(numbers_fill_all_of_the_text),
         cmocka_unit_test(cpu_lists_are_read_as_the_kernel_writes_them),

@@ -106,6 +106,79 @@ twins_are_refused(void **state)
             "channel = \"shm:/tmp/x\"; },\n"
             "{ name = \"b\"; vcpus = [0];\nchannel = \"shm:/tmp/x\"; } );",
             4, "channel of the guest");
+    refused("cpus = [0]; hypervisor = { driver = \"process\"; };\n"
+            "guests = ( { name = \"a\"; vcpus = [0]; pid_file = \"/x\"; },\n"
+            "{ name = \"b\"; vcpus = [0]; pid_file = \"/y\"; },\n"
+            "{ name = \"c\"; vcpus = [0];\npid_file = \"/x\"; } );",
+            5, "guest c has the pid_file of the guest in line 2");
+}
+
+/* The path is made of two settings, each of which is good. */
+static void
+a_channel_that_gets_too_long_a_path_is_refused(void **state)
+{
+    char text[512], dir[80], name[64];
+
+    memset(dir, 'd', sizeof dir - 1);
+    dir[0] = '/';
+    dir[sizeof dir - 1] = '\0';
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    snprintf(text, sizeof text,
+             "cpus = [0]; run_dir = \"%s\"; guests = (\n{ name = \"%s\"; "
+             "vcpus = [0]; } );",
+             dir, name);
+    refused(text, 2, "shorten its name or run_dir");
+    snprintf(text, sizeof text,
+             "cpus = [0]; run_dir = \"%s\"; guests = (\n{ name = \"%s\"; "
+             "vcpus = [0]; channel = \"shm:/tmp/x\"; } );",
+             dir, name);
+    just_accepted(text);
+}
+
+static void
+a_cap_needs_a_budget_that_is_not_upside_down(void **state)
+{
+    static const char cap[] = "cap = { driver = \"sim\"; };\n";
+    char text[200];
+
+    refused(cap, 1, "a cap without a budget");
+    snprintf(text, sizeof text, "%sbudget = { max_w = 100; };", cap);
+    refused(text, 1, "a cap without a budget");
+    snprintf(text, sizeof text, "%sbudget = { safe_w = 100; };", cap);
+    refused(text, 1, "a cap without a budget");
+    snprintf(text, sizeof text, "%sbudget = {\nmax_w = 99; safe_w = 100; };",
+             cap);
+    refused(text, 3, "safe_w = 100 is above max_w = 99");
+    snprintf(text, sizeof text, "%sbudget = { max_w = 100; safe_w = 100; };",
+             cap);
+    just_accepted(text);
+    refused("cap = { driver = \"softpstate\"; };", 1, "there are: sim");
+}
+
+static void
+a_quota_that_drowns_beats_is_refused_where_it_stands(void **state)
+{
+    static const char guests[] =
+        "cpus = [0]; guests = ( { name = \"a\"; vcpus = [0]; },\n"
+        "{ name = \"b\"; vcpus = [0]; quota = { messages_per_second = %s; }; "
+        "},\n{ name = \"c\"; vcpus = [0]; } );\n%s";
+    char text[400];
+
+    snprintf(text, sizeof text, guests, "1", "beat_ms = 200;");
+    refused(text, 2, "at least");
+    snprintf(text, sizeof text, guests, "1000",
+             "beat_ms = 200; quota = { messages_per_second = 1; };");
+    refused(text, 4, "at least");
+}
+
+static void
+inputs_leave_half_of_the_journal_to_rows(void **state)
+{
+    refused("journal = { size_mb = 10;\ninputs_mb = 6; };", 2,
+            "more than half of journal.size_mb = 10");
+    just_accepted("journal = { size_mb = 10; inputs_mb = 5; };");
+    just_accepted("journal = { size_mb = 10; };");
 }
 
 static void
@@ -191,6 +264,10 @@ main(void)
         cmocka_unit_test(bad_paths_are_refused),
         cmocka_unit_test(channels_must_be_of_a_known_kind),
         cmocka_unit_test(twins_are_refused),
+        cmocka_unit_test(a_channel_that_gets_too_long_a_path_is_refused),
+        cmocka_unit_test(a_cap_needs_a_budget_that_is_not_upside_down),
+        cmocka_unit_test(a_quota_that_drowns_beats_is_refused_where_it_stands),
+        cmocka_unit_test(inputs_leave_half_of_the_journal_to_rows),
         cmocka_unit_test(incomplete_guests_are_refused),
         cmocka_unit_test(vcpus_must_be_on_managed_cpus),
         cmocka_unit_test(cpu_lists_are_checked),

@@ -48,12 +48,13 @@ basic_check(const struct option_values *options, char *why, size_t why_size)
 static const struct policy_class none = {.name = "none"};
 static const struct policy_class basic = {
     .name = "basic", .options = basic_options, .check = basic_check};
+bool config_scene_lacks_none;
 const struct policy_class *const policy_table[] = {&none, &basic, NULL};
 
 const struct policy_class *
 policy_find(const char *name)
 {
-    for (size_t i = 0; policy_table[i]; i++) {
+    for (size_t i = config_scene_lacks_none; policy_table[i]; i++) {
         if (!strcmp(policy_table[i]->name, name)) {
             return policy_table[i];
         }
@@ -87,8 +88,11 @@ static const struct hardware_class soft = {.name = "softpstate",
                                            .pstate = &some_pstate,
                                            .options = soft_options,
                                            .check = soft_check};
-static const struct hardware_class simulated = {
-    .name = "sim", .pstate = &some_pstate, .power = &some_power};
+static const struct cap_ops some_cap = {NULL};
+static const struct hardware_class simulated = {.name = "sim",
+                                                .pstate = &some_pstate,
+                                                .power = &some_power,
+                                                .cap = &some_cap};
 static const struct hardware_class model = {
     .name = "powermodel", .power = &some_power, .options = model_options};
 const struct hardware_class *const hardware_table[] = {&soft, &simulated,
@@ -106,12 +110,19 @@ hardware_find(const char *name)
 }
 
 static const struct hypervisor_class process = {.name = "process"};
-const struct hypervisor_class *const hypervisor_table[] = {&process, NULL};
+static const struct hypervisor_class no_vms = {.name = "sim"};
+const struct hypervisor_class *const hypervisor_table[] = {&process, &no_vms,
+                                                           NULL};
 
 const struct hypervisor_class *
 hypervisor_find(const char *name)
 {
-    return strcmp(name, "process") ? NULL : &process;
+    for (size_t i = 0; hypervisor_table[i]; i++) {
+        if (!strcmp(hypervisor_table[i]->name, name)) {
+            return hypervisor_table[i];
+        }
+    }
+    return NULL;
 }
 
 void

@@ -6,6 +6,9 @@
 
 #include "broker/config/config.h"
 
+/* As in a build that left policy "none" out. */
+extern bool config_scene_lacks_none;
+
 /* Asserts that 'text' is refused, at that line, with 'part' in the words. */
 void refused(const char *text, unsigned line, const char *part);
 void accepted(struct broker_config *config, const char *text);

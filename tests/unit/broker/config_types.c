@@ -2,6 +2,8 @@
 /* Settings that are wrong by themselves: of another type, out of range, too
  * long, too deep, of unknown names. Each is refused with its own line and in
  * words. With made-up plug-ins (config_scene.h). */
+#include <errno.h>
+#include <libconfig.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/confscan.h"
+#include "broker/config/confval.h"
 #include "tests/unit/broker/config_scene.h"
 
 static void
@@ -173,6 +176,33 @@ wrong_types_of_options_say_what_is_wanted(void **state)
     refused("cpus = [0]; pstate = { driver = \"softpstate\";\n"
             "frequencies_mhz = [\"2400\"]; };",
             2, "must be a list of whole numbers");
+    refused("cpus = [0]; pstate = { driver = \"softpstate\";\n"
+            "frequencies_mhz = (2400, 1.5); };",
+            2, "must be a list of whole numbers");
+    refused("policy = { name = \"basic\";\nperiod_ms = 5000000000L; };", 2,
+            "outside 100 to 60000 ms");
+    refused("policy = { name = \"basic\";\nutil_percent = \"80\"; };", 2,
+            "must be a number");
+}
+
+static void
+options_may_be_written_in_several_ways(void **state)
+{
+    static const char text[] =
+        "cpus = [0]; pstate = { driver = \"softpstate\"; frequencies_mhz = "
+        "(2400, 1800L); };\npolicy = { name = \"basic\"; quick = false; "
+        "util_percent = 7L; period_ms = 700L; };";
+    struct broker_config config;
+
+    accepted(&config, text);
+    const struct option_value *mhz =
+        option_get(&config.pstate_options, "frequencies_mhz");
+    assert_int_equal(mhz->n_ints, 2);
+    assert_int_equal(mhz->ints[1], 1800);
+    assert_false(option_bool(&config.policy_options, "quick"));
+    assert_true(option_real(&config.policy_options, "util_percent") == 7);
+    assert_int_equal(option_int(&config.policy_options, "period_ms"), 700);
+    config_fini(&config);
 }
 
 static void
@@ -209,6 +239,57 @@ long_options_are_refused(void **state)
     }
     snprintf(text + used, sizeof text - (size_t)used, "]; };");
     refused(text, 2, "longer than 255 bytes");
+}
+
+/* A member of a list is told as such. */
+static void
+numbers_without_a_name_are_refused_too(void **state)
+{
+    char why[CONFIG_WHY_SIZE];
+    struct confscan_at at = {.path = "x", .why = why, .why_size = sizeof why};
+    double real = -1;
+    int64_t whole = -1;
+    config_t tree;
+
+    config_init(&tree);
+    assert_int_equal(config_read_string(&tree, "l = (7L, 11.5, 12L, \"x\");"),
+                     CONFIG_TRUE);
+    const config_setting_t *list = config_lookup(&tree, "l");
+    assert_int_equal(
+        confval_real(&at, config_setting_get_elem(list, 0), 0, 10, &real), 0);
+    assert_true(real == 7);
+    assert_int_equal(
+        confval_real(&at, config_setting_get_elem(list, 1), 0, 10, &real),
+        -EINVAL);
+    assert_non_null(strstr(why, "a member = 11.5 is outside 0 to 10"));
+    assert_int_equal(
+        confval_real(&at, config_setting_get_elem(list, 3), 0, 10, &real),
+        -EINVAL);
+    assert_non_null(strstr(why, "a member is text, and must be a number"));
+    assert_int_equal(
+        confval_int(&at, config_setting_get_elem(list, 2), 0, 10, &whole),
+        -EINVAL);
+    assert_non_null(strstr(why, "a member = 12 is outside 0 to 10"));
+    assert_true(real == 7 && whole == -1);
+    config_destroy(&tree);
+}
+
+static void
+only_a_name_that_is_near_is_suggested(void **state)
+{
+    static const char *const names[] = {"cpus", "cap", "host_id", "policy",
+                                        NULL};
+    static const char *const none[] = {NULL};
+
+    assert_string_equal(confval_nearest("cpu", names), "cpus");
+    assert_string_equal(confval_nearest("hostid", names), "host_id");
+    assert_string_equal(confval_nearest("plicy_", names), "policy");
+    assert_null(confval_nearest("xyz", names)); /* Three edits of three. */
+    assert_null(confval_nearest("something_else", names));
+    assert_null(confval_nearest("", names));
+    assert_null(confval_nearest("cpus", none));
+    assert_null(
+        confval_nearest("policypolicypolicypolicypolicypolicypolicy", names));
 }
 
 static void
@@ -324,8 +405,11 @@ main(void)
         cmocka_unit_test(members_of_a_guest_have_their_types),
         cmocka_unit_test(lists_have_their_limits),
         cmocka_unit_test(wrong_types_of_options_say_what_is_wanted),
+        cmocka_unit_test(options_may_be_written_in_several_ways),
         cmocka_unit_test(options_out_of_range_say_the_range),
         cmocka_unit_test(long_options_are_refused),
+        cmocka_unit_test(numbers_without_a_name_are_refused_too),
+        cmocka_unit_test(only_a_name_that_is_near_is_suggested),
         cmocka_unit_test(numbers_out_of_range_say_the_range),
         cmocka_unit_test(numbers_that_would_wrap_are_refused),
         cmocka_unit_test(long_commands_are_refused),
