@@ -299,7 +299,7 @@ mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan,
 static int
 open_inside(const struct sandbox_dir *dir, const struct mount_plan *mount_plan)
 {
-    if (dir->fd < 0) {
+    if (dir->fd < 0 || mount_plan->fd < 0) {
         return 0;
     }
     int fd = open(mount_plan->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
