@@ -156,7 +156,10 @@ mchan_export(struct mchan *channel, void *data, size_t size)
     struct session *session = &channel->session;
     struct window in_link;
     channel_turn(channel); /* The peer's last word on what it took. */
-    if (!session->id || session->settled || session->unsettled) {
+    /* Without the memory of others there is none of ours before the guest has
+     * heard so. */
+    if (!session->id || session->settled || session->unsettled ||
+        session->alone) {
         return -ENOTCONN;
     }
     if (!session->suspended) {

@@ -98,7 +98,6 @@ session_hello(const struct session *session, struct hello *out)
     out->sent = session->sent;
     out->delivered = session->delivered;
     out->unsettled = session->unsettled || session->owes_settled;
-    out->forgot = session->forgot && session->former;
     out->mark = out->unsettled ? 0 : session->mark;
     out->acked = session->acked;
     out->agreed = session->message_max_agreed;
@@ -117,8 +116,6 @@ static void
 take_mark(struct session *session, const struct hello *peer)
 {
     if (session->next_mark) {
-        /* What it was to be told it knows, if it saw that attachment. */
-        session->forgot &= peer->mark != session->mark;
         session->former = peer->mark;
         session->earlier = 0;
         session->mark = session->next_mark;
@@ -207,9 +204,6 @@ attach_again(struct session *session, const struct hello *peer)
     session->done = session->delivered;
     session->unsettled = session->owes_settled = session->unheard = false;
     take_mark(session, peer);
-    if (peer->forgot) {
-        report_range(session, MCHAN_GAP, session->delivered + 1, UINT64_MAX);
-    }
 }
 
 /* What the former session still had to bring is not known, unless it was the
@@ -235,9 +229,7 @@ start_over(struct session *session)
     session->unsettled = session->owes_settled = false;
     session->unheard = session->alone = false;
     session->repeated_to = 0;
-    session->generation = 0;
     session->former = session->earlier = 0;
-    session->forgot = false;
 }
 
 static struct mchan_event *

@@ -76,8 +76,7 @@ struct session {
                            nothing is missing without a word. */
     bool unsettled;     /* The MVM does not know the session yet. */
     bool owes_settled;  /* It does, and the guest is to be told, or is to
-                           say that it was, */
-    bool forgot;        /* that the MVM will not. */
+                           say that it was. */
     bool unheard;       /* The MVM's end: the guest has not said so yet, */
     bool alone;         /* and nobody remembered the session. */
     bool given;         /* 'mark' was given here. */
@@ -86,7 +85,6 @@ struct session {
                            the last; else 0; */
     uint32_t earlier;   /* and one that it may have got at the end before; */
     uint32_t next_mark; /* the next one, at the MVM's end. */
-    uint32_t generation;  /* How often it was handed over. */
     uint64_t repeated_to; /* The peer's, up to here: perhaps repeated. */
     uint64_t refused;     /* A session that is another's and begins anew. */
     struct hello claim;   /* The guest's while its session is unknown; else

@@ -202,8 +202,7 @@ void
 frame_put_hello(uint8_t out[HELLO_SIZE], const struct hello *hello)
 {
     memset(out, 0, HELLO_SIZE);
-    put_u32(out, HELLO_VERSION | ((hello->unsettled ? HELLO_UNSETTLED : 0u) |
-                                  (hello->forgot ? HELLO_FORGOT : 0u))
+    put_u32(out, HELLO_VERSION | (hello->unsettled ? HELLO_UNSETTLED : 0u)
                                      << 16);
     put_u32(out + 4, hello->message_max);
     frame_put_u64(out + 8, hello->session);
@@ -251,7 +250,6 @@ frame_get_hello(struct hello *out, const void *data, size_t size,
     out->delivered = delivered;
     out->loan_bytes = get_u64(bytes + 40);
     out->unsettled = get_u32(bytes) >> 16 & HELLO_UNSETTLED;
-    out->forgot = get_u32(bytes) >> 16 & HELLO_FORGOT;
     out->mark = get_u32(bytes + 20);
     out->acked = acked;
     out->agreed = longer ? get_u32(bytes + 56) : 0;

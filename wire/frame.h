@@ -33,8 +33,7 @@
 
 #define HELLO_SIZE 64
 #define HELLO_SIZE_MIN 48  /* What is behind that is zero in older ones. */
-#define HELLO_UNSETTLED 1u /* Flags, see struct hello. */
-#define HELLO_FORGOT 2u
+#define HELLO_UNSETTLED 1u /* Flag, see struct hello. */
 #define HELLO_VERSION 1
 #define HELLO_MESSAGE_MIN 256 /* Least message_max that is accepted. */
 /* Number of the last message sent. */
@@ -60,8 +59,6 @@ struct hello {
     /* The MVM's end does not know the session yet; what it says of numbers
      * counts only when RECORD_SETTLED comes.  Until then nothing reliable. */
     bool unsettled;
-    /* The MVM lost what the guest was to be given behind 'delivered'. */
-    bool forgot;
     /* What this attachment is called, once it is settled: by chance, so that
      * the guest's last says whose memory of the session is right, and whether
      * it was set back.  The guest says the last that it knows; 0: it does not

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The handoff's own side (handoff.h): what this host's channels say of each VM,
  * what is due.  What is known of it stands in handofftable.c's table; what its
- * hypervisor says is handoffstay.c's, what other brokers say handofftalk.c's. */
+ * hypervisor says is handoffstay.c's, what other brokers say handofftalk.c's.
+ */
 #include "channel/handoff/handoff.h"
 
 #include <errno.h>

@@ -16,10 +16,9 @@ struct entry {
     uint32_t attachment;            /* The last that was given. */
     uint32_t mark, former, earlier; /* KEPT, IMPORTING: the keys to it. */
     uint32_t key;                   /* WANTING to FROZEN: the guest's, */
-    uint64_t visit;      /* and which of its visits; 0: it is over. */
-    uint32_t generation; /* Of the bytes: of two, the later has more. */
-    uint32_t seen;       /* Its guest's last attachment, */
-    uint32_t given;      /* and the one that it was given here. */
+    uint64_t visit; /* and which of its visits; 0: it is over. */
+    uint32_t seen;  /* Its guest's last attachment, */
+    uint32_t given; /* and the one that it was given here. */
     /* What this host says of the VM. */
     bool here, paused, disputed;
     nsec_t ran, left; /* When it did so last, as the hypervisor has it, */

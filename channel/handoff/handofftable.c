@@ -128,11 +128,8 @@ entry_store(struct handoff *handoff, struct entry *entry, const void *parcel,
     entry->notes = own_notes;
     entry->notes_size = notes_size;
     entry->mark = reader.head.mark;
-    entry->generation = reader.head.generation;
     entry->earlier = reader.head.earlier;
-    /* Who gave up and was not heard by the guest has nothing that anybody
-     * needs; somebody else may have the whole. */
-    entry->former = reader.head.forgot ? 0 : reader.head.former;
+    entry->former = reader.head.former;
     entry->attachment = reader.head.attachment;
     handoff->stats.n_bytes += parcel_size + notes_size;
     return 0;

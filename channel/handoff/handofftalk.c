@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "channel/handoff/handoffparts.h"
-#include "channel/handoff/parcel.h"
 
 #define TELL_NS NSEC_PER_SEC
 #define REFERRALS_MAX 4 /* Followed at once, for each round of pulls. */
@@ -236,17 +235,6 @@ on_pull(struct handoff *handoff, struct entry *entry,
 
 /* Answers. */
 
-/* Ours was made from theirs, and given to them in vain. */
-static bool
-ours_is_newer(const struct entry *entry, const struct handoff_msg *msg)
-{
-    struct parcel_reader reader;
-    const char *why;
-    return entry_fits(entry, entry->key) &&
-           !parcel_open(&reader, msg->parcel, msg->parcel_size, &why) &&
-           reader.head.generation < entry->generation;
-}
-
 /* Takes what was brought in the place of what was here; false if it is of no
  * use. */
 static bool
@@ -283,7 +271,9 @@ on_here(struct handoff *handoff, struct entry *entry,
         }
         return;
     }
-    if (!ours_is_newer(entry, msg) && !take(handoff, entry, msg)) {
+    /* Two memories with the guest's mark are the same: nothing moves before it
+     * has heard of the next. */
+    if (!entry_fits(entry, entry->key) && !take(handoff, entry, msg)) {
         return;
     }
     if (entry->state == HANDOFF_FROZEN) {

@@ -105,10 +105,8 @@ parcel_begin(struct parcel_writer *writer, void *data, size_t room,
     put64(to + 56, parcel->done);
     put32(to + 64, parcel->message_max);
     put32(to + 72, parcel->former);
-    put32(to + 76, parcel->forgot);
+    put32(to + 76, parcel->earlier);
     put64(to + 80, parcel->repeated_to);
-    put32(to + 88, parcel->earlier);
-    put32(to + 92, parcel->generation);
 }
 
 void
@@ -280,9 +278,7 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
         .attachment = get32(data + 24),
         .mark = get32(data + 28),
         .former = get32(data + 72),
-        .earlier = get32(data + 88),
-        .generation = get32(data + 92),
-        .forgot = get32(data + 76) == 1,
+        .earlier = get32(data + 76),
         .repeated_to = get64(data + 80),
         .sent = get64(data + 32),
         .acked = get64(data + 40),
@@ -293,8 +289,7 @@ parcel_open(struct parcel_reader *reader, const void *bytes, size_t size,
     reader->data = data;
     reader->size = size;
     reader->at = PARCEL_HEAD_SIZE;
-    error = get32(data + 76) > 1 ? refuse(why, "parcel with unknown flags")
-                                 : check_head(&reader->head, why);
+    error = check_head(&reader->head, why);
     if (!error) {
         error = check_records(reader, get32(data + 68), why);
     }

@@ -20,13 +20,9 @@
  *           68  n_records        u32
  *           72  former           u32, the mark before, if the peer may not
  *                                have seen the last; else 0
- *           76  flags            u32, 1: the peer is still to be told that
- *                                what it was not given before is gone
+ *           76  earlier          u32, one more mark that it may know, or 0
  *           80  repeated_to      u64, the peer's: up to here it may have been
  *                                given out before
- *           88  earlier          u32, one more mark that it may know, or 0
- *           92  generation       u32, how often it was handed over, this time
- *                                included: of two copies the later has more
  *
  *   record   0  size             u32, bytes behind this header
  *            4  kind             u8, enum parcel_kind
@@ -44,7 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PARCEL_HEAD_SIZE 96
+#define PARCEL_HEAD_SIZE 88
 #define PARCEL_RECORD_SIZE 24
 #define PARCEL_SIZE_MAX (16u << 20)
 /* The highest attachment that anybody may claim. */
@@ -55,8 +51,6 @@ struct parcel {
     uint32_t attachment, mark, former, earlier;
     uint64_t sent, acked, delivered, done;
     uint32_t message_max;
-    bool forgot;
-    uint32_t generation;
     uint64_t repeated_to;
 };
 

@@ -64,8 +64,6 @@ load(struct session *session, const struct parcel *parcel)
     session->former = parcel->former;
     session->earlier = parcel->earlier;
     session->repeated_to = parcel->repeated_to;
-    session->generation = parcel->generation;
-    session->forgot = parcel->forgot;
     session->unsettled = session->given = session->alone = false;
     session->unheard = true; /* For all that the guest can know. */
 }
@@ -94,7 +92,6 @@ session_attach_unheard(struct session *session, uint32_t attachment,
     session->attachment = attachment;
     session->done = session->delivered;
     session->claim = *guest;
-    session->forgot &= guest->mark != session->mark;
     session_settle_to(session, guest->delivered);
     go_on(session, guest->delivered);
 }
@@ -107,7 +104,6 @@ session_settle(struct session *session, const struct parcel *parcel)
             return -ENOENT;
         }
         load(session, parcel);
-        session->forgot &= session->claim.mark == parcel->former;
         go_on(session, session->claim.delivered);
         return 0;
     }
@@ -135,7 +131,7 @@ session_give_up(struct session *session)
         return -EMSGSIZE;
     }
     session->unsettled = false;
-    session->forgot = session->alone = true;
+    session->alone = true;
     session->message_max_agreed = agreed;
     session->mark = guest->mark;
     session->sent = guest->delivered;
@@ -149,7 +145,7 @@ void
 session_unsettle(struct session *session)
 {
     session->unsettled = true;
-    session->unheard = session->alone = session->forgot = false;
+    session->unheard = session->alone = false;
     session->former = session->earlier = 0;
     session->sent = session->acked = session->put = 0;
     session->delivered = session->done = session->repeated_to = 0;
@@ -171,10 +167,10 @@ session_say_settled(struct session *session, struct settled *out)
                             .kind = RECORD_SETTLED,
                             .attachment = session->attachment};
     memset(out, 0, sizeof *out);
-    out->forgot = session->forgot;
+    out->forgot = session->alone;
     out->message_max = session->message_max_agreed;
     /* What was sent since then is new. */
-    out->sent = session->forgot ? session->put : session->sent;
+    out->sent = session->alone ? session->put : session->sent;
     out->delivered = session->delivered;
     out->mark = session->mark;
     return record;
@@ -260,7 +256,7 @@ session_heard(struct session *session, const struct record *record,
         return -EPROTO;
     }
     bool alone = session->alone;
-    session->unheard = session->alone = session->forgot = false;
+    session->unheard = session->alone = false;
     session->former = session->earlier = 0;
     if (alone) {
         session_report(session, MCHAN_UP);
@@ -291,9 +287,7 @@ session_pack(const struct session *session, struct parcel *out)
         .mark = session->mark,
         .former = session->former,
         .earlier = session->earlier,
-        .forgot = session->forgot && session->former,
         .repeated_to = session->repeated_to,
-        .generation = session->generation + 1,
         .sent = session->sent,
         .acked = session->acked,
         .delivered = session->delivered,

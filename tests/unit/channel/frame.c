@@ -296,7 +296,6 @@ static const struct hello greeting = {
     .delivered = UINT64_C(1) << 40,
     .loan_bytes = UINT64_C(1) << 33,
     .unsettled = true,
-    .forgot = true,
     .mark = 8,
     .acked = 999,
     .agreed = 4096,
@@ -318,7 +317,6 @@ hello_is_read_as_written(void **state)
     assert_int_equal(got.delivered, greeting.delivered);
     assert_int_equal(got.loan_bytes, greeting.loan_bytes);
     assert_true(got.unsettled);
-    assert_true(got.forgot);
     assert_int_equal(got.mark, greeting.mark);
     assert_int_equal(got.acked, greeting.acked);
     assert_int_equal(got.agreed, greeting.agreed);

@@ -388,6 +388,20 @@ giving_up_unheard_is_as_if_it_had_not_been(void **state)
 }
 
 static void
+giving_up_unheard_leaves_no_memory_to_hand_over(void **state)
+{
+    struct world *world = *state;
+    uint8_t data[PARCEL_ROOM];
+    move_to_b(world);
+    assert_int_equal(mchan_import(world->end[B], NULL, 0), 0);
+    pass(world, MS);
+    assert_int_equal(mchan_suspend(world->end[B]), 0);
+    assert_int_equal(mchan_export(world->end[B], data, sizeof data), -ENOTCONN);
+    pass(world, 50 * MS); /* Now it heard. */
+    assert_true(mchan_export(world->end[B], data, sizeof data) > 0);
+}
+
+static void
 an_end_that_is_left_alone_has_no_session(void **state)
 {
     struct world *world = *state;
@@ -413,6 +427,7 @@ main(void)
         TEST(a_copy_that_went_on_elsewhere_is_no_loss),
         TEST(who_gives_up_tells_what_may_be_missing),
         TEST(giving_up_unheard_is_as_if_it_had_not_been),
+        TEST(giving_up_unheard_leaves_no_memory_to_hand_over),
         TEST(an_end_that_is_left_alone_has_no_session),
     };
     return cmocka_run_group_tests_name("channel/settle", tests, NULL, NULL);
