@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two pipes, one for each way. */
+/* Two pipes, one for each way: the oldest way to pass bytes between processes,
+ * and what a channel over the kernel costs at least in system calls and copies.
+ * A pipe knows no messages; who reads is told their size (descriptors.h), which
+ * a user would have to send, too.  Its room is what the kernel lets this user
+ * have, at most what a ring of ours has. */
 #include "bench/channel/carrier.h"
 #include "bench/channel/descriptors.h"
 #include "bench/channel/loops.h"

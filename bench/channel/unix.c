@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Our channel over a unix socket. */
+/* Our channel over a unix socket, as its users see it (ours.h): what remains of
+ * it where the two ends share no memory.  Beside unix_stream it shows what
+ * frames, numbers, acknowledgements and kept messages cost over the same
+ * socket.  It lends no large data; loans are measured over shm alone. */
 #include "bench/channel/carrier.h"
 #include "bench/channel/loops.h"
 #include "bench/channel/ours.h"

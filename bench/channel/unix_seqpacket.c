@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A socketpair() of type SOCK_SEQPACKET. */
+/* A socketpair() of type SOCK_SEQPACKET: the kernel keeps messages apart, one
+ * system call each, as a user without a library would choose.  It is the fair
+ * peer of message channels over the kernel.  Nothing is acknowledged, numbered
+ * or kept; a message must fit into the socket's buffer, which is as large as a
+ * ring of ours where the kernel allows it. */
 #include "bench/channel/carrier.h"
 #include "bench/channel/descriptors.h"
 #include "bench/channel/loops.h"

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A socketpair() of type SOCK_STREAM. */
+/* A socketpair() of type SOCK_STREAM: what our channel over a unix socket and
+ * most libraries' local transports stand on, so the difference to it is theirs.
+ * A stream knows no messages; who reads is told their size (descriptors.h),
+ * which a user would have to send, too.  Its buffers are as large as a ring of
+ * ours where the kernel allows it. */
 #include "bench/channel/carrier.h"
 #include "bench/channel/descriptors.h"
 #include "bench/channel/loops.h"
