@@ -38,11 +38,33 @@ enum long_option {
     OPTION_CONFIG,
 };
 
+static const struct option options[] = {
+    {"json", no_argument, NULL, 'j'},
+    {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
+    {"vm", required_argument, NULL, OPTION_VM},
+    {"type", required_argument, NULL, OPTION_TYPE},
+    {"since", required_argument, NULL, OPTION_SINCE},
+    {"until", required_argument, NULL, OPTION_UNTIL},
+    {"link", required_argument, NULL, OPTION_LINK},
+    {"policy", required_argument, NULL, OPTION_POLICY},
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"follow", no_argument, NULL, 'f'},
+    {"lines", required_argument, NULL, 'n'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
 static volatile int stop;
 
+static int take_options(struct ctl *, int argc, char **argv, bool *wants_help);
+static int take_value(struct ctl *, int option, const char *value);
+static int take_moment(struct ctl *, const char *value, int64_t *out_ns);
+static int run_verb(struct ctl *, const struct verb *, int n_words,
+                    char **words);
 static bool options_fit(const struct ctl *, const struct verb *);
-static void help(FILE *);
-static void help_verb(const struct verb *, FILE *);
+static void help(const struct verb *, FILE *);
+static void help_all(FILE *);
 static const struct verb *find_verb(const char *name);
 static size_t columns_of_terminal(void);
 static void catch_signals(void);
@@ -50,85 +72,16 @@ static void catch_signals(void);
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},
-        {"run-dir", required_argument, NULL, OPTION_RUN_DIR},
-        {"vm", required_argument, NULL, OPTION_VM},
-        {"type", required_argument, NULL, OPTION_TYPE},
-        {"since", required_argument, NULL, OPTION_SINCE},
-        {"until", required_argument, NULL, OPTION_UNTIL},
-        {"link", required_argument, NULL, OPTION_LINK},
-        {"policy", required_argument, NULL, OPTION_POLICY},
-        {"config", required_argument, NULL, OPTION_CONFIG},
-        {"follow", no_argument, NULL, 'f'},
-        {"lines", required_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, OPTION_VERSION},
-        {NULL, 0, NULL, 0},
-    };
     struct ctl ctl = {.run_dir = RUN_DIR,
                       .out = stdout,
                       .err = stderr,
                       .now_s = (int64_t)time(NULL)};
     bool wants_help = false;
-    int64_t n;
-    int option;
 
-    while ((option = getopt_long(argc, argv, "hjn:f", options, NULL)) != -1) {
-        switch (option) {
-        case 'j':
-            ctl.json = true;
-            break;
-        case OPTION_RUN_DIR:
-            ctl.run_dir = optarg;
-            break;
-        case 'n':
-            if (text_to_i64(optarg, &n) || n < 1 || n > REQUEST_EVENTS_MAX) {
-                ctl_say(&ctl, "-n takes a whole number from 1 to 500", optarg,
-                        NULL);
-                return CTL_USAGE;
-            }
-            ctl.n_events = (int32_t)n;
-            break;
-        case OPTION_VM:
-            ctl.vm = optarg;
-            break;
-        case OPTION_TYPE:
-            ctl.note_type = optarg;
-            break;
-        case OPTION_SINCE:
-        case OPTION_UNTIL:
-            if (when_parse(option == OPTION_SINCE ? &ctl.since_ns
-                                                  : &ctl.until_ns,
-                           optarg, ctl.now_s)) {
-                ctl_say(&ctl, "that is no moment", optarg, WHEN_FORMS);
-                return CTL_USAGE;
-            }
-            break;
-        case OPTION_LINK:
-            ctl.link = optarg;
-            break;
-        case OPTION_POLICY:
-            ctl.policy = optarg;
-            break;
-        case OPTION_CONFIG:
-            ctl.config = optarg;
-            break;
-        case 'f':
-            ctl.follow = true;
-            break;
-        case 'h':
-            wants_help = true;
-            break;
-        case OPTION_VERSION:
-            puts("mctl " MBROKER_VERSION);
-            return CTL_OK;
-        default:
-            fputs("Try \"mctl --help\".\n", stderr);
-            return CTL_USAGE;
-        }
+    int code = take_options(&ctl, argc, argv, &wants_help);
+    if (code >= 0) {
+        return code;
     }
-
     const char *name = optind < argc ? argv[optind] : NULL;
     const struct verb *verb = name ? find_verb(name) : NULL;
     if (name && !verb) {
@@ -137,28 +90,110 @@ main(int argc, char **argv)
         return CTL_USAGE;
     }
     if (wants_help || !verb) {
-        FILE *out = wants_help ? stdout : stderr;
-        if (verb) {
-            help_verb(verb, out);
-        } else {
-            help(out);
-        }
+        help(verb, wants_help ? stdout : stderr);
         return wants_help ? CTL_OK : CTL_USAGE;
     }
     if (!options_fit(&ctl, verb)) {
         return ctl_usage(&ctl, verb, "an option is for another verb");
     }
+    return run_verb(&ctl, verb, argc - optind - 1, argv + optind + 1);
+}
+
+/* Returns what to exit with, or -1 to go on. */
+static int
+take_options(struct ctl *ctl, int argc, char **argv, bool *wants_help)
+{
+    int option;
+
+    while ((option = getopt_long(argc, argv, "hjn:f", options, NULL)) != -1) {
+        switch (option) {
+        case 'j':
+            ctl->json = true;
+            break;
+        case 'f':
+            ctl->follow = true;
+            break;
+        case 'h':
+            *wants_help = true;
+            break;
+        case OPTION_VERSION:
+            puts("mctl " MBROKER_VERSION);
+            return CTL_OK;
+        case '?':
+            fputs("Try \"mctl --help\".\n", stderr);
+            return CTL_USAGE;
+        default:
+            if (take_value(ctl, option, optarg)) {
+                return CTL_USAGE;
+            }
+        }
+    }
+    return -1;
+}
+
+static int
+take_value(struct ctl *ctl, int option, const char *value)
+{
+    int64_t n;
+
+    switch (option) {
+    case OPTION_RUN_DIR:
+        ctl->run_dir = value;
+        return 0;
+    case OPTION_VM:
+        ctl->vm = value;
+        return 0;
+    case OPTION_TYPE:
+        ctl->note_type = value;
+        return 0;
+    case OPTION_LINK:
+        ctl->link = value;
+        return 0;
+    case OPTION_POLICY:
+        ctl->policy = value;
+        return 0;
+    case OPTION_CONFIG:
+        ctl->config = value;
+        return 0;
+    case OPTION_SINCE:
+        return take_moment(ctl, value, &ctl->since_ns);
+    case OPTION_UNTIL:
+        return take_moment(ctl, value, &ctl->until_ns);
+    case 'n':
+        if (text_to_i64(value, &n) || n < 1 || n > REQUEST_EVENTS_MAX) {
+            ctl_say(ctl, "-n takes a whole number from 1 to 500", value, NULL);
+            return -EINVAL;
+        }
+        ctl->n_events = (int32_t)n;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int
+take_moment(struct ctl *ctl, const char *value, int64_t *out_ns)
+{
+    int error = when_parse(out_ns, value, ctl->now_s);
+    if (error) {
+        ctl_say(ctl, "that is no moment", value, WHEN_FORMS);
+    }
+    return error;
+}
+
+static int
+run_verb(struct ctl *ctl, const struct verb *verb, int n_words, char **words)
+{
     const char *term = getenv("TERM");
     const char *no_color = getenv("NO_COLOR");
-    ctl.colour = isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && term &&
-                 strcmp(term, "dumb") != 0;
-    ctl.columns = columns_of_terminal();
-    ctl.stop = &stop;
+
+    ctl->colour = isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && term &&
+                  strcmp(term, "dumb") != 0;
+    ctl->columns = columns_of_terminal();
+    ctl->stop = &stop;
     catch_signals();
-    enum ctl_exit result =
-        verb->run(&ctl, argc - optind - 1, argv + optind + 1);
+    enum ctl_exit result = verb->run(ctl, n_words, words);
     if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE) {
-        ctl_say(&ctl, "the output can't be written", NULL, NULL);
+        ctl_say(ctl, "the output can't be written", NULL, NULL);
         return CTL_FAILED;
     }
     return result;
@@ -184,8 +219,21 @@ static const char common_options[] =
     "  -h, --help     this, or a verb's\n"
     "  --version      the version\n";
 
+/* Of a verb; or null: of all. */
 static void
-help(FILE *out)
+help(const struct verb *verb, FILE *out)
+{
+    if (!verb) {
+        help_all(out);
+        return;
+    }
+    fprintf(out, "usage: mctl %s %s%s[OPTION…]\n\n%s.\n%s\nOptions:\n%s",
+            verb->name, verb->usage, verb->usage[0] ? " " : "", verb->summary,
+            verb->help, common_options);
+}
+
+static void
+help_all(FILE *out)
 {
     fputs("usage: mctl VERB [ARGUMENT…] [OPTION…]\n\n"
           "Asks a running mbrokerd what it sees and why it does what it does.\n"
@@ -199,14 +247,6 @@ help(FILE *out)
             "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no "
             "broker answers,\n4 a replay decided otherwise.\n",
             common_options);
-}
-
-static void
-help_verb(const struct verb *verb, FILE *out)
-{
-    fprintf(out, "usage: mctl %s %s%s[OPTION…]\n\n%s.\n%s\nOptions:\n%s",
-            verb->name, verb->usage, verb->usage[0] ? " " : "", verb->summary,
-            verb->help, common_options);
 }
 
 static const struct verb *

@@ -67,98 +67,44 @@ static const char usage[] =
 
 static int run_file(const struct options *options, const char *path, int number,
                     json_t *results);
+static bool set_flag(struct options *, int option);
+static int take_number(struct options *, int option, const char *value);
+static int take_seed(const char *name, const char *value, uint64_t *out);
+static int answer(int option, const char *value);
 static int print_drawn(const char *seed);
 static int run_explorer(const struct options *options);
 static void list_gauges(void);
 static void list_faults(void);
 
-/* Returns -1 to go on, or the exit code. */
+static const struct option known[] = {
+    {"tap", no_argument, NULL, 't'},
+    {"json", no_argument, NULL, 'j'},
+    {"trace", no_argument, NULL, 'r'},
+    {"seed", required_argument, NULL, 's'},
+    {"seeds", required_argument, NULL, 'n'},
+    {"each-death", no_argument, NULL, 'e'},
+    {"first", required_argument, NULL, 'F'},
+    {"go-on", no_argument, NULL, 'o'},
+    {"unchecked", no_argument, NULL, 'u'},
+    {"draw", required_argument, NULL, 'd'},
+    {"gauges", no_argument, NULL, 'g'},
+    {"faults", no_argument, NULL, 'f'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {0},
+};
+
+/* Returns what to exit with, or -1 to go on. */
 static int
 parse_options(struct options *options, int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"tap", no_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},
-        {"trace", no_argument, NULL, 'r'},
-        {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'n'},
-        {"each-death", no_argument, NULL, 'e'},
-        {"first", required_argument, NULL, 'F'},
-        {"go-on", no_argument, NULL, 'o'},
-        {"unchecked", no_argument, NULL, 'u'},
-        {"draw", required_argument, NULL, 'd'},
-        {"gauges", no_argument, NULL, 'g'},
-        {"faults", no_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {0},
-    };
-    int c;
+    int c, code = -1;
 
-    while ((c = getopt_long(argc, argv, "", known, NULL)) >= 0) {
-        switch (c) {
-        case 't':
-            options->output = OUTPUT_TAP;
-            break;
-        case 'j':
-            options->output = OUTPUT_JSON;
-            break;
-        case 'r':
-            options->trace = true;
-            break;
-        case 's':
-            options->seeded = true;
-            if (text_to_u64(optarg, &options->seed) ||
-                options->seed > SEED_MAX) {
-                fprintf(stderr, "msim: --seed %s: a whole number is wanted\n",
-                        optarg);
-                return 2;
-            }
-            break;
-        case 'n':
-            if (text_to_u64(optarg, &options->n_seeds) ||
-                options->n_seeds < 1 || options->n_seeds > SEEDS_MAX) {
-                fprintf(stderr, "msim: --seeds %s: 1 to %d are wanted\n",
-                        optarg, SEEDS_MAX);
-                return 2;
-            }
-            options->explores = true;
-            break;
-        case 'e':
-            options->each_death = true;
-            break;
-        case 'F':
-            if (text_to_u64(optarg, &options->first) ||
-                options->first > SEED_MAX) {
-                fprintf(stderr, "msim: --first %s: a whole number is wanted\n",
-                        optarg);
-                return 2;
-            }
-            break;
-        case 'o':
-            options->go_on = true;
-            break;
-        case 'u':
-            options->unchecked = true;
-            break;
-        case 'd':
-            return print_drawn(optarg);
-        case 'g':
-            list_gauges();
-            return 0;
-        case 'f':
-            list_faults();
-            return 0;
-        case 'h':
-            fputs(usage, stdout);
-            return 0;
-        case 'v':
-            puts("msim " MBROKER_VERSION);
-            return 0;
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
+    while (code < 0 && (c = getopt_long(argc, argv, "", known, NULL)) >= 0) {
+        code = set_flag(options, c) ? -1 : take_number(options, c, optarg);
+    }
+    if (code >= 0) {
+        return code;
     }
     options->explores = options->explores && optind == argc;
     if (optind == argc && !options->explores) {
@@ -166,6 +112,89 @@ parse_options(struct options *options, int argc, char **argv)
         return 2;
     }
     return -1;
+}
+
+/* False if the option is no flag. */
+static bool
+set_flag(struct options *options, int option)
+{
+    switch (option) {
+    case 't':
+        options->output = OUTPUT_TAP;
+        return true;
+    case 'j':
+        options->output = OUTPUT_JSON;
+        return true;
+    case 'r':
+        options->trace = true;
+        return true;
+    case 'e':
+        options->each_death = true;
+        return true;
+    case 'o':
+        options->go_on = true;
+        return true;
+    case 'u':
+        options->unchecked = true;
+        return true;
+    }
+    return false;
+}
+
+/* A number, or what only asks for an answer; returns as parse_options(). */
+static int
+take_number(struct options *options, int option, const char *value)
+{
+    switch (option) {
+    case 's':
+        options->seeded = true;
+        return take_seed("--seed", value, &options->seed);
+    case 'F':
+        return take_seed("--first", value, &options->first);
+    case 'n':
+        if (text_to_u64(value, &options->n_seeds) || options->n_seeds < 1 ||
+            options->n_seeds > SEEDS_MAX) {
+            fprintf(stderr, "msim: --seeds %s: 1 to %d are wanted\n", value,
+                    SEEDS_MAX);
+            return 2;
+        }
+        options->explores = true;
+        return -1;
+    }
+    return answer(option, value);
+}
+
+static int
+take_seed(const char *name, const char *value, uint64_t *out)
+{
+    if (text_to_u64(value, out) || *out > SEED_MAX) {
+        fprintf(stderr, "msim: %s %s: a whole number is wanted\n", name, value);
+        return 2;
+    }
+    return -1;
+}
+
+static int
+answer(int option, const char *value)
+{
+    switch (option) {
+    case 'd':
+        return print_drawn(value);
+    case 'g':
+        list_gauges();
+        return 0;
+    case 'f':
+        list_faults();
+        return 0;
+    case 'h':
+        fputs(usage, stdout);
+        return 0;
+    case 'v':
+        puts("msim " MBROKER_VERSION);
+        return 0;
+    }
+    fputs(usage, stderr);
+    return 2;
 }
 
 int
