@@ -260,13 +260,20 @@ read_answer(struct ctl *ctl, struct lines *lines, json_t **data)
     }
     if (!member_true(answer, "ok")) {
         const json_t *fault = json_object_get(answer, "error");
+        const char *what = member_text(fault, "what");
 
-        ctl_say(ctl, member_text(fault, "what"), member_text(fault, "why"),
-                member_text(fault, "next"));
+        ctl_say(ctl, what[0] ? what : "the broker refused and did not say why",
+                member_text(fault, "why"), member_text(fault, "next"));
         json_decref(answer);
         return CTL_FAILED;
     }
     *data = json_incref(json_object_get(answer, "data"));
     json_decref(answer);
+    if (!json_is_object(*data)) {
+        json_decref(*data);
+        ctl_say(ctl, "the broker's answer says nothing", NULL,
+                "is it of another version? \"mctl --version\" says ours");
+        return CTL_UNREACHABLE;
+    }
     return CTL_OK;
 }

@@ -99,9 +99,10 @@ new_request(const struct ctl *ctl, int n)
 static void
 put_before(json_t **rows, json_t *older)
 {
-    json_array_extend(older, *rows);
-    json_decref(*rows);
-    *rows = json_incref(older);
+    if (!json_array_extend(older, *rows)) {
+        json_decref(*rows);
+        *rows = json_incref(older);
+    }
 }
 
 /* How many rows are wanted: all that match, if a time says from when. */

@@ -173,7 +173,7 @@ put_lines(FILE *out, const char *text, size_t room, size_t indent)
 void
 put_text(FILE *out, const char *text)
 {
-    for (; *text; text++) {
+    for (; text && *text; text++) {
         unsigned char c = (unsigned char)*text;
 
         /* U+0080 to U+009F are control characters as well. */

@@ -27,7 +27,7 @@ void values_text(const json_t *values, char *out, size_t size);
  * neither lists nor moments on the broker's clock. */
 void detail_text(const json_t *detail, char *out, size_t size);
 
-/* Writes text to a terminal: what could drive it becomes '?'. */
+/* Writes text to a terminal: what could drive it becomes '?'.  Null is "". */
 void put_text(FILE *, const char *);
 /* The same in lines of at most 'room' characters, broken at spaces, all but the
  * first behind 'indent' spaces.  Where 'room' is too little, in one line. */
