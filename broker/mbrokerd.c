@@ -55,7 +55,14 @@ static int run_check(const char *path);
 static int run_plugins(void);
 static int load(const struct args *, char **text_out, const char **path_out,
                 struct broker_config *out);
-static int use_dirs(struct broker_config *, const struct args *);
+static int read_again(void *ctx, struct parent_config *out, char *why,
+                      size_t why_size);
+static int read_config(void *ctx, struct broker_config *out, char *why,
+                       size_t why_size);
+static int read_file(const char *path, char **text_out, const char **path_out,
+                     struct broker_config *out, char *why, size_t why_size);
+static int use_dirs(struct broker_config *, const struct args *, char *why,
+                    size_t why_size);
 static bool names_unseen_guests(const struct broker_config *, char *out,
                                 size_t size);
 static char *read_text(int fd);
@@ -233,6 +240,8 @@ run_parent(const struct args *args)
         return EXIT_FAILURE;
     }
     struct parent_opts opts = {.config = &config,
+                               .read = read_again,
+                               .ctx = (void *)args,
                                .text = text,
                                .path = path,
                                .lock_dir = args->lock_dir,
@@ -277,7 +286,7 @@ run_role(const struct args *args)
         .clock = loop_now, .wall_ns = wall_ns, .ended = args->ended};
     struct broker_config config;
     struct role_user user;
-    char why[CONFIG_WHY_SIZE];
+    char why[CONFIG_WHY_SIZE], hash[CONFIG_HASH_SIZE];
     enum role role = ROLE_BACK;
 
     while (role < ROLE_N && strcmp(role_name(role), args->role)) {
@@ -294,17 +303,20 @@ run_role(const struct args *args)
         free(text);
         return EXIT_FAILURE;
     }
-    int error = config_parse(&config, text, args->config, why, sizeof why);
+    config_hash(text, hash);
     free(text);
+    int error = read_config((void *)args, &config, why, sizeof why);
     if (error) {
         log_error("%s", why);
         return EXIT_FAILURE;
     }
-    int status = EXIT_FAILURE;
     env.config = &config;
-    if (!use_dirs(&config, args) && !confine(role, &config, &user)) {
-        status = runs[role](&env);
-    }
+    env.read_config = read_config;
+    env.ctx = (void *)args;
+    env.path = args->config;
+    env.hash = hash;
+    int status =
+        confine(role, &config, &user) ? EXIT_FAILURE : runs[role](&env);
     config_fini(&config);
     return status;
 }
@@ -383,35 +395,47 @@ static int
 load(const struct args *args, char **text_out, const char **path_out,
      struct broker_config *out)
 {
-    const char *path = args->config;
-    char why[CONFIG_WHY_SIZE], *text = NULL;
+    char why[CONFIG_WHY_SIZE];
+
+    int error =
+        read_file(args->config, text_out, path_out, out, why, sizeof why);
+    if (error) {
+        fprintf(stderr, "%s\n", why);
+        return error;
+    }
+    error = use_dirs(out, args, why, sizeof why);
+    if (error) {
+        log_error("%s", why);
+        config_fini(out);
+        free(*text_out);
+    }
+    return error;
+}
+
+/* '*path_out' is for messages. */
+static int
+read_file(const char *path, char **text_out, const char **path_out,
+          struct broker_config *out, char *why, size_t why_size)
+{
+    char *text = NULL;
 
     if (!path && !access(CONFIG_PATH, F_OK)) {
         path = CONFIG_PATH;
     }
-    int error = config_load_text(&text, path, why, sizeof why);
+    int error = config_load_text(&text, path, why, why_size);
     path = path ? path : "built-in defaults";
     if (!error) {
-        error = config_parse(out, text, path, why, sizeof why);
-        if (!error) {
-            int sys_dirfd = open(out->sys_dir, O_RDONLY | O_DIRECTORY);
-
-            error =
-                config_check_machine(text, path, sys_dirfd, why, sizeof why);
-            if (sys_dirfd >= 0) {
-                close(sys_dirfd);
-            }
-            if (error) {
-                config_fini(out);
-            }
-        }
+        error = config_parse(out, text, path, why, why_size);
     }
     if (error) {
-        fprintf(stderr, "%s\n", why);
         free(text);
         return error;
     }
-    error = use_dirs(out, args);
+    int sys_dirfd = open(out->sys_dir, O_RDONLY | O_DIRECTORY);
+    error = config_check_machine(text, path, sys_dirfd, why, why_size);
+    if (sys_dirfd >= 0) {
+        close(sys_dirfd);
+    }
     if (error) {
         config_fini(out);
         free(text);
@@ -420,6 +444,61 @@ load(const struct args *args, char **text_out, const char **path_out,
     *text_out = text;
     *path_out = path;
     return 0;
+}
+
+/* The parent's, while it runs: the file as at the start. */
+static int
+read_again(void *ctx, struct parent_config *out, char *why, size_t why_size)
+{
+    const struct args *args = ctx;
+    struct users users;
+    const char *path;
+    char reason[CONFIG_WHY_SIZE];
+
+    int error =
+        read_file(args->config, &out->text, &path, &out->config, why, why_size);
+    if (error) {
+        return error;
+    }
+    if (strlen(out->text) >= CONFSCAN_TEXT_MAX) {
+        error = -E2BIG;
+        snprintf(reason, sizeof reason, "the file is too long");
+    }
+    if (!error) {
+        error = use_dirs(&out->config, args, reason, sizeof reason);
+    }
+    if (!error) {
+        error =
+            resolve(&out->rights, &users, &out->config, reason, sizeof reason);
+    }
+    if (error) {
+        snprintf(why, why_size, "%.100s: %.150s", path, reason);
+        config_fini(&out->config);
+        free(out->text);
+    }
+    return error;
+}
+
+/* A child's: what the parent put there. */
+static int
+read_config(void *ctx, struct broker_config *out, char *why, size_t why_size)
+{
+    const struct args *args = ctx;
+    char *text = read_text(FD_CONFIG);
+
+    if (!text) {
+        snprintf(why, why_size, "the configuration can't be read");
+        return -EIO;
+    }
+    int error = config_parse(out, text, args->config, why, why_size);
+    free(text);
+    if (!error) {
+        error = use_dirs(out, args, why, why_size);
+        if (error) {
+            config_fini(out);
+        }
+    }
+    return error;
 }
 
 /* Guests that the configuration leaves nothing to be seen of are right for
@@ -449,19 +528,22 @@ names_unseen_guests(const struct broker_config *config, char *out, size_t size)
 /* Puts the directories of the command line in the place of the configuration's;
  * channels that lie in the run directory by default move with it. */
 static int
-use_dirs(struct broker_config *config, const struct args *args)
+use_dirs(struct broker_config *config, const struct args *args, char *why,
+         size_t why_size)
 {
     char before[CONFIG_PATH_SIZE + VM_NAME_SIZE + 16];
 
     if (args->run_dir && (args->run_dir[0] != '/' ||
                           strlen(args->run_dir) > CONFIG_RUN_DIR_MAX)) {
-        log_error("--run-dir %.64s: give an absolute path of at most %d bytes",
-                  args->run_dir, CONFIG_RUN_DIR_MAX);
+        snprintf(why, why_size,
+                 "--run-dir %.64s: give an absolute path of at most %d bytes",
+                 args->run_dir, CONFIG_RUN_DIR_MAX);
         return -EINVAL;
     }
     if (args->state_dir && (args->state_dir[0] != '/' ||
                             strlen(args->state_dir) >= CONFIG_PATH_SIZE)) {
-        log_error("--state-dir %.64s: give an absolute path", args->state_dir);
+        snprintf(why, why_size, "--state-dir %.64s: give an absolute path",
+                 args->state_dir);
         return -EINVAL;
     }
     for (uint32_t i = 0; args->run_dir && i < config->n_guests; i++) {
@@ -475,8 +557,9 @@ use_dirs(struct broker_config *config, const struct args *args)
         int length = snprintf(guest->channel, sizeof guest->channel,
                               "shm:%.90s/%s.chan", args->run_dir, guest->name);
         if (length > CONFIG_SOCKET_PATH_MAX + 4) {
-            log_error("--run-dir is too long for the socket of guest %s",
-                      guest->name);
+            snprintf(why, why_size,
+                     "--run-dir is too long for the socket of guest %s",
+                     guest->name);
             return -EINVAL;
         }
     }

@@ -47,7 +47,8 @@ struct verb {
 
 extern const struct verb verb_status, verb_vms, verb_cpus, verb_power,
     verb_doctor, verb_policy, verb_why, verb_trace, verb_plugins, verb_check,
-    verb_watch, verb_events, verb_notes, verb_journal, verb_replay, verb_cap;
+    verb_watch, verb_events, verb_notes, verb_journal, verb_replay, verb_cap,
+    verb_reload;
 
 /* Says what, why and what to do next; in JSON on 'out' too if asked.  'why' and
  * 'next' may be null. */

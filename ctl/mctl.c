@@ -23,7 +23,7 @@ static const struct verb *const verbs[] = {
     &verb_status, &verb_vms,     &verb_cpus,   &verb_power,   &verb_cap,
     &verb_policy, &verb_why,     &verb_trace,  &verb_events,  &verb_notes,
     &verb_watch,  &verb_journal, &verb_replay, &verb_plugins, &verb_check,
-    &verb_doctor, NULL,
+    &verb_doctor, &verb_reload,  NULL,
 };
 
 enum long_option {

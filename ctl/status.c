@@ -2,6 +2,8 @@
 /* mctl status: the broker on one screen: what is in force, what is set by whom,
  * and what is wrong.  Relies on client.c for the answer; called by mctl.c
  * through verb_status. */
+#include <time.h>
+
 #include "ctl/client.h"
 #include "ctl/ctl.h"
 #include "ctl/member.h"
@@ -104,6 +106,29 @@ print_usage(struct ctl *ctl, const json_t *u)
 }
 
 static void
+print_config(struct ctl *ctl, const json_t *r)
+{
+    time_t seconds = (time_t)(member_number(r, "since_ns") / 1e9);
+    char text[400], when[32] = "?";
+    struct tm tm;
+
+    if (!json_is_object(r)) {
+        return;
+    }
+    if (localtime_r(&seconds, &tm)) {
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
+    }
+    snprintf(text, sizeof text, "%s of %.200s, since %s",
+             member_text(r, "hash"), or_none(r, "path"), when);
+    line(ctl, "config", text);
+    if (member_true(r, "refused")) {
+        snprintf(text, sizeof text, "another is REFUSED: %.300s",
+                 member_text(r, "reason"));
+        line(ctl, "", text);
+    }
+}
+
+static void
 print_status(struct ctl *ctl, const json_t *s)
 {
     char text[400], up[32];
@@ -133,6 +158,7 @@ print_status(struct ctl *ctl, const json_t *s)
     power_text(json_object_get(s, "power"), text, sizeof text);
     line(ctl, "power", text);
     print_journal(ctl, json_object_get(s, "journal"));
+    print_config(ctl, json_object_get(s, "reload"));
     print_usage(ctl, json_object_get(s, "usage"));
     line(ctl, "trouble", or_none(s, "trouble"));
 }

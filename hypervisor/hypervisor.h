@@ -47,6 +47,10 @@ struct hypervisor_helper {
                  char *why, size_t why_size);
     /* One that it started has ended. */
     void (*forget)(void *ctx, uint32_t guest);
+    /* The configuration names other guests from now on, whose indices it gives
+     * them.  0 or -Exxx with 'why', and nothing changed.  May be null: it knows
+     * them from elsewhere. */
+    int (*renew)(void *ctx, char *why, size_t why_size);
 };
 
 struct hypervisor_env {
@@ -97,6 +101,15 @@ struct hypervisor_class {
      * Returns 0, -ENOENT, -EALREADY, -ENOTSUP or -Exxx with 'why'. */
     int (*control)(struct hypervisor *, const struct uuid *, enum vm_op,
                    nsec_t now, char *why, size_t why_size);
+    /* The configuration names other guests: 'guests' (borrowed until the next
+     * call, or close) take the place of those of the environment, of which the
+     * caller then changes its copy.  VMs that are named no more are let go of,
+     * and run on; those of the same UUID stay as they are.  Returns 0, or
+     * -ENOMEM or -EINVAL with 'why' (may be null) and nothing changed.  Null if
+     * the driver needs no word of it. */
+    int (*set_guests)(struct hypervisor *,
+                      const struct hypervisor_guest *guests, uint32_t n_guests,
+                      char *why, size_t why_size);
     /* Lets go of all VMs and leaves them running.  Accepts null. */
     void (*close)(struct hypervisor *);
 };

@@ -206,6 +206,70 @@ process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
     return -ENOTSUP;
 }
 
+/* Guests of another configuration. */
+
+/* Of the same one, by its UUID; null if it is new. */
+static struct guest *
+same_guest(const struct hypervisor *hv, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < hv->n; i++) {
+        if (uuid_equal(&hv->guests[i].conf->uuid, uuid)) {
+            return &hv->guests[i];
+        }
+    }
+    return NULL;
+}
+
+/* What is alive of a guest goes on; what the configuration says is new. */
+static void
+take_over(struct guest *to, struct guest *from)
+{
+    struct guest made = *to;
+
+    *to = *from;
+    to->conf = made.conf;
+    to->cpus = made.cpus;
+    to->n_scans = 0; /* All are kept on their CPUs at the next look. */
+    from->herd.tree = made.herd.tree;
+}
+
+static int
+process_set_guests(struct hypervisor *hv, const struct hypervisor_guest *confs,
+                   uint32_t n, char *why, size_t why_size)
+{
+    struct hypervisor next = *hv;
+
+    next.n = 0;
+    next.guests = calloc(n + 1, sizeof *next.guests);
+    next.found = calloc(n + 1, sizeof *next.found);
+    int error = next.guests && next.found ? 0 : -ENOMEM;
+    if (error) {
+        snprintf(why, why ? why_size : 0, "no memory for %u guests", n);
+    }
+    for (uint32_t i = 0; i < n && !error; i++) {
+        next.n++;
+        error = init_guest(&next.guests[i], &next, &confs[i], why,
+                           why ? why_size : 0);
+    }
+    struct hypervisor gone = error ? next : *hv;
+    for (uint32_t i = 0; i < n && !error; i++) {
+        struct guest *was = same_guest(hv, &confs[i].uuid);
+
+        if (was) {
+            take_over(&next.guests[i], was);
+        }
+    }
+    if (!error) {
+        *hv = next;
+    }
+    for (uint32_t i = 0; i < gone.n; i++) {
+        proctree_destroy(gone.guests[i].herd.tree);
+    }
+    free(gone.found);
+    free(gone.guests);
+    return error;
+}
+
 /* Finding guests. */
 
 static int
@@ -440,5 +504,6 @@ const struct hypervisor_class hypervisor_process = {
     .open = process_open,
     .sample = process_sample,
     .control = process_control,
+    .set_guests = process_set_guests,
     .close = process_close,
 };

@@ -23,6 +23,7 @@ static bool may_be_heard(const struct allowance *, const struct grant *,
                          size_t size, nsec_t now);
 static void charge(struct allowance *, const struct grant *, size_t size,
                    nsec_t now);
+static void resize(struct allowance *);
 static struct head oldest(const struct allowance *);
 static void take_out(struct allowance *, void *out, size_t size);
 static void put_in(struct allowance *, const void *data, size_t size);
@@ -30,7 +31,20 @@ static void put_in(struct allowance *, const void *data, size_t size);
 void
 allowance_init(struct allowance *allowance, const struct quota_config *quota)
 {
-    *allowance = (struct allowance){.quota = *quota};
+    *allowance =
+        (struct allowance){.quota = *quota, .memory_next = quota->memory};
+}
+
+void
+allowance_set_quota(struct allowance *allowance,
+                    const struct quota_config *quota)
+{
+    uint64_t memory = allowance->quota.memory;
+
+    allowance->quota = *quota;
+    allowance->quota.memory = memory;
+    allowance->memory_next = quota->memory;
+    resize(allowance);
 }
 
 void
@@ -69,6 +83,7 @@ allowance_keep(struct allowance *allowance, unsigned type, const void *data,
     const struct head head = {.type = type, .size = (uint32_t)size};
     size_t need = sizeof head + size;
 
+    resize(allowance);
     if (!allowance->held) {
         allowance->held = malloc(allowance->quota.memory);
     }
@@ -217,6 +232,19 @@ size_t
 allowance_memory(const struct allowance *allowance)
 {
     return allowance->held ? allowance->quota.memory : 0;
+}
+
+/* To what another quota gives, once it is empty. */
+static void
+resize(struct allowance *allowance)
+{
+    if (!allowance->n_held &&
+        allowance->memory_next != allowance->quota.memory) {
+        free(allowance->held);
+        allowance->held = NULL;
+        allowance->first = allowance->used = 0;
+        allowance->quota.memory = allowance->memory_next;
+    }
 }
 
 /* The first 'size' bytes of what is in it. */

@@ -32,7 +32,8 @@ struct allowance {
     struct quota_config quota;
     struct bucket messages, bytes, looks;
     struct grant_meter meter;
-    uint8_t *held; /* Owned; null until something had to wait. */
+    uint8_t *held;        /* Owned; null until something had to wait. */
+    uint64_t memory_next; /* What quota.memory becomes once nothing waits. */
     size_t first, used;
     uint32_t n_held;
     uint64_t n_heard, n_heard_bytes, n_dropped, n_denied;
@@ -40,6 +41,8 @@ struct allowance {
 
 void allowance_init(struct allowance *, const struct quota_config *);
 void allowance_fini(struct allowance *);
+/* Another quota holds; nothing that waits is lost. */
+void allowance_set_quota(struct allowance *, const struct quota_config *);
 
 /* A message that the table of rights lets a guest send. */
 enum allowance_says allowance_ask(struct allowance *, const struct grant *,

@@ -58,12 +58,16 @@ struct back {
     struct cause_counter causes;
     struct outbox outbox;
     uint32_t n_guests, first; /* 'first' in the next turn. */
-    struct guest *guests;
+    struct guest **guests;
+    /* Of the configuration that is prepared: those it adds, and a list. */
+    struct guest **fresh, **list;
+    uint32_t n_fresh;
     nsec_t last_try;
     struct back_stats stats;
     uint8_t buffer[MESSAGE_MAX];
 };
 
+static void end_guest(struct guest *, const char *reason);
 static void begin_turn(struct guest *);
 static void hear_guest(struct guest *, nsec_t now);
 static bool hear_messages(struct guest *, nsec_t now);
@@ -87,34 +91,18 @@ back_create(struct back **out, const struct broker_config *config,
     if (!back) {
         return -ENOMEM;
     }
-    back->guests = calloc(config->n_guests + 1, sizeof *back->guests);
-    if (!back->guests || outbox_init(&back->outbox, OUTBOX_SIZE)) {
-        free(back->guests);
+    if (outbox_init(&back->outbox, OUTBOX_SIZE)) {
         free(back);
         return -ENOMEM;
     }
 
     back->env = *env;
-    back->n_guests = config->n_guests;
     cause_counter_init(&back->causes, env->start_count, false);
-    for (uint32_t i = 0; i < config->n_guests; i++) {
-        struct guest *guest = &back->guests[i];
-        const struct discovery_identity identity = {
-            .uuid = config->guests[i].uuid, .name = config->guests[i].name};
-        const struct guest_session_port port = {.ctx = guest,
-                                                .to_agent = to_agent,
-                                                .event = to_engine,
-                                                .clock = env->clock,
-                                                .causes = &back->causes};
-
-        guest->back = back;
-        const struct quota_config quota =
-            config_quota(config, &config->guests[i]);
-        allowance_init(&guest->allowance, &quota);
-        guest_session_init(&guest->session, &identity, config->domain,
-                           config->beat_ns, &port);
-        guest->told = usage_of(guest);
+    if (back_prepare(back, config)) {
+        back_destroy(back);
+        return -ENOMEM;
     }
+    back_reconfigure(back, config);
     *out = back;
     return 0;
 }
@@ -125,41 +113,47 @@ back_destroy(struct back *back)
     if (!back) {
         return;
     }
+    back_unprepare(back);
     for (uint32_t i = 0; i < back->n_guests; i++) {
-        struct guest *guest = &back->guests[i];
-
-        guest_session_end(&guest->session, "the broker stops");
-        mchan_close(guest->channel);
-        allowance_fini(&guest->allowance);
+        end_guest(back->guests[i], "the broker stops");
     }
     outbox_fini(&back->outbox);
     free(back->guests);
     free(back);
 }
 
+static void
+end_guest(struct guest *guest, const char *reason)
+{
+    guest_session_end(&guest->session, reason);
+    mchan_close(guest->channel);
+    allowance_fini(&guest->allowance);
+    free(guest);
+}
+
 void
 back_add_channel(struct back *back, uint32_t guest, struct mchan *channel)
 {
     assert(guest < back->n_guests);
-    assert(!back->guests[guest].channel);
-    back->guests[guest].channel = channel;
-    back->guests[guest].ready = true;
+    assert(!back->guests[guest]->channel);
+    back->guests[guest]->channel = channel;
+    back->guests[guest]->ready = true;
 }
 
 void
 back_mark_ready(struct back *back, uint32_t guest)
 {
     assert(guest < back->n_guests);
-    back->guests[guest].ready = true;
+    back->guests[guest]->ready = true;
 }
 
 void
 back_renew(struct back *back, uint32_t guest)
 {
     assert(guest < back->n_guests);
-    if (back->guests[guest].channel) {
-        (void)mchan_forget(back->guests[guest].channel);
-        back->guests[guest].ready = true;
+    if (back->guests[guest]->channel) {
+        (void)mchan_forget(back->guests[guest]->channel);
+        back->guests[guest]->ready = true;
     }
 }
 
@@ -172,7 +166,7 @@ back_run(struct back *back, nsec_t now)
     bool whole = true; /* There was room for all so far. */
     for (uint32_t i = 0; i < back->n_guests; i++) {
         uint32_t index = (first + i) % back->n_guests;
-        struct guest *guest = &back->guests[index];
+        struct guest *guest = back->guests[index];
 
         if (whole && !has_room(back)) {
             whole = false;
@@ -225,7 +219,7 @@ back_deadline(const struct back *back)
         return deadline;
     }
     for (uint32_t i = 0; i < back->n_guests; i++) {
-        const struct guest *guest = &back->guests[i];
+        const struct guest *guest = back->guests[i];
 
         deadline = nsec_min(deadline, guest_session_deadline(&guest->session));
         deadline = nsec_min(
@@ -244,7 +238,7 @@ bool
 back_wants_input(const struct back *back, uint32_t guest)
 {
     assert(guest < back->n_guests);
-    return has_room(back) && !back->guests[guest].waits_until;
+    return has_room(back) && !back->guests[guest]->waits_until;
 }
 
 void
@@ -252,15 +246,135 @@ back_stats(const struct back *back, struct back_stats *out)
 {
     *out = back->stats;
     for (uint32_t i = 0; i < back->n_guests; i++) {
-        const struct guest_session *session = &back->guests[i].session;
+        const struct guest_session *session = &back->guests[i]->session;
 
         out->n_messages += session->n_messages;
         out->n_refused += session->n_refused;
         out->n_lost_agents += session->n_lost;
         out->n_dropped_replies += session->n_dropped_replies;
-        out->n_dropped += back->guests[i].allowance.n_dropped;
-        out->n_denied += back->guests[i].allowance.n_denied;
+        out->n_dropped += back->guests[i]->allowance.n_dropped;
+        out->n_denied += back->guests[i]->allowance.n_denied;
     }
+}
+
+/* Which guests there are. */
+
+static struct guest *
+find_guest(const struct back *back, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        if (uuid_equal(&back->guests[i]->session.identity.uuid, uuid)) {
+            return back->guests[i];
+        }
+    }
+    return NULL;
+}
+
+int
+back_prepare(struct back *back, const struct broker_config *next)
+{
+    back_unprepare(back);
+    back->list = calloc(next->n_guests + 1, sizeof *back->list);
+    back->fresh = calloc(next->n_guests + 1, sizeof *back->fresh);
+    bool ok = back->list && back->fresh;
+    for (uint32_t i = 0; i < next->n_guests && ok; i++) {
+        if (!find_guest(back, &next->guests[i].uuid)) {
+            struct guest *guest = calloc(1, sizeof *guest);
+
+            ok = guest != NULL;
+            if (ok) {
+                back->fresh[back->n_fresh++] = guest;
+            }
+        }
+    }
+    if (!ok) {
+        back_unprepare(back);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void
+back_unprepare(struct back *back)
+{
+    for (uint32_t i = 0; i < back->n_fresh; i++) {
+        free(back->fresh[i]);
+    }
+    free(back->fresh);
+    free(back->list);
+    back->fresh = back->list = NULL;
+    back->n_fresh = 0;
+}
+
+static void
+begin_guest(struct back *back, struct guest *guest,
+            const struct broker_config *config, const struct guest_config *own)
+{
+    const struct discovery_identity identity = {.uuid = own->uuid,
+                                                .name = own->name};
+    const struct quota_config quota = config_quota(config, own);
+    const struct guest_session_port port = {.ctx = guest,
+                                            .to_agent = to_agent,
+                                            .event = to_engine,
+                                            .clock = back->env.clock,
+                                            .causes = &back->causes};
+
+    guest->back = back;
+    allowance_init(&guest->allowance, &quota);
+    guest_session_init(&guest->session, &identity, config->domain,
+                       config->beat_ns, &port);
+    guest->told = usage_of(guest);
+}
+
+void
+back_reconfigure(struct back *back, const struct broker_config *now)
+{
+    struct guest **list = back->list;
+    uint32_t n_used = 0;
+
+    for (uint32_t i = 0; i < now->n_guests; i++) {
+        const struct guest_config *own = &now->guests[i];
+
+        list[i] = find_guest(back, &own->uuid);
+        if (list[i]) {
+            const struct quota_config quota = config_quota(now, own);
+
+            list[i]->session.identity.name = own->name;
+            allowance_set_quota(&list[i]->allowance, &quota);
+        } else {
+            list[i] = back->fresh[n_used++];
+            begin_guest(back, list[i], now, own);
+        }
+    }
+    assert(n_used == back->n_fresh);
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        if (!config_guest(now, &back->guests[i]->session.identity.uuid)) {
+            end_guest(back->guests[i], "the configuration names it no more");
+        }
+    }
+    free(back->guests);
+    back->guests = list;
+    back->n_guests = now->n_guests;
+    back->first = 0;
+    back->list = NULL;
+    back->n_fresh = 0; /* They are in the list. */
+    back_unprepare(back);
+}
+
+bool
+back_has_channel(const struct back *back, uint32_t guest)
+{
+    assert(guest < back->n_guests);
+    return back->guests[guest]->channel != NULL;
+}
+
+int
+back_fd(const struct back *back, uint32_t guest)
+{
+    assert(guest < back->n_guests);
+    const struct mchan *channel = back->guests[guest]->channel;
+
+    return channel ? mchan_fd(channel) : -1;
 }
 
 /* One guest's turn. */

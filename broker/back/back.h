@@ -36,6 +36,20 @@ int back_create(struct back **out, const struct broker_config *,
                 const struct back_env *);
 void back_destroy(struct back *); /* Says BYE to all agents; closes. */
 
+/* Another configuration in the place of the one it was created with, in two
+ * steps: first all that could fail (0 or -ENOMEM, and nothing changed), then,
+ * when '*now' is the new one, the rest.  Guests are numbered by '*now' from
+ * then on; those that it names no more are told BYE and closed, those that it
+ * adds wait for their channels, and the others don't notice but for their
+ * quotas.  What '*now' has is borrowed until the next. */
+int back_prepare(struct back *, const struct broker_config *next);
+void back_unprepare(struct back *);
+void back_reconfigure(struct back *, const struct broker_config *now);
+/* Whether the n-th guest has its channel. */
+bool back_has_channel(const struct back *, uint32_t guest);
+/* Its descriptor, or -1. */
+int back_fd(const struct back *, uint32_t guest);
+
 /* Gives the channel of the n-th guest of the configuration; takes it. */
 void back_add_channel(struct back *, uint32_t guest, struct mchan *);
 /* The channel of the n-th guest changed; looked at in the next turn. */

@@ -30,6 +30,7 @@ static int check_times(const struct check *);
 static int check_journal(const struct check *);
 static int check_limits(const struct check *);
 static int check_paths(const struct check *);
+static int check_room(const struct check *);
 static int check_quotas(const struct check *);
 static int check_drivers(const struct check *);
 static int check_budget(const struct check *);
@@ -42,6 +43,9 @@ confcheck(const struct confscan_at *at, const config_setting_t *root,
     struct check check = {.at = at, .root = root, .config = config};
     int error = check_paths(&check);
 
+    if (!error) {
+        error = check_room(&check);
+    }
     for (uint32_t i = 0; i < config->n_guests && !error; i++) {
         error = check_guest(&check, i);
     }
@@ -218,6 +222,27 @@ check_paths(const struct check *check)
                                "run_dir and state_dir are the same; what "
                                "outlives a start must not lie with what "
                                "does not");
+    }
+    return 0;
+}
+
+/* The tables do not grow while the broker runs. */
+static int
+check_room(const struct check *check)
+{
+    struct broker_config *config = check->config;
+    uint32_t room = config->n_guests + CONFIG_GUESTS_SPARE;
+
+    if (!config->guests_max) {
+        config->guests_max =
+            room < CONFIG_GUESTS_MAX ? room : CONFIG_GUESTS_MAX;
+    }
+    if (config->guests_max < config->n_guests) {
+        return confscan_refuse(check->at, line_of(check, "guests_max"),
+                               "guests_max = %" PRIu32
+                               " has no room for the %" PRIu32
+                               " guests that are named",
+                               config->guests_max, config->n_guests);
     }
     return 0;
 }

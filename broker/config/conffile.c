@@ -17,13 +17,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/crc.h"
 #include "base/sysfs.h"
 #include "base/text.h"
 #include "base/confscan.h"
 #include "broker/config/confval.h"
 #include "hardware/hardware.h"
 
-#define HOST_ID_LINE_SIZE (VM_NAME_SIZE + 32)
+#define HOST_ID_LINE_SIZE (VM_NAME_SIZE + 64)
+#define NOT_IN_FILE "; # added: the file gives none\n"
 #define ONLINE_MAX 4096 /* CPUs of a machine. */
 
 static bool lacks_host_id(const char *text);
@@ -47,11 +49,26 @@ config_load_text(char **text_out, const char *path, char *why, size_t why_size)
     whole[length] = '\0';
     if (lacks_host_id(whole)) {
         config_machine_id(id);
-        snprintf(whole + length, HOST_ID_LINE_SIZE, "\nhost_id = \"%s\";\n",
-                 id);
+        snprintf(whole + length, HOST_ID_LINE_SIZE,
+                 "\nhost_id = \"%s\"" NOT_IN_FILE, id);
     }
     *text_out = whole;
     return 0;
+}
+
+void
+config_hash(const char *text, char out[CONFIG_HASH_SIZE])
+{
+    const char *added = strstr(text, NOT_IN_FILE);
+    size_t size = strlen(text);
+
+    if (added && !added[strlen(NOT_IN_FILE)]) {
+        while (added > text && *added != '\n') {
+            added--;
+        }
+        size = (size_t)(added - text);
+    }
+    snprintf(out, CONFIG_HASH_SIZE, "%08" PRIx32, crc32_of(text, size));
 }
 
 /* The machine's id is not to be told to strangers (machine-id(5)), so what is

@@ -135,6 +135,8 @@ static const struct field top_fields[] = {
     {"power", FIELD_CUSTOM, .read = read_power},
     {"cap", FIELD_CUSTOM, .read = read_cap},
     {"guests", FIELD_CUSTOM, .read = read_guests},
+    {"guests_max", FIELD_U32, AT(guests_max), .min = 1,
+     .max = CONFIG_GUESTS_MAX},
     {"epoch_ms", FIELD_MS, AT(epoch_ns), .min = 10, .max = 60000},
     {"sample_ms", FIELD_MS, AT(sample_ns), .min = 10, .max = 60000},
     {"beat_ms", FIELD_MS, AT(beat_ns), .min = 50, .max = 60000},

@@ -20,6 +20,7 @@ struct policy_class;
 
 #define CONFIG_CPUS_MAX 256
 #define CONFIG_GUESTS_MAX 1024
+#define CONFIG_GUESTS_SPARE 16 /* Room for more, if it isn't said. */
 #define CONFIG_PATH_SIZE 256
 #define CONFIG_COMMAND_SIZE 1024
 #define CONFIG_WHY_SIZE 256
@@ -63,6 +64,7 @@ struct broker_config {
     uint32_t n_cpus; /* 0: manages none, observes only. */
     uint32_t cpus[CONFIG_CPUS_MAX];
     uint32_t n_guests;
+    uint32_t guests_max; /* Room in the tables, for what a reload adds. */
     struct guest_config *guests; /* Owned. */
 
     const struct policy_class *policy;
@@ -106,7 +108,7 @@ struct broker_config {
     /* journal */
     uint64_t journal_size_max;   /* Bytes; default 128 MiB. */
     uint64_t journal_inputs_max; /* Of these, for replay; default 56 MiB. */
-    uint64_t journal_age_max_s; /* Default 30 days. */
+    uint64_t journal_age_max_s;  /* Default 30 days. */
 
     bool end_guests; /* On stop, end the guests we started; default false. */
     uint64_t seed;   /* For sim drivers; default 1. */
@@ -145,6 +147,11 @@ int config_load_text(char **text_out, const char *path, char *why,
  * for /sys.  Returns 0 or -EINVAL with 'why' as config_parse(). */
 int config_check_machine(const char *text, const char *path, int sys_dirfd,
                          char *why, size_t why_size);
+
+/* The CRC-32 of a text that config_load_text() read, as crc32(1) has it of the
+ * file. */
+#define CONFIG_HASH_SIZE 9
+void config_hash(const char *text, char out[CONFIG_HASH_SIZE]);
 
 /* The default of host_id: from /etc/machine-id, else the host's name, else
  * "host". */

@@ -176,13 +176,13 @@ set_cap(const struct control_env *env, const struct request *request,
 static json_t *
 reload(const struct control_env *env, struct request_fault *fault)
 {
-    char why[256] = "this broker reads it at its start only";
+    char why[256] = "nobody here reads it";
 
     int error =
         env->ask_reload ? env->ask_reload(env->ctx, why, sizeof why) : -ENOTSUP;
     if (error) {
         return fail(fault, "the configuration can't be read again", why,
-                    "restart it; what holds stays until then");
+                    "try again; what holds stays");
     }
     return show_reload(env);
 }

@@ -125,6 +125,21 @@ control_destroy(struct control *control)
     free(control);
 }
 
+void
+control_set_rights(struct control *control, const struct rights *rights)
+{
+    struct peer peer;
+
+    control->env.rights = *rights;
+    for (uint32_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        struct client *client = &control->clients[i];
+
+        if (client->fd >= 0 && !rights_peer(client->fd, &peer)) {
+            client->right = rights_of(rights, &peer);
+        }
+    }
+}
+
 int
 control_fd(const struct control *control)
 {

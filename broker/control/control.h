@@ -33,6 +33,9 @@ struct control_reload {
     uint32_t n_asked, n_done; /* How often; each asked for is done once. */
     bool refused;     /* The last one; the configuration before stays. */
     char reason[256]; /* PATH:LINE: why; or what changed; "". */
+    const char *path; /* Of the file; borrowed. */
+    char hash[17];    /* CRC-32 of the configuration in force, */
+    int64_t wall_ns;  /* and since when that is. */
 };
 
 /* All borrowed until control_destroy(); 'rights' is copied. */
@@ -78,6 +81,9 @@ void control_watch(struct control *, const char *json);
 /* What engine_port.note is for: hands a note to everybody who follows notes of
  * its type and VM. */
 void control_note(struct control *, const struct vm *, const struct note *);
+
+/* Other rights hold, also for those who are connected. */
+void control_set_rights(struct control *, const struct rights *);
 
 struct control_stats {
     uint64_t n_clients, n_requests, n_denied, n_refused, n_lost_lines;

@@ -60,8 +60,8 @@ show_status(const struct control_env *env, nsec_t now)
                            : json_null(),
         "power", show_power(&status.host->power, now), "counts",
         show_counts(status.counts), "journal", show_journal(env->journal),
-        "usage", show_usage_of_all(status.host),
-        "cap", show_cap(env, now), "reload", show_reload(env));
+        "usage", show_usage_of_all(status.host), "cap", show_cap(env, now),
+        "reload", show_reload(env));
 }
 
 json_t *
@@ -135,11 +135,14 @@ show_reload(const struct control_env *env)
 {
     const struct control_reload *reload = env->reload;
 
-    return reload
-               ? json_pack("{s:i,s:i,s:b,s:o}", "asked", (int)reload->n_asked,
-                           "done", (int)reload->n_done, "refused",
-                           reload->refused, "reason", show_text(reload->reason))
-               : json_null();
+    return reload ? json_pack("{s:i,s:i,s:b,s:o,s:o,s:s,s:I}", "asked",
+                              (int)reload->n_asked, "done", (int)reload->n_done,
+                              "refused", reload->refused, "reason",
+                              show_text(reload->reason), "path",
+                              show_text(reload->path ? reload->path : ""),
+                              "hash", reload->hash, "since_ns",
+                              (json_int_t)reload->wall_ns)
+                  : json_null();
 }
 
 json_t *

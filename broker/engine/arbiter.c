@@ -87,6 +87,12 @@ arbiter_destroy(struct arbiter *arbiter)
     }
 }
 
+void
+arbiter_set_dwell(struct arbiter *arbiter, nsec_t dwell_ns)
+{
+    arbiter->dwell_ns = dwell_ns;
+}
+
 /* Standing wishes. */
 
 static struct row *

@@ -44,6 +44,7 @@ struct verdict {
 int arbiter_create(struct arbiter **out, const struct host *host,
                    nsec_t dwell_ns);
 void arbiter_destroy(struct arbiter *);
+void arbiter_set_dwell(struct arbiter *, nsec_t dwell_ns);
 
 /* Takes a wish in (copied): replaces the standing one of that kind for that
  * subject.  The same value again without a cause is a renewal: it moves

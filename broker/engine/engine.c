@@ -30,7 +30,10 @@ make_tables(struct engine *engine)
 {
     const struct broker_config *config = engine->config;
     uint32_t n_domains = config->n_cpus + 1; /* Of one CPU each, at most. */
-    uint32_t n_vms = config->n_guests + ENGINE_VMS_SPARE;
+    /* A configuration made by hand has no room beyond its guests. */
+    uint32_t n_vms = config->n_guests > config->guests_max ? config->n_guests
+                                                           : config->guests_max;
+    n_vms += ENGINE_VMS_SPARE;
     uint32_t n_wishes = n_vms * VM_VCPUS_MAX;
     size_t n_times = (size_t)n_domains * PSTATES_MAX;
 
@@ -116,14 +119,20 @@ add_configured(struct engine *engine)
         cpu->util_permille = UTIL_UNKNOWN;
     }
     for (uint32_t i = 0; i < config->n_guests; i++) {
-        const struct guest_config *guest = &config->guests[i];
-        struct vm *vm = engine_new_vm(engine, &guest->uuid);
-        assert(vm);
-        text_copy(vm->name, sizeof vm->name, guest->name);
-        vm->state = VM_ENDED; /* Until somebody says otherwise. */
-        vm->n_vcpus = guest->n_vcpus;
-        memcpy(vm->vcpu_cpu, guest->vcpu_cpu, sizeof vm->vcpu_cpu);
+        engine_add_configured(engine, &config->guests[i]);
     }
+}
+
+void
+engine_add_configured(struct engine *engine, const struct guest_config *guest)
+{
+    struct vm *vm = engine_new_vm(engine, &guest->uuid);
+
+    assert(vm);
+    text_copy(vm->name, sizeof vm->name, guest->name);
+    vm->state = VM_ENDED;
+    vm->n_vcpus = guest->n_vcpus;
+    memcpy(vm->vcpu_cpu, guest->vcpu_cpu, sizeof vm->vcpu_cpu);
 }
 
 void
@@ -133,6 +142,7 @@ engine_destroy(struct engine *engine)
         return;
     }
     engine_tape_close(engine);
+    engine_unprepare(engine);
     arbiter_destroy(engine->arbiter);
     host_fini(&engine->host);
     free(engine->host_state);

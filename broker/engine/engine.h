@@ -58,6 +58,19 @@ nsec_t engine_deadline(const struct engine *);
 int engine_set_policy(struct engine *, const char *name,
                       const struct option_values *options, nsec_t now,
                       char *why, size_t why_size);
+/* Another configuration in the place of the one in force, in two steps.  First
+ * all that could fail: 0 or -Exxx with 'why', and nothing changed.  Then, when
+ * '*config' (the engine's) is the new one and '*was' what it was: policy and
+ * VMs as it says, journalled; what it has in common with '*was' stays as it is,
+ * an operator's policy and orders too.  'hash' is of its text. */
+int engine_prepare(struct engine *, const struct broker_config *next, char *why,
+                   size_t why_size);
+void engine_unprepare(struct engine *);
+void engine_reconfigure(struct engine *, const struct broker_config *was,
+                        const char *hash, nsec_t now);
+/* One was refused, by whomever: that is journalled. */
+void engine_config_refused(struct engine *, const char *why, nsec_t now);
+
 /* Asks the platform for an operation on a VM, journalled.  0 or -Exxx. */
 int engine_control_vm(struct engine *, const struct uuid *, enum vm_op,
                       nsec_t now, char *why, size_t why_size);

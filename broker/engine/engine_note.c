@@ -413,17 +413,38 @@ engine_new_vm(struct engine *engine, const struct uuid *uuid)
     struct vm *vm = host_add_vm(&engine->host, uuid);
 
     if (vm) {
-        const struct quota_config quota =
-            config_quota(engine->config, config_guest(engine->config, uuid));
-
-        engine->vm_rows[vm - engine->host.vms] = (struct engine_rows){
-            .terms = {.rate = quota.rows_per_second,
-                      .burst = (quota.rows_per_second + 1) / 2}};
+        engine->vm_rows[vm - engine->host.vms] =
+            (struct engine_rows){.terms = engine_row_terms(engine, uuid)};
         if (engine->policy && engine->policy->vm_state_size) {
             memset(vm->policy_state, 0, engine->policy->vm_state_size);
         }
     }
     return vm;
+}
+
+struct bucket_terms
+engine_row_terms(const struct engine *engine, const struct uuid *uuid)
+{
+    const struct quota_config quota =
+        config_quota(engine->config, config_guest(engine->config, uuid));
+
+    return (struct bucket_terms){.rate = quota.rows_per_second,
+                                 .burst = (quota.rows_per_second + 1) / 2};
+}
+
+void
+engine_remove_vm(struct engine *engine, struct vm *vm, uint64_t cause)
+{
+    struct host *host = &engine->host;
+    uint32_t place = (uint32_t)(vm - host->vms);
+
+    arbiter_forget_vm(engine->arbiter, &vm->uuid, cause);
+    if (engine->policy->vm_state_size) {
+        memset(vm->policy_state, 0, engine->policy->vm_state_size);
+    }
+    memmove(&engine->vm_rows[place], &engine->vm_rows[place + 1],
+            (host->n_vms - 1 - place) * sizeof *engine->vm_rows);
+    host_remove_vm(host, vm);
 }
 
 static void
@@ -491,8 +512,7 @@ note_vm_found(struct engine *engine, const struct msg_vm_found *found,
 static void
 note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
 {
-    struct host *host = &engine->host;
-    struct vm *vm = host_vm(host, &gone->vm);
+    struct vm *vm = host_vm(&engine->host, &gone->vm);
 
     if (!vm) {
         return;
@@ -509,10 +529,7 @@ note_vm_gone(struct engine *engine, const struct msg_vm_gone *gone, nsec_t now)
         vm->util_permille = UTIL_UNKNOWN; /* It may be started again. */
         return;
     }
-    uint32_t place = (uint32_t)(vm - host->vms);
-    memmove(&engine->vm_rows[place], &engine->vm_rows[place + 1],
-            (host->n_vms - 1 - place) * sizeof *engine->vm_rows);
-    host_remove_vm(host, vm);
+    engine_remove_vm(engine, vm, cause);
 }
 
 static void

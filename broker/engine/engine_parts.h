@@ -2,6 +2,7 @@
 /* What the files of the engine share, and nobody else sees:
  *   engine.c         the turn, status
  *   engine_policy.c  the policy in force, asked
+ *   engine_config.c  another configuration taken
  *   engine_note.c    events into the model
  *   engine_guestnote.c  applications' own messages, among these
  *   engine_act.c     verdicts into actions, outcomes, retries
@@ -84,6 +85,12 @@ struct engine_cap {
     uint64_t left_command, left_cause;
 };
 
+/* A policy's states, made before it is put in force. */
+struct engine_next {
+    void *host_state;
+    unsigned char *vm_states;
+};
+
 struct engine_tape {
     bool on;   /* The journal keeps inputs. */
     bool gap;  /* It did not take one: nothing is kept until the next key. */
@@ -106,6 +113,7 @@ struct engine {
     struct option_values options;
     void *host_state;
     unsigned char *vm_states; /* max_vms times vm_state_size, rounded up. */
+    struct engine_next next;  /* Of the configuration that is prepared. */
     struct wish_list wishes;  /* What the policy said in this turn, */
     uint32_t n_fresh;         /* and which of it changed what stands. */
     uint32_t *fresh;
@@ -146,6 +154,13 @@ void engine_account(struct engine *, nsec_t now);
 /* engine_policy.c */
 void engine_ask_policy(struct engine *, bool epoch, nsec_t now);
 void engine_zero_policy_states(struct engine *);
+/* The states of a policy that is right; then it is put in force, which can't
+ * fail and takes them.  0 or -ENOMEM with 'why'. */
+int engine_prepare_policy(const struct engine *, const struct policy_class *,
+                          struct engine_next *out, char *why, size_t why_size);
+void engine_take_policy(struct engine *, const struct policy_class *,
+                        const struct option_values *, struct engine_next *,
+                        nsec_t now);
 void engine_clear_news(struct engine *);
 
 /* engine_note.c */
@@ -170,6 +185,14 @@ void engine_put_clock(struct jsonline *, int64_t received_ns, int64_t offset_ns,
                       uint64_t offset_error_ns);
 /* A VM's own place in the tables is zeroed and it is put into the model. */
 struct vm *engine_new_vm(struct engine *, const struct uuid *);
+/* One that the configuration names: as it says, until somebody says otherwise.
+ */
+void engine_add_configured(struct engine *, const struct guest_config *);
+/* It leaves the model, with all its wishes; 'cause' is the event. */
+void engine_remove_vm(struct engine *, struct vm *, uint64_t cause);
+/* By the configuration: how many rows a second a VM may cause. */
+struct bucket_terms engine_row_terms(const struct engine *,
+                                     const struct uuid *);
 
 /* engine_guestnote.c */
 void engine_on_guest_note(struct engine *, const struct msg_guest_note *,
@@ -192,6 +215,8 @@ void engine_tape_sent(struct engine *, const struct msg *, nsec_t now);
 void engine_tape_policy(struct engine *, nsec_t now);
 /* Before the policy is asked: after a gap, what is known is kept anew. */
 void engine_tape_resume(struct engine *, nsec_t now);
+/* Another configuration holds: what is known is put on it anew. */
+void engine_tape_config(struct engine *, nsec_t now);
 /* A turn ended; 'changed': it asked the policy, or a verdict changed. */
 void engine_tape_turn(struct engine *, bool epoch, bool changed, nsec_t now);
 

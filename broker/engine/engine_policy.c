@@ -124,33 +124,55 @@ engine_set_policy(struct engine *engine, const char *name,
                   size_t why_size)
 {
     const struct policy_class *policy = policy_find(name);
+    struct engine_next next;
     struct option_values checked;
-    unsigned char *vm_states = NULL;
-    void *host_state = NULL;
 
     int error = check_policy(policy, name, options, &checked, why, why_size);
-    if (error) {
-        return error;
+    if (!error) {
+        error = engine_prepare_policy(engine, policy, &next, why, why_size);
     }
+    if (!error) {
+        engine_take_policy(engine, policy, &checked, &next, now);
+    }
+    return error;
+}
+
+int
+engine_prepare_policy(const struct engine *engine,
+                      const struct policy_class *policy,
+                      struct engine_next *out, char *why, size_t why_size)
+{
+    struct engine_next next = {.host_state = NULL};
+
     if (policy->host_state_size) {
-        host_state = calloc(1, policy->host_state_size);
+        next.host_state = calloc(1, policy->host_state_size);
     }
     if (policy->vm_state_size) {
-        vm_states = calloc(engine->host.max_vms, state_step(policy));
+        next.vm_states = calloc(engine->host.max_vms, state_step(policy));
     }
-    if ((policy->host_state_size && !host_state) ||
-        (policy->vm_state_size && !vm_states)) {
-        free(host_state);
-        free(vm_states);
+    if ((policy->host_state_size && !next.host_state) ||
+        (policy->vm_state_size && !next.vm_states)) {
+        free(next.host_state);
+        free(next.vm_states);
         snprintf(why, why_size, "no memory for the policy's state");
         return -ENOMEM;
     }
-    put_in_force(engine, policy, &checked, host_state, vm_states, now);
+    *out = next;
+    return 0;
+}
+
+void
+engine_take_policy(struct engine *engine, const struct policy_class *policy,
+                   const struct option_values *options,
+                   struct engine_next *next, nsec_t now)
+{
+    put_in_force(engine, policy, options, next->host_state, next->vm_states,
+                 now);
+    *next = (struct engine_next){.host_state = NULL};
     uint64_t cause = cause_next(&engine->causes);
     record_policy(engine, cause, now);
     engine_tape_policy(engine, now);
     arbiter_forget_all(engine->arbiter, cause);
-    return 0;
 }
 
 /* The same wish, to all appearances: it only goes on. */

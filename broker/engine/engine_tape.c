@@ -408,6 +408,14 @@ engine_tape_resume(struct engine *engine, nsec_t now)
 }
 
 void
+engine_tape_config(struct engine *engine, nsec_t now)
+{
+    if (engine->tape.on) {
+        put_key(engine, TAPE_KEY_CONFIG, now);
+    }
+}
+
+void
 engine_tape_turn(struct engine *engine, bool epoch, bool changed, nsec_t now)
 {
     struct engine_tape *tape = &engine->tape;

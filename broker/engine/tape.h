@@ -30,9 +30,11 @@ enum tape_kind {
 };
 
 enum tape_key {
-    TAPE_KEY_START, /* The engine begins: nothing is known but this. */
-    TAPE_KEY_AGAIN, /* It went on; this is for who begins to read here. */
-    TAPE_KEY_GAP,   /* Something before is missing. */
+    TAPE_KEY_START,  /* The engine begins: nothing is known but this. */
+    TAPE_KEY_AGAIN,  /* It went on; this is for who begins to read here. */
+    TAPE_KEY_GAP,    /* Something before is missing. */
+    TAPE_KEY_CONFIG, /* Another configuration holds from here; nothing is
+                      * missing. */
 };
 
 enum tape_turn {

@@ -46,6 +46,7 @@ parent_run(const struct parent_opts *opts)
 
     parent->opts = opts;
     parent->config_fd = parent->control_fd = parent->steward_fd = -1;
+    parent->hands_fd = -1;
     memset(parent->guest_fds, -1, sizeof parent->guest_fds);
     parent->next_sign = parent->next_beat = NSEC_NEVER;
     if (hold_take(&parent->hold, opts->config, &opts->users, opts->lock_dir,
@@ -78,6 +79,7 @@ parent_run(const struct parent_opts *opts)
     parent_close_fd(&parent->control_fd);
     parent_close_steward(parent);
     parent_close_fd(&parent->config_fd);
+    parent_reload_fini(parent);
     rundir_clean(opts->config);
     hold_drop(&parent->hold);
     loop_destroy(parent->loop);
@@ -102,9 +104,10 @@ parent_restore(const struct parent_opts *opts)
         log_error("%s", why);
         return EXIT_FAILURE;
     }
-    parent.config_fd = parent_config_fd(opts->text);
-    int error =
-        parent.config_fd < 0 ? parent.config_fd : parent_put_back(&parent);
+    int error = parent_share_config(&parent, opts->text);
+    if (!error) {
+        error = parent_put_back(&parent);
+    }
     parent_close_fd(&parent.config_fd);
     rundir_clean(opts->config);
     hold_drop(&parent.hold);
@@ -137,8 +140,7 @@ begin(struct parent *parent)
     }
     if (!error) {
         signal(SIGPIPE, SIG_IGN); /* Children's are reset. */
-        parent->config_fd = parent_config_fd(parent->opts->text);
-        error = parent->config_fd < 0 ? parent->config_fd : 0;
+        error = parent_share_config(parent, parent->opts->text);
     }
     if (error) {
         log_error("can't start: %s", strerror(-error));
@@ -161,7 +163,7 @@ begin(struct parent *parent)
 static int
 raise_fd_limit(const struct broker_config *config)
 {
-    rlim_t wanted = 128 + 4 * (rlim_t)config->n_guests + config->n_cpus;
+    rlim_t wanted = 128 + 4 * (rlim_t)config->guests_max + config->n_cpus;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted) {
@@ -170,7 +172,7 @@ raise_fd_limit(const struct broker_config *config)
     if (limit.rlim_max < wanted) {
         log_error("%u guests need %llu descriptors, and this process may have "
                   "%llu; raise its limit (LimitNOFILE=)",
-                  config->n_guests, (unsigned long long)wanted,
+                  config->guests_max, (unsigned long long)wanted,
                   (unsigned long long)limit.rlim_max);
         return -EMFILE;
     }
@@ -213,12 +215,17 @@ turn(void *ctx, nsec_t now)
         parent->child_died = false;
         parent_reap(parent);
     }
-    if (parent->stop_asked || parent->stop_asked_again || parent->hang_up) {
-        parent->stop_asked = parent->stop_asked_again = parent->hang_up = false;
+    if (parent->stop_asked || parent->stop_asked_again) {
+        parent->stop_asked = parent->stop_asked_again = false;
         parent_stop(parent, "it was asked to");
+    }
+    if (parent->hang_up) {
+        parent->hang_up = false;
+        parent->reload.wanted = true;
     }
     parent_hear_children(parent, now);
     note_ready(parent, now);
+    parent_reload_run(parent);
     if (parent->stopping) {
         parent_stop_next(parent, now);
     }

@@ -11,9 +11,20 @@
 #include "broker/control/rights.h"
 #include "broker/parent/users.h"
 
+/* A configuration as it was read, checked as a whole. */
+struct parent_config {
+    struct broker_config config;
+    char *text; /* Owned, as the configuration is. */
+    struct rights rights;
+};
+
 /* All borrowed. */
 struct parent_opts {
-    const struct broker_config *config;
+    struct broker_config *config; /* A reload puts another in its place. */
+    /* Reads the file again.  0, or -Exxx with 'why' = "PATH:LINE: ...". */
+    int (*read)(void *ctx, struct parent_config *out, char *why,
+                size_t why_size);
+    void *ctx;
     const char *text;     /* That the configuration was read from, */
     const char *path;     /* and where that came from, for messages. */
     const char *lock_dir; /* Null: where this machine has one. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confscan.h"
 #include "base/text.h"
 #include "broker/parent/launch.h"
 #include "broker/parent/parent_parts.h"
@@ -36,7 +37,7 @@ parent_start_children(struct parent *parent)
 {
     const struct broker_config *config = parent->opts->config;
     int back_engine[2] = {-1, -1}, engine_platform[2] = {-1, -1};
-    int errands[2] = {-1, -1};
+    int errands[2] = {-1, -1}, hands[2] = {-1, -1};
     int fds[ROLE_FDS_MAX];
     int error = errand_pair(errands);
 
@@ -44,7 +45,9 @@ parent_start_children(struct parent *parent)
         (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                     back_engine) ||
          socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                    engine_platform))) {
+                    engine_platform) ||
+         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                    hands))) {
         error = -errno;
     }
     if (!error) {
@@ -69,6 +72,7 @@ parent_start_children(struct parent *parent)
     }
     if (!error) {
         fds[FD_BACK_ENGINE] = back_engine[0];
+        fds[FD_BACK_HANDS] = hands[1];
         memcpy(&fds[FD_BACK_GUESTS], parent->guest_fds,
                config->n_guests * sizeof fds[0]);
         error = start_child(parent, ROLE_BACK, fds,
@@ -79,6 +83,8 @@ parent_start_children(struct parent *parent)
         parent_close_fd(&engine_platform[i]);
         parent_close_fd(&errands[i]);
     }
+    parent->hands_fd = hands[0];
+    parent_close_fd(&hands[1]);
     if (error) {
         log_error("the processes can't be started: %s", strerror(-error));
     }
@@ -223,22 +229,36 @@ find_state_dir(const struct parent *parent, char out[CONFIG_PATH_SIZE])
 }
 
 int
-parent_config_fd(const char *text)
+parent_share_config(struct parent *parent, const char *text)
 {
+    const int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
     size_t size = strlen(text);
+
+    if (size >= CONFSCAN_TEXT_MAX) {
+        return -E2BIG;
+    }
     int fd = memfd_create("mbroker.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         return -errno;
     }
-    ssize_t put = write(fd, text, size);
-    if (put < 0 || (size_t)put < size) {
-        int error = put < 0 ? -errno : -ENOSPC;
+    void *map = MAP_FAILED;
+    if (!ftruncate(fd, CONFSCAN_TEXT_MAX)) {
+        map = mmap(NULL, CONFSCAN_TEXT_MAX, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   fd, 0);
+    }
+    if (map == MAP_FAILED || fcntl(fd, F_ADD_SEALS, seals)) {
+        int error = -errno;
 
+        if (map != MAP_FAILED) {
+            munmap(map, CONFSCAN_TEXT_MAX);
+        }
         close(fd);
         return error;
     }
-    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
-    return fd;
+    memcpy(map, text, size);
+    parent->config_text = map;
+    parent->config_fd = fd;
+    return 0;
 }
 
 int

@@ -143,6 +143,8 @@ parent_hear_children(struct parent *parent, nsec_t now)
             }
             if (msg.type == MSG_READY) {
                 child->ready = true;
+            } else if (msg.type == MSG_RELOADED) {
+                parent_reload_hear(parent, (enum role)i, &msg.reloaded);
             } else {
                 child->heard = now; /* BEAT_REPLY. */
             }

@@ -158,6 +158,16 @@ rundir_listen(const struct guest_config *guest, char *why, size_t why_size)
 }
 
 void
+rundir_remove(const struct guest_config *guest)
+{
+    const char *path = socket_path(guest);
+
+    if (path) {
+        remove_socket(path);
+    }
+}
+
+void
 rundir_clean(const struct broker_config *config)
 {
     char path[CONFIG_PATH_SIZE + sizeof CONTROL_SOCKET_NAME];

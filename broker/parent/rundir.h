@@ -32,6 +32,9 @@ void rundir_move_journal(int state_dirfd, int journal_dirfd, uid_t, gid_t);
  * the channel is none (sim:); or -Exxx with 'why'. */
 int rundir_listen(const struct guest_config *, char *why, size_t why_size);
 
+/* Takes a guest's away that was made here. */
+void rundir_remove(const struct guest_config *);
+
 /* Takes the sockets away that a broker of this configuration made: all in its
  * run directory, whose lock the caller holds, and those elsewhere that nobody
  * answers at. */

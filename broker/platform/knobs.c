@@ -89,6 +89,15 @@ knobs_create(struct knobs **out, const struct broker_config *config,
 }
 
 void
+knobs_configure(struct knobs *knobs, const struct broker_config *config)
+{
+    if (knobs) {
+        knobs->pstate_max = config->pstate_max;
+        limits_configure(knobs->limits, config);
+    }
+}
+
+void
 knobs_destroy(struct knobs *knobs)
 {
     if (!knobs) {

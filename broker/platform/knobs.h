@@ -31,6 +31,8 @@ int knobs_create(struct knobs **out, const struct broker_config *,
                  int saved_dirfd, nsec_t (*clock)(void), char *why,
                  size_t why_size);
 void knobs_destroy(struct knobs *); /* Puts nothing back. */
+/* Other limits hold from now on; accepts null. */
+void knobs_configure(struct knobs *, const struct broker_config *);
 
 /* The domains, numbered from 0; null if there is no such. */
 uint32_t knobs_n(const struct knobs *);

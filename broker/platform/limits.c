@@ -40,9 +40,7 @@ limits_create(struct limits **out, const struct broker_config *config,
         return -ENOMEM;
     }
 
-    limits->pstate_min = config->pstate_min;
-    limits->pstate_max = config->pstate_max;
-    limits->writes_per_second_max = config->writes_per_second_max;
+    limits_configure(limits, config);
     limits->n_domains = n_domains;
     for (uint32_t i = 0; i < n_domains; i++) {
         struct domain_limits *domain = &limits->domains[i];
@@ -62,6 +60,14 @@ void
 limits_destroy(struct limits *limits)
 {
     free(limits);
+}
+
+void
+limits_configure(struct limits *limits, const struct broker_config *config)
+{
+    limits->pstate_min = config->pstate_min;
+    limits->pstate_max = config->pstate_max;
+    limits->writes_per_second_max = config->writes_per_second_max;
 }
 
 int

@@ -19,6 +19,8 @@ struct limits;
 int limits_create(struct limits **out, const struct broker_config *,
                   const struct pstate_domain *domains, uint32_t n_domains);
 void limits_destroy(struct limits *);
+/* Other bounds hold; which CPUs are ours stays. */
+void limits_configure(struct limits *, const struct broker_config *);
 
 /* 0 (and counts the write against its rate), -EPERM, -ERANGE or -EBUSY (too
  * often) with 'why'. */

@@ -35,7 +35,8 @@ struct platform {
     const struct hypervisor_class *hypervisor_class; /* Null: not open. */
     struct hypervisor *hypervisor;
     struct hypervisor_env hypervisor_env;
-    struct hypervisor_guest *guests; /* What hypervisor_env points to. */
+    struct hypervisor_guest *guests;      /* What hypervisor_env points to. */
+    struct hypervisor_guest *next_guests; /* Of what is prepared. */
     struct sampler *sampler;
     struct outbox outbox;
     struct orders orders;
@@ -47,7 +48,8 @@ static void open_pstate(struct platform *);
 static void open_power(struct platform *);
 static void open_cap(struct platform *, nsec_t now);
 static void open_hypervisor(struct platform *);
-static void start_guests(struct platform *, nsec_t now);
+static void start_guests(struct platform *, const struct broker_config *was,
+                         nsec_t now);
 static void tell_domains(struct platform *);
 static void put_back_leftovers(struct platform *, nsec_t now);
 static void tell_ready(struct platform *);
@@ -67,6 +69,13 @@ static void tell_outcome(struct platform *, struct msg_outcome *, int error,
 static void on_sample(void *ctx, const struct msg *);
 static int on_news(void *ctx, const struct msg *);
 
+static uint32_t
+room_for(const struct broker_config *config)
+{
+    return config->n_guests > config->guests_max ? config->n_guests
+                                                 : config->guests_max;
+}
+
 int
 platform_create(struct platform **out, const struct broker_config *config,
                 const struct platform_env *env, nsec_t now, char *why,
@@ -81,7 +90,7 @@ platform_create(struct platform **out, const struct broker_config *config,
     platform->config = config;
     platform->env = *env;
     int error = outbox_init(&platform->outbox, OUTCOMES_MAX + config->n_cpus +
-                                                   4 * config->n_guests + 16);
+                                                   4 * room_for(config) + 16);
     if (error) {
         snprintf(why, why_size, "no memory");
         goto fail;
@@ -108,7 +117,7 @@ platform_create(struct platform **out, const struct broker_config *config,
     }
     tell_domains(platform);
     sampler_run(platform->sampler, now);
-    start_guests(platform, now);
+    start_guests(platform, NULL, now);
     if (platform->caps) {
         run_caps(platform, now);
     }
@@ -145,6 +154,7 @@ platform_destroy(struct platform *platform)
     if (platform->hypervisor_class) {
         platform->hypervisor_class->close(platform->hypervisor);
     }
+    platform_unprepare(platform);
     free(platform->guests);
     outbox_fini(&platform->outbox);
     free(platform);
@@ -249,6 +259,87 @@ platform_guests_left(const struct platform *platform)
         }
     }
     return n_left;
+}
+
+/* Another configuration. */
+
+int
+platform_prepare(struct platform *platform, const struct broker_config *next,
+                 char *why, size_t why_size)
+{
+    platform_unprepare(platform);
+    platform->next_guests = platform_guests(next);
+    if (!platform->next_guests) {
+        snprintf(why, why_size, "no memory for guests");
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void
+platform_unprepare(struct platform *platform)
+{
+    free(platform->next_guests);
+    platform->next_guests = NULL;
+}
+
+/* The hypervisor's guests, then the helper's, who knows them by the same
+ * numbers: all or nothing. */
+static int
+take_guests(struct platform *platform, uint32_t n_was, char *why,
+            size_t why_size)
+{
+    const struct hypervisor_class *class = platform->hypervisor_class;
+    const struct hypervisor_helper *helper = platform->env.helper;
+    uint32_t n = platform->config->n_guests;
+    int error = 0;
+
+    if (class && class->set_guests) {
+        error = class->set_guests(platform->hypervisor, platform->next_guests,
+                                  n, why, why_size);
+    }
+    if (!error && class && helper && helper->renew) {
+        error = helper->renew(platform->env.helper_ctx, why, why_size);
+        if (error && class->set_guests) {
+            int back = class->set_guests(platform->hypervisor, platform->guests,
+                                         n_was, NULL, 0);
+
+            assert(!back); /* Neither the one nor the other: better nobody. */
+        }
+    }
+    if (error) {
+        return error;
+    }
+    struct hypervisor_guest *old = platform->guests;
+    platform->guests = platform->next_guests;
+    platform->next_guests = old;
+    platform_unprepare(platform);
+    platform->hypervisor_env.guests = platform->guests;
+    platform->hypervisor_env.n_guests = n;
+    return 0;
+}
+
+int
+platform_reconfigure(struct platform *platform, const struct broker_config *was,
+                     nsec_t now, char *why, size_t why_size)
+{
+    const struct broker_config *config = platform->config;
+
+    int error = take_guests(platform, was->n_guests, why, why_size);
+    if (error) {
+        return error;
+    }
+    knobs_configure(platform->knobs, config);
+    if (platform->caps && (was->budget_max_mw != config->budget_max_mw ||
+                           was->budget_safe_mw != config->budget_safe_mw)) {
+        caps_set_budget(platform->caps, config, now);
+        run_caps(platform, now);
+    }
+    sampler_run(platform->sampler, now);
+    start_guests(platform, was, now);
+    platform->next_sample =
+        nsec_min(platform->next_sample, now + config->sample_ns);
+    return 0;
 }
 
 void
@@ -392,8 +483,11 @@ open_hypervisor(struct platform *platform)
     platform->hypervisor_class = class;
 }
 
+/* All that are configured with a command and don't run; but none that '*was'
+ * (null: nothing) had, as it may have ended since. */
 static void
-start_guests(struct platform *platform, nsec_t now)
+start_guests(struct platform *platform, const struct broker_config *was,
+             nsec_t now)
 {
     char why[CONFIG_WHY_SIZE];
 
@@ -401,6 +495,7 @@ start_guests(struct platform *platform, nsec_t now)
         const struct guest_config *guest = &platform->config->guests[i];
 
         if (!platform->hypervisor_class || !guest->command[0] ||
+            (was && config_guest(was, &guest->uuid)) ||
             sampler_sees(platform->sampler, &guest->uuid)) {
             continue;
         }

@@ -50,6 +50,18 @@ struct platform_env {
 int platform_create(struct platform **out, const struct broker_config *,
                     const struct platform_env *, nsec_t now, char *why,
                     size_t why_size);
+/* Another configuration in the place of the one it was created with.
+ * platform_prepare() makes of 'next' what it needs; 0 or -ENOMEM.
+ * platform_reconfigure(), when '*config' is 'next' and '*was' what it was,
+ * takes it: 0, or -Exxx with 'why' and then the platform is as it was, to be
+ * given '*was' back.  Guests that it adds and can start are started; those it
+ * takes out are let go of, and run on. */
+int platform_prepare(struct platform *, const struct broker_config *next,
+                     char *why, size_t why_size);
+void platform_unprepare(struct platform *);
+int platform_reconfigure(struct platform *, const struct broker_config *was,
+                         nsec_t now, char *why, size_t why_size);
+
 /* Puts back all it changed, then frees.  Returns how many domains could not be
  * put back. */
 int platform_destroy(struct platform *);

@@ -115,7 +115,7 @@ replay_bad(struct replay *replay)
 static int
 take_key(struct replay *replay, struct tape_in *in)
 {
-    replay->key = (enum tape_key)tape_get_uint(in, TAPE_KEY_GAP);
+    replay->key = (enum tape_key)tape_get_uint(in, TAPE_KEY_CONFIG);
     if (in->bad) {
         return replay_bad(replay);
     }

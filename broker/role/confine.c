@@ -114,9 +114,9 @@ say_last_words(int signal, siginfo_t *info, void *ctx)
 static void
 plan_back(struct sandbox_plan *plan, const struct broker_config *config)
 {
-    plan->n_fds_max = 128 + 8 * (uint64_t)config->n_guests;
+    plan->n_fds_max = 128 + 8 * (uint64_t)config->guests_max;
     plan->n_tasks_max = 0;
-    plan->data_max = (128 + 4 * (uint64_t)config->n_guests) * MEBIBYTE;
+    plan->data_max = (128 + 4 * (uint64_t)config->guests_max) * MEBIBYTE;
     plan->first_free_fd = FD_BACK_GUESTS + (int)config->n_guests;
     plan->calls = SANDBOX_CALLS_BACK;
 }

@@ -86,8 +86,22 @@ forget(void *ctx, uint32_t guest)
     run(ctx, ERRAND_FORGET, guest);
 }
 
+static int
+renew(void *ctx, char *why, size_t why_size)
+{
+    struct errands *errands = ctx;
+
+    int error = run(errands, ERRAND_RENEW, 0);
+    if (error) {
+        text_copy(why, why_size,
+                  errands->answer.why[0] ? errands->answer.why
+                                         : "the steward does not answer");
+    }
+    return error;
+}
+
 const struct hypervisor_helper errands_helper = {
-    .find = find, .start = start, .forget = forget};
+    .find = find, .start = start, .forget = forget, .renew = renew};
 
 static int
 run(struct errands *errands, enum errand_op op, uint32_t guest)
@@ -153,7 +167,8 @@ errand_take(int fd, uint32_t n_guests, struct errand *out)
         return -EPIPE;
     }
     if (size != sizeof errand || errand.op >= ERRAND_OPS ||
-        (errand.op != ERRAND_FIND && errand.guest >= n_guests)) {
+        (errand.op != ERRAND_FIND && errand.op != ERRAND_RENEW &&
+         errand.guest >= n_guests)) {
         return -EPROTO;
     }
     *out = errand;

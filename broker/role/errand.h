@@ -15,7 +15,8 @@ enum errand_op {
     ERRAND_FIND,
     ERRAND_START,
     ERRAND_FORGET,
-    ERRAND_OPS, /* Not one: how many there are. */
+    ERRAND_RENEW, /* To read the configuration, and number guests by it. */
+    ERRAND_OPS,   /* Not one: how many there are. */
 };
 
 struct errand {

@@ -96,7 +96,7 @@ line_recv(struct line *line, struct msg *out, char *why, size_t why_size)
 }
 
 enum parent_word
-line_hear_parent(struct line *parent)
+line_hear_parent(struct line *parent, struct msg_reload *out)
 {
     char why[MSG_WHY_SIZE];
     struct msg msg;
@@ -112,6 +112,10 @@ line_hear_parent(struct line *parent)
         if (msg.type == MSG_BYE) {
             parent->bye = msg.bye;
             return PARENT_BYE;
+        }
+        if (msg.type == MSG_RELOAD) {
+            *out = msg.reload;
+            return PARENT_RELOAD; /* What is behind it is for the next turn. */
         }
         struct msg reply = {.type = MSG_BEAT_REPLY,
                             .beat_reply = {.number = msg.beat.number}};

@@ -43,11 +43,12 @@ int line_recv(struct line *, struct msg *out, char *why, size_t why_size);
 /* What the parent wants of a role, whose line to it this is. */
 enum parent_word {
     PARENT_QUIET,
-    PARENT_BYE,  /* It says: leave. */
-    PARENT_GONE, /* It died, or is none. */
+    PARENT_BYE,    /* It says: leave. */
+    PARENT_GONE,   /* It died, or is none. */
+    PARENT_RELOAD, /* It sent a step of a reload: '*out'. */
 };
 /* Asks; answers its beats, which show it that we turn. */
-enum parent_word line_hear_parent(struct line *);
+enum parent_word line_hear_parent(struct line *, struct msg_reload *out);
 
 /* Whether what comes is wanted now; it is at first.  One that isn't wakes
  * nobody. */

@@ -29,6 +29,7 @@ enum {
     FD_FIRST,
     /* ROLE_BACK's. */
     FD_BACK_ENGINE = FD_FIRST,
+    FD_BACK_HANDS,  /* Where the parent hands it sockets of guests to come. */
     FD_BACK_GUESTS, /* Listening sockets, one per guest. */
     /* ROLE_ENGINE's. */
     FD_ENGINE_BACK = FD_FIRST,
@@ -51,6 +52,8 @@ enum {
     FD_STEWARD_LOCK, /* The run directory's. */
 };
 
+#define HANDS_FDS_MAX 64 /* Sockets in one message on FD_BACK_HANDS. */
+
 #define ROLE_FDS_MAX (FD_BACK_GUESTS + CONFIG_GUESTS_MAX)
 _Static_assert(FD_PLATFORM_LOCKS + 1 + CONFIG_CPUS_MAX <= ROLE_FDS_MAX,
                "the CPUs' locks have room");
@@ -59,8 +62,13 @@ _Static_assert(ROLE_RESTORE == ROLE_STEWARD + 1 && ROLE_STEWARD == 3,
                "three have users of their own, then comes who keeps his");
 
 struct role_env {
-    const struct broker_config *config; /* Borrowed. */
-    struct rights rights;               /* ROLE_ENGINE's. */
+    struct broker_config *config; /* Borrowed; a reload puts another there. */
+    /* What FD_CONFIG says now.  0 or -Exxx with 'why'. */
+    int (*read_config)(void *ctx, struct broker_config *out, char *why,
+                       size_t why_size);
+    void *ctx;
+    const char *path, *hash; /* Of the configuration at the start. */
+    struct rights rights;    /* ROLE_ENGINE's. */
     const char *ended; /* ROLE_ENGINE's: how the last broker did, where nobody
                         * was left to write it down; null: well. */
     nsec_t (*clock)(void);

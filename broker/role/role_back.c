@@ -9,11 +9,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "broker/back/back.h"
+#include "broker/config/confchange.h"
 #include "broker/role/line.h"
+#include "broker/role/reload.h"
 #include "broker/role/watched.h"
 #include "include/mchan.h"
 
@@ -23,6 +27,9 @@ struct back_role {
     struct line parent, engine;
     struct back *back; /* Null until the engine's STARTED. */
     struct watched guests[CONFIG_GUESTS_MAX];
+    struct reload reload;
+    uint32_t n_handed; /* Sockets of guests to come. */
+    int handed[CONFIG_GUESTS_MAX];
     bool parent_told; /* That we are ready. */
     bool failed, ignored_signal;
 };
@@ -31,7 +38,13 @@ static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
 static void hear_engine(struct back_role *);
 static int start(struct back_role *, uint64_t start_count);
-static int add_guest(struct back_role *, uint32_t guest);
+static int add_guest(struct back_role *, uint32_t guest, int fd);
+static void hear_parent(struct back_role *);
+static void prepare(struct back_role *);
+static void take(struct back_role *);
+static void serve(struct back_role *);
+static void take_hands(struct back_role *);
+static void empty_hands(struct back_role *);
 static int to_engine(void *ctx, const struct msg *);
 
 int
@@ -45,6 +58,7 @@ role_back(const struct role_env *env)
     }
 
     role->env = env;
+    reload_init(&role->reload, env);
     int error = loop_create(&role->loop, &ops, role);
     if (!error) {
         error = watched_signals(role->loop, &role->ignored_signal);
@@ -67,6 +81,7 @@ role_back(const struct role_env *env)
         watched_end(&role->guests[i]);
     }
     back_destroy(role->back);
+    reload_fini(&role->reload);
     line_close(&role->engine);
     line_close(&role->parent);
     loop_destroy(role->loop);
@@ -81,9 +96,7 @@ turn(void *ctx, nsec_t now)
     struct back_role *role = ctx;
     const struct msg ready = {.type = MSG_READY};
 
-    if (line_hear_parent(&role->parent) != PARENT_QUIET) {
-        loop_stop(role->loop);
-    }
+    hear_parent(role);
     hear_engine(role);
     if (role->back) {
         role->parent_told =
@@ -152,13 +165,13 @@ start(struct back_role *role, uint64_t start_count)
 
     int error = back_create(&role->back, role->env->config, &env);
     for (uint32_t i = 0; !error && i < role->env->config->n_guests; i++) {
-        error = add_guest(role, i);
+        error = add_guest(role, i, FD_BACK_GUESTS + (int)i);
     }
     return error;
 }
 
 static int
-add_guest(struct back_role *role, uint32_t guest)
+add_guest(struct back_role *role, uint32_t guest, int fd)
 {
     const char *uri = role->env->config->guests[guest].channel;
     struct mchan_opts opts = MCHAN_OPTS_INIT;
@@ -167,7 +180,7 @@ add_guest(struct back_role *role, uint32_t guest)
     if (!strncmp(uri, "sim:", 4)) {
         return 0; /* msim's; nobody can come that way here. */
     }
-    opts.fd = FD_BACK_GUESTS + (int)guest;
+    opts.fd = fd;
     int error = mchan_listen(&channel, uri, &opts);
     if (error) {
         return error;
@@ -175,6 +188,152 @@ add_guest(struct back_role *role, uint32_t guest)
     back_add_channel(role->back, guest, channel);
     watched_begin(&role->guests[guest], role->loop, mchan_fd(channel));
     return 0;
+}
+
+/* Another configuration. */
+
+static void
+hear_parent(struct back_role *role)
+{
+    struct msg_reload step;
+    enum parent_word word = line_hear_parent(&role->parent, &step);
+
+    reload_flush(&role->reload, &role->parent);
+    if (word == PARENT_BYE || word == PARENT_GONE) {
+        loop_stop(role->loop);
+    } else if (word == PARENT_RELOAD && role->back) {
+        switch ((enum reload_step)step.step) {
+        case RELOAD_PREPARE:
+            prepare(role);
+            break;
+        case RELOAD_TAKE:
+            take(role);
+            break;
+        case RELOAD_SERVE:
+            serve(role);
+            break;
+        case RELOAD_REFUSED:
+            back_unprepare(role->back);
+            empty_hands(role);
+            reload_drop(&role->reload);
+            break;
+        case RELOAD_DONE:
+        case RELOAD_ASK:
+            break;
+        }
+    }
+}
+
+static void
+prepare(struct back_role *role)
+{
+    char why[CONFIG_WHY_SIZE] = "";
+
+    take_hands(role);
+    int error = reload_read(&role->reload, why, sizeof why);
+    if (!error) {
+        error = back_prepare(role->back, &role->reload.other);
+    }
+    reload_answer(&role->reload, &role->parent, RELOAD_PREPARE, error, why);
+}
+
+/* Guests that are named no more are gone; those that stay may have another
+ * number. */
+static void
+take(struct back_role *role)
+{
+    const struct broker_config *config = role->env->config;
+
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        watched_end(&role->guests[i]);
+    }
+    reload_swap(&role->reload);
+    back_reconfigure(role->back, config);
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        if (back_has_channel(role->back, i)) {
+            watched_begin(&role->guests[i], role->loop, back_fd(role->back, i));
+            back_mark_ready(role->back, i);
+        }
+    }
+    reload_drop(&role->reload);
+    reload_answer(&role->reload, &role->parent, RELOAD_TAKE, 0, "");
+}
+
+/* The engine knows those that are new: their sockets were handed over in their
+ * order. */
+static void
+serve(struct back_role *role)
+{
+    const struct broker_config *config = role->env->config;
+    uint32_t n_used = 0;
+    int error = 0;
+
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        if (back_has_channel(role->back, i) ||
+            !confchange_has_socket(&config->guests[i]) ||
+            n_used == role->n_handed) {
+            continue;
+        }
+        int failed = add_guest(role, i, role->handed[n_used]);
+        role->handed[n_used] = failed ? role->handed[n_used] : -1;
+        n_used++;
+        if (failed) {
+            log_error("guest %s can't be served: %s", config->guests[i].name,
+                      strerror(-failed));
+            error = failed;
+        }
+    }
+    empty_hands(role);
+    reload_answer(&role->reload, &role->parent, RELOAD_SERVE, error, "");
+}
+
+static void
+take_hands(struct back_role *role)
+{
+    union {
+        char bytes[CMSG_SPACE(HANDS_FDS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char byte;
+
+    empty_hands(role);
+    for (;;) {
+        struct iovec part = {.iov_base = &byte, .iov_len = 1};
+        struct msghdr head = {.msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof control.bytes};
+
+        if (recvmsg(FD_BACK_HANDS, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <=
+            0) {
+            return;
+        }
+        const struct cmsghdr *cmsg = CMSG_FIRSTHDR(&head);
+        size_t n = cmsg && cmsg->cmsg_type == SCM_RIGHTS
+                       ? (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int)
+                       : 0;
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof fd, sizeof fd);
+            if (role->n_handed < CONFIG_GUESTS_MAX) {
+                role->handed[role->n_handed++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+static void
+empty_hands(struct back_role *role)
+{
+    for (uint32_t i = 0; i < role->n_handed; i++) {
+        if (role->handed[i] >= 0) {
+            close(role->handed[i]);
+        }
+    }
+    role->n_handed = 0;
 }
 
 static int

@@ -14,10 +14,12 @@
 #include "base/loop.h"
 #include "base/text.h"
 #include "broker/control/control.h"
+#include "broker/config/confchange.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/jsonline.h"
 #include "broker/journal/journal.h"
 #include "broker/role/line.h"
+#include "broker/role/reload.h"
 #include "broker/role/watched.h"
 #include "model/cause.h"
 #include "model/name.h"
@@ -34,6 +36,9 @@ struct engine_role {
     struct engine *engine;
     struct control *control;
     struct watched control_fd;
+    struct reload reload;
+    struct control_reload told; /* What came of the last, for people. */
+    bool ask;                   /* The parent is still to be asked for one. */
     bool platform_ready, back_told, parent_told;
     bool failed, ignored_signal;
 };
@@ -43,6 +48,11 @@ static int open_journal(struct engine_role *);
 static int open_control(struct engine_role *);
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
+static void hear_parent(struct engine_role *, struct msg_reload *step,
+                        enum parent_word *);
+static void hear_reload(struct engine_role *, const struct msg_reload *,
+                        nsec_t now);
+static int ask_reload(void *ctx, char *why, size_t why_size);
 static void hear(struct engine_role *, struct line *, nsec_t now);
 static void tell_ready(struct engine_role *);
 static void note_for_people(struct engine_role *, const struct msg *);
@@ -61,6 +71,11 @@ role_engine(const struct role_env *env)
     }
 
     role->env = env;
+    reload_init(&role->reload, env);
+    role->told.path = env->path;
+    text_copy(role->told.hash, sizeof role->told.hash,
+              env->hash ? env->hash : "");
+    role->told.wall_ns = env->wall_ns(NULL);
     int error = begin(role);
     if (error) {
         role->failed = true;
@@ -71,6 +86,7 @@ role_engine(const struct role_env *env)
     control_destroy(role->control);
     engine_destroy(role->engine);
     journal_close(role->journal);
+    reload_fini(&role->reload);
     line_close(&role->platform);
     line_close(&role->back);
     line_close(&role->parent);
@@ -176,7 +192,10 @@ open_control(struct engine_role *role)
                                     .engine = role->engine,
                                     .journal = role->journal,
                                     .rights = role->env->rights,
-                                    .wall_ns = role->env->wall_ns};
+                                    .wall_ns = role->env->wall_ns,
+                                    .ctx = role,
+                                    .ask_reload = ask_reload,
+                                    .reload = &role->told};
 
     int error = control_create(&role->control, &env, FD_ENGINE_CONTROL);
     if (error) {
@@ -191,16 +210,15 @@ static void
 turn(void *ctx, nsec_t now)
 {
     struct engine_role *role = ctx;
+    enum parent_word word;
+    struct msg_reload step;
 
-    enum parent_word word = line_hear_parent(&role->parent);
-    if (word == PARENT_BYE && strcmp(role->parent.bye.reason, LINE_BYE) != 0) {
-        record(role, "PROCESS_DIED", role->parent.bye.reason);
-    }
-    if (word != PARENT_QUIET) {
-        loop_stop(role->loop);
-    }
+    hear_parent(role, &step, &word);
     hear(role, &role->platform, now);
     hear(role, &role->back, now);
+    if (word == PARENT_RELOAD) { /* What was said before comes first. */
+        hear_reload(role, &step, now);
+    }
     watched_take(&role->control_fd);
     control_run(role->control, now);
     engine_run(role->engine, now);
@@ -220,6 +238,101 @@ deadline(void *ctx, nsec_t now)
     soonest = nsec_min(soonest, line_deadline(&role->parent, now));
     soonest = nsec_min(soonest, line_deadline(&role->back, now));
     return nsec_min(soonest, line_deadline(&role->platform, now));
+}
+
+static void
+hear_parent(struct engine_role *role, struct msg_reload *step,
+            enum parent_word *word)
+{
+    *word = line_hear_parent(&role->parent, step);
+    if (*word == PARENT_BYE && strcmp(role->parent.bye.reason, LINE_BYE) != 0) {
+        record(role, "PROCESS_DIED", role->parent.bye.reason);
+    }
+    if (*word == PARENT_BYE || *word == PARENT_GONE) {
+        loop_stop(role->loop);
+    }
+    reload_flush(&role->reload, &role->parent);
+    if (role->ask) {
+        struct msg msg = {.type = MSG_RELOADED};
+
+        msg.reloaded.step = RELOAD_ASK;
+        msg.reloaded.number = role->told.n_asked;
+        role->ask = line_send(&role->parent, &msg) != 0;
+    }
+}
+
+static int
+ask_reload(void *ctx, char *why, size_t why_size)
+{
+    struct engine_role *role = ctx;
+
+    (void)why;
+    (void)why_size;
+    role->told.n_asked++;
+    role->ask = true;
+    role->parent.ready = true; /* The next turn comes at once. */
+    return 0;
+}
+
+static void
+prepare(struct engine_role *role)
+{
+    struct reload *reload = &role->reload;
+    char why[CONFIG_WHY_SIZE] = "";
+
+    int error = reload_read(reload, why, sizeof why);
+    if (!error) {
+        error = engine_prepare(role->engine, &reload->other, why, sizeof why);
+    }
+    reload_answer(reload, &role->parent, RELOAD_PREPARE, error, why);
+}
+
+static void
+take(struct engine_role *role, const struct msg_reload *step, nsec_t now)
+{
+    const struct rights rights = {.owner = role->env->rights.owner,
+                                  .has_control = step->control_gid >= 0,
+                                  .has_operator = step->operator_gid >= 0,
+                                  .control_gid = (gid_t)step->control_gid,
+                                  .operator_gid = (gid_t)step->operator_gid};
+    struct reload *reload = &role->reload;
+
+    reload_swap(reload);
+    engine_reconfigure(role->engine, &reload->other, step->hash, now);
+    control_set_rights(role->control, &rights);
+    reload_drop(reload);
+    text_copy(role->told.hash, sizeof role->told.hash, step->hash);
+    role->told.wall_ns = wall_ns(role);
+    reload_answer(reload, &role->parent, RELOAD_TAKE, 0, "");
+}
+
+static void
+hear_reload(struct engine_role *role, const struct msg_reload *step, nsec_t now)
+{
+    struct control_reload *told = &role->told;
+
+    switch ((enum reload_step)step->step) {
+    case RELOAD_PREPARE:
+        prepare(role);
+        return;
+    case RELOAD_TAKE:
+        take(role, step, now);
+        return;
+    case RELOAD_REFUSED:
+        engine_unprepare(role->engine);
+        reload_drop(&role->reload);
+        engine_config_refused(role->engine, step->reason, now);
+        break;
+    case RELOAD_DONE:
+        break;
+    case RELOAD_SERVE:
+    case RELOAD_ASK:
+        return;
+    }
+    told->refused = step->step == RELOAD_REFUSED;
+    told->n_done =
+        step->number > told->n_done ? (uint32_t)step->number : told->n_done;
+    text_copy(told->reason, sizeof told->reason, step->reason);
 }
 
 /* If the other process is gone the parent knows, and will tell us to leave. */

@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "broker/role/errand.h"
 #include "broker/role/line.h"
+#include "broker/role/reload.h"
 #include "broker/platform/platform.h"
 #include "broker/role/watched.h"
 
@@ -26,6 +27,7 @@ struct platform_role {
     struct loop *loop;
     struct line parent, engine;
     struct platform *platform;
+    struct reload reload;
     struct errands errands; /* For the steward. */
     nsec_t give_up; /* On guests that end; NSEC_NEVER: none was told to. */
     bool released;  /* The engine is gone and all was put back. */
@@ -38,6 +40,8 @@ static void keep_to_ourselves(const struct broker_config *);
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
 static void hear_parent(struct platform_role *, nsec_t now);
+static void hear_reload(struct platform_role *, const struct msg_reload *,
+                        nsec_t now);
 static void hear_engine(struct platform_role *, nsec_t now);
 static int to_engine(void *ctx, const struct msg *);
 
@@ -51,6 +55,7 @@ role_platform(const struct role_env *env)
     }
 
     role->env = env;
+    reload_init(&role->reload, env);
     role->give_up = NSEC_NEVER;
     keep_to_ourselves(env->config);
     int error = begin(role);
@@ -66,6 +71,7 @@ role_platform(const struct role_env *env)
                   n_left);
         role->failed = true;
     }
+    reload_fini(&role->reload);
     line_close(&role->engine);
     line_close(&role->parent);
     loop_destroy(role->loop);
@@ -187,15 +193,56 @@ deadline(void *ctx, nsec_t now)
 static void
 hear_parent(struct platform_role *role, nsec_t now)
 {
-    enum parent_word word = line_hear_parent(&role->parent);
+    struct msg_reload step;
+    enum parent_word word = line_hear_parent(&role->parent, &step);
 
-    if (word == PARENT_GONE) {
+    reload_flush(&role->reload, &role->parent);
+    if (word == PARENT_RELOAD) {
+        hear_reload(role, &step, now);
+    } else if (word == PARENT_GONE) {
         loop_stop(role->loop);
     } else if (word == PARENT_BYE && role->give_up == NSEC_NEVER) {
         if (role->env->config->end_guests) {
             platform_end_guests(role->platform, now);
         }
         role->give_up = role->env->config->end_guests ? now + PATIENCE_NS : now;
+    }
+}
+
+static void
+hear_reload(struct platform_role *role, const struct msg_reload *step,
+            nsec_t now)
+{
+    struct reload *reload = &role->reload;
+    char why[CONFIG_WHY_SIZE] = "";
+    int error;
+
+    switch ((enum reload_step)step->step) {
+    case RELOAD_PREPARE:
+        error = reload_read(reload, why, sizeof why);
+        if (!error) {
+            error = platform_prepare(role->platform, &reload->other, why,
+                                     sizeof why);
+        }
+        reload_answer(reload, &role->parent, RELOAD_PREPARE, error, why);
+        break;
+    case RELOAD_TAKE:
+        reload_swap(reload);
+        error = platform_reconfigure(role->platform, &reload->other, now, why,
+                                     sizeof why);
+        if (error) {
+            reload_swap(reload);
+        }
+        reload_answer(reload, &role->parent, RELOAD_TAKE, error, why);
+        break;
+    case RELOAD_DONE:
+    case RELOAD_REFUSED:
+        platform_unprepare(role->platform);
+        reload_drop(reload);
+        break;
+    case RELOAD_SERVE:
+    case RELOAD_ASK:
+        break;
     }
 }
 

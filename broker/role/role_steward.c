@@ -24,6 +24,7 @@
 #include "broker/parent/rundir.h"
 #include "broker/platform/platform.h"
 #include "broker/role/errand.h"
+#include "broker/role/reload.h"
 #include "broker/role/watched.h"
 #include "hypervisor/guestfiles.h"
 
@@ -35,8 +36,10 @@ struct steward_role {
     struct loop *loop;
     struct watched parent, platform;
     struct guestfiles files;
+    struct reload reload;
     struct hypervisor_guest *guests;
     uint32_t n_guests;
+    bool has_guests; /* Of its hypervisor's. */
     struct errand_answer answer;
     nsec_t next_look;
     bool parent_gone, platform_gone, failed;
@@ -49,6 +52,7 @@ static nsec_t deadline(void *ctx, nsec_t now);
 static void hear_parent(struct steward_role *);
 static void hear_platform(struct steward_role *);
 static void run_errand(struct steward_role *, const struct errand *);
+static int renew(struct steward_role *, char *why, size_t why_size);
 static void look(struct steward_role *);
 
 int
@@ -61,6 +65,7 @@ role_steward(const struct role_env *env)
     }
 
     role->env = env;
+    reload_init(&role->reload, env);
     int error = begin(role);
     if (error) {
         log_error("can't start: %s", strerror(-error));
@@ -73,6 +78,7 @@ role_steward(const struct role_env *env)
     watched_end(&role->platform);
     loop_destroy(role->loop);
     free(role->guests);
+    reload_fini(&role->reload);
     int status = role->failed ? EXIT_FAILURE : EXIT_SUCCESS;
     free(role);
     return status;
@@ -90,6 +96,7 @@ begin(struct steward_role *role)
     }
     /* Other hypervisors start their guests themselves. */
     bool has_guests = config->hypervisor == hypervisor_find("process");
+    role->has_guests = has_guests;
     role->n_guests = has_guests ? config->n_guests : 0;
     guestfiles_init(&role->files, FD_STEWARD_PROC, FD_STEWARD_STATE,
                     has_guests &&
@@ -202,12 +209,36 @@ run_errand(struct steward_role *role, const struct errand *errand)
     case ERRAND_FORGET:
         guestfiles_forget(&role->files, guest);
         break;
+    case ERRAND_RENEW:
+        answer->error = renew(role, answer->why, sizeof answer->why);
+        break;
     case ERRAND_OPS:
         break;
     }
     if (errand_answer(FD_STEWARD_PLATFORM, errand, answer)) {
         log_warn("platform does not take its answers");
     }
+}
+
+/* The parent put it where we read it, and platform says when. */
+static int
+renew(struct steward_role *role, char *why, size_t why_size)
+{
+    int error = reload_read(&role->reload, why, why_size);
+    if (error) {
+        return error;
+    }
+    struct hypervisor_guest *guests = platform_guests(&role->reload.other);
+    if (!guests) {
+        reload_drop(&role->reload);
+        return -ENOMEM;
+    }
+    reload_swap(&role->reload);
+    free(role->guests);
+    role->guests = guests;
+    role->n_guests = role->has_guests ? role->env->config->n_guests : 0;
+    reload_drop(&role->reload);
+    return 0;
 }
 
 static void

@@ -101,7 +101,7 @@ static const char *const common[] = {
 
 /* Guests come in, and each gets memory to share. */
 static const char *const back[] = {
-    "accept4", "memfd_create", "ftruncate", "fstatfs", NULL,
+    "accept4", "memfd_create", "ftruncate", "fstatfs", "pread64", NULL,
 };
 
 /* Clients come in; SQLite's files, below the one directory there is. */

@@ -77,6 +77,9 @@ only_guests_of_the_configuration_have_errands(void **state)
         struct errand errand = {.op = op, .guest = GUESTS - 1};
 
         assert_int_equal(say(&errand, sizeof errand), 1);
+        if (op == ERRAND_RENEW) {
+            continue; /* Of all guests. */
+        }
         errand.guest = GUESTS;
         assert_int_equal(say(&errand, sizeof errand), -EPROTO);
         errand.guest = UINT32_MAX;

@@ -217,6 +217,7 @@ run_back(void)
     make_line(&parent, true, GRANT_PARENT, GRANT_BACK, fds, FD_PARENT);
     make_line(&first, true, GRANT_ENGINE, GRANT_BACK, fds, FD_BACK_ENGINE);
     snprintf(path, sizeof path, "%s/web1", dir);
+    fds[FD_BACK_HANDS - FD_PARENT] = -1;
     fds[FD_BACK_GUESTS - FD_PARENT] = control_listen(path, why, sizeof why);
     run(ROLE_BACK, fds, FD_BACK_GUESTS + 1 - FD_PARENT);
 }

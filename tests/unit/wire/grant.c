@@ -40,7 +40,9 @@ static const struct {
     {MSG_READY, P, E},        {MSG_READY, B, Q},       {MSG_READY, E, Q},
     {MSG_TROUBLE, P, E},      {MSG_SET_PSTATE, E, P},  {MSG_RELEASE, E, P},
     {MSG_VM_CONTROL, E, P},   {MSG_OUTCOME, P, E},     {MSG_STARTED, E, B},
-    {MSG_CAP, P, E},          {MSG_SET_CAP, E, P},
+    {MSG_CAP, P, E},          {MSG_SET_CAP, E, P},     {MSG_RELOAD, Q, B},
+    {MSG_RELOAD, Q, E},       {MSG_RELOAD, Q, P},      {MSG_RELOADED, B, Q},
+    {MSG_RELOADED, E, Q},     {MSG_RELOADED, P, Q},
 };
 #define N_GRANTED (sizeof granted / sizeof granted[0])
 
