@@ -253,6 +253,7 @@ check_journal(struct engine *engine, nsec_t now)
                         "rows are taken again", now);
     if (!engine->journal_error) {
         engine->read_only = false;
+        engine_cap_journal_back(engine, now);
         engine->next_epoch = now; /* The policy begins in the next turn. */
     }
 }

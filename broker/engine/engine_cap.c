@@ -273,6 +273,43 @@ record_asked(struct engine *engine, const struct cap_order *order, nsec_t now)
     return cause;
 }
 
+/* An order whose row may be in the journal, now or when that works again, and
+ * that was not sent: whoever reads it must not take it for one that was.  While
+ * rows are not taken that waits; there is one at most, since then no other is
+ * begun. */
+static int
+not_sent(struct engine *engine, const struct msg_set_cap *order, int error,
+         nsec_t now)
+{
+    engine->cap.unsent_command = order->command;
+    engine->cap.unsent_cause = order->cause;
+    engine->cap.unsent_error = error;
+    engine_cap_journal_back(engine, now);
+    return error;
+}
+
+void
+engine_cap_journal_back(struct engine *engine, nsec_t now)
+{
+    struct engine_cap *cap = &engine->cap;
+    struct msg_outcome outcome = {.command = cap->unsent_command,
+                                  .cause = cap->unsent_cause,
+                                  .error = (uint64_t)-cap->unsent_error};
+    char subject[NAME_TEXT_SIZE];
+    struct journal_health health;
+
+    journal_health(engine->journal, &health);
+    if (!cap->unsent_command || engine->journal_error || health.failing) {
+        return;
+    }
+    snprintf(outcome.reason, sizeof outcome.reason, "it was not sent: %s",
+             cap->unsent_error == -EAGAIN ? "the platform process was busy"
+                                          : "the journal failed");
+    subject_of(engine, subject);
+    engine_record_outcome(engine, &outcome, subject, now);
+    cap->unsent_command = 0;
+}
+
 int
 engine_set_cap(struct engine *engine, const struct cap_order *order, nsec_t now,
                char *why, size_t why_size)
@@ -312,7 +349,7 @@ engine_set_cap(struct engine *engine, const struct cap_order *order, nsec_t now,
     if (error) {
         snprintf(why, why_size, "the journal does not take it: %s",
                  strerror(-error));
-        return error;
+        return not_sent(engine, &msg.set_cap, error, now);
     }
     /* From here on it counts as taken: a row says so. */
     cap->term = term;
@@ -320,7 +357,7 @@ engine_set_cap(struct engine *engine, const struct cap_order *order, nsec_t now,
     error = engine->port->to_platform(engine->port->ctx, &msg);
     if (error) {
         snprintf(why, why_size, "the platform process is busy; order again");
-        return error;
+        return not_sent(engine, &msg.set_cap, error, now);
     }
     cap->command = msg.set_cap.command;
     cap->cause = msg.set_cap.cause;

@@ -81,6 +81,9 @@ struct engine_cap {
     uint64_t command, cause; /* Under way; 0 if none is. */
     nsec_t sent;
     bool known; /* The platform said how it stands. */
+    /* Written down, perhaps, and not sent: its outcome is still to be. */
+    uint64_t unsent_command, unsent_cause;
+    int unsent_error;
     /* What an earlier start of the broker sent and saw nothing come of. */
     uint64_t left_command, left_cause;
 };
@@ -242,6 +245,8 @@ bool engine_on_cap_outcome(struct engine *, const struct msg_outcome *,
                            nsec_t now);
 void engine_run_cap(struct engine *, nsec_t now);
 nsec_t engine_cap_deadline(const struct engine *);
+/* Rows are taken again: what is owed is written. */
+void engine_cap_journal_back(struct engine *, nsec_t now);
 /* A sensor that says nothing leaves the budget to assume. */
 void engine_assume_power(const struct engine *, struct power_reading *,
                          nsec_t now);
