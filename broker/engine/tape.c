@@ -252,7 +252,8 @@ tape_get_int(struct tape_in *in)
 static void
 get_text(struct tape_in *in, uint64_t length, char *out, size_t size)
 {
-    const uint8_t *bytes = length < size ? get_bytes(in, length) : NULL;
+    assert(length < size);
+    const uint8_t *bytes = get_bytes(in, length);
 
     out[0] = '\0';
     if (!bytes || memchr(bytes, '\0', length)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tape gives back each message as it was, in fewer bytes when it is like
  * the last; and whatever bytes it is read from, what it gives is in range. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@
 
 #include "base/prng.h"
 #include "broker/engine/tape.h"
+#include "model/uuid.h"
+#include "tests/scarce.h"
 #include "wire/msg.h"
 
 #define N_SLOTS 8
@@ -199,6 +202,78 @@ whatever_is_read_is_in_range(void **state)
     tape_slots_fini(&slots);
 }
 
+/* A member of each kind that a note has, changed to what no note may be. */
+static void
+what_is_packed_out_of_range_is_refused(void **state)
+{
+    static uint8_t bytes[2 * sizeof(struct msg)];
+    struct tape_out out = {.data = bytes, .size = sizeof bytes};
+    struct tape_slots slots;
+    struct msg msg = sample(1), got = new_msg(MSG_DOMAIN);
+
+    assert_int_equal(tape_slots_init(&slots, N_SLOTS), 0);
+    msg.sample_vm.time_ns = -1;
+    tape_put_msg(&out, &slots, 0, &msg);
+    struct tape_in in = {.data = bytes, .size = out.used};
+    tape_get_msg(&in, &slots, &got);
+    assert_true(in.bad);
+    assert_int_equal(got.type, MSG_DOMAIN);
+    tape_slots_fini(&slots);
+}
+
+/* A slot that there is not, and a message too large for one: by itself. */
+static void
+what_has_no_slot_is_packed_by_itself(void **state)
+{
+    struct tape_slots write, read;
+    struct msg msg = sample(1), large = note(1000);
+
+    assert_int_equal(tape_slots_init(&write, N_SLOTS), 0);
+    assert_int_equal(tape_slots_init(&read, N_SLOTS), 0);
+    size_t size = pass(&write, &read, N_SLOTS, &msg);
+    assert_int_equal(pass(&write, &read, N_SLOTS, &msg), size);
+    assert_int_equal(pass(&write, &read, UINT32_MAX, &msg), size);
+    size = pass(&write, &read, 3, &large);
+    assert_int_equal(pass(&write, &read, 3, &large), size);
+    /* The same said by who packed it otherwise is refused. */
+    uint8_t bytes[] = {MSG_GUEST_NOTE, 3};
+    struct tape_in in = {.data = bytes, .size = sizeof bytes};
+    tape_get_msg(&in, &read, &msg);
+    assert_true(in.bad);
+    tape_slots_fini(&write);
+    tape_slots_fini(&read);
+}
+
+static void
+slots_without_memory_are_told(void **state)
+{
+    struct tape_slots slots;
+
+    scarce_arm("memory", 1, ENOMEM);
+    assert_int_equal(tape_slots_init(&slots, N_SLOTS), -ENOMEM);
+    assert_true(scarce_disarm());
+    tape_slots_fini(&slots);
+    assert_int_equal(tape_slots_init(&slots, UINT32_MAX), 0);
+    assert_int_equal(slots.n, TAPE_SLOTS_MAX);
+    tape_slots_fini(&slots);
+}
+
+static void
+a_uuid_that_is_cut_is_refused(void **state)
+{
+    uint8_t bytes[16] = {1, 2, 3};
+    struct uuid uuid = {{9}};
+    struct tape_in in = {.data = bytes, .size = 15};
+
+    tape_get_uuid(&in, &uuid);
+    assert_true(in.bad);
+    assert_int_equal(uuid.byte[0], 9);
+    in = (struct tape_in){.data = bytes, .size = 16};
+    tape_get_uuid(&in, &uuid);
+    assert_false(in.bad);
+    assert_memory_equal(uuid.byte, bytes, 16);
+}
+
 static void
 numbers_too_long_or_too_large_are_refused(void **state)
 {
@@ -225,6 +300,10 @@ main(void)
         cmocka_unit_test(what_is_like_the_last_is_short),
         cmocka_unit_test(a_message_cut_anywhere_is_refused),
         cmocka_unit_test(whatever_is_read_is_in_range),
+        cmocka_unit_test(what_is_packed_out_of_range_is_refused),
+        cmocka_unit_test(what_has_no_slot_is_packed_by_itself),
+        cmocka_unit_test(slots_without_memory_are_told),
+        cmocka_unit_test(a_uuid_that_is_cut_is_refused),
         cmocka_unit_test(numbers_too_long_or_too_large_are_refused),
     };
 
