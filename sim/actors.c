@@ -148,7 +148,7 @@ start_journal(struct world *world)
 static int
 start_processes(struct world *world)
 {
-    const struct broker_config *config = &world->scenario->config;
+    const struct broker_config *config = &world->config;
     const struct platform_env env = platform_env(world);
     int error;
 
@@ -170,15 +170,40 @@ start_processes(struct world *world)
         };
         error = back_create(&world->back, config, &back_env);
     }
+    return error ? error : world_open_back(world);
+}
+
+/* Its ends of the channels that it has not got yet. */
+int
+world_open_back(struct world *world)
+{
+    int error = 0;
+
     for (uint32_t i = 0; i < world->n_guests && !error; i++) {
+        int place =
+            world_back_place(world, &world->scenario->config.guests[i].uuid);
         struct mchan *channel;
 
+        if (place < 0 || back_has_channel(world->back, (uint32_t)place)) {
+            continue;
+        }
         error = open_channel(world, i, true, &channel);
         if (!error) {
-            back_add_channel(world->back, i, channel);
+            back_add_channel(world->back, (uint32_t)place, channel);
         }
     }
     return error;
+}
+
+int
+world_back_place(const struct world *world, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < world->config.n_guests; i++) {
+        if (uuid_equal(&world->config.guests[i].uuid, uuid)) {
+            return (int)i;
+        }
+    }
+    return -1;
 }
 
 int
@@ -199,7 +224,7 @@ world_start_broker(struct world *world)
         error = start_processes(world);
     }
     trace_add(world->trace, "msim", "the broker %s, policy %s",
-              error ? "can't start" : "starts", config->policy->name);
+              error ? "can't start" : "starts", world->config.policy->name);
     world->wanted = true;
     world->next_start = world->now + NSEC_PER_SEC;
     if (error) {

@@ -128,8 +128,11 @@ suspend_channel(struct world *world, const struct scenario_fault *fault,
 static void
 renew_guest(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    if (world->back) {
-        back_renew(world->back, fault->guest);
+    int place = world_back_place(
+        world, &world->scenario->config.guests[fault->guest].uuid);
+
+    if (world->back && place >= 0) {
+        back_renew(world->back, (uint32_t)place);
     }
 }
 
@@ -468,6 +471,10 @@ const struct fault fault_table[] = {
     {"set_policy", FAULT_OPERATOR, FAULT_TEXT,
      "an operator puts the policy text in force, with its defaults", 0, 0,
      set_policy},
+    {"reload", FAULT_OPERATOR, FAULT_TEXT,
+     "the broker reads another configuration: text is any of policy=, "
+     "epoch_ms=, max_w=, safe_w=, state_dir=, -GUEST, +GUEST", 0, 0,
+     fault_reload},
     {"send_note", FAULT_AGENT, FAULT_GUEST | FAULT_TEXT,
      "a program gives the agent a note: text is its type, a blank, its bytes",
      0, 0, send_note},

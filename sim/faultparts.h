@@ -28,4 +28,7 @@ fault_fn fault_fill_disk, fault_fail_disk, fault_fail_sync;
 fault_fn fault_jump_wall, fault_jump_guest, fault_stop_time;
 fault_fn fault_control_vm;
 
+/* faultconfig.c */
+fault_fn fault_reload;
+
 #endif

@@ -101,6 +101,7 @@ world_destroy(struct world *world)
         free(world->guests[i].requests);
     }
     world_stop_broker(world);
+    config_fini(&world->config);
     machine_destroy(world->machine);
     hardware_sim_destroy(world->hardware);
     hypervisor_sim_destroy(world->hypervisor);
@@ -282,7 +283,7 @@ run_agents(struct world *world)
 static bool
 run_back(struct world *world)
 {
-    for (uint32_t i = 0; i < world->n_guests; i++) {
+    for (uint32_t i = 0; i < world->config.n_guests; i++) {
         back_mark_ready(world->back, i);
     }
     back_run(world->back, world->now);
@@ -542,6 +543,16 @@ make_guests(struct world *world)
 {
     const struct scenario *scenario = world->scenario;
     int error = hypervisor_sim_create(&world->hypervisor);
+
+    world->config = scenario->config;
+    world->config.guests =
+        calloc(world->n_guests + 1, sizeof *world->config.guests);
+    if (!world->config.guests) {
+        world->config.n_guests = 0;
+        return -ENOMEM;
+    }
+    memcpy(world->config.guests, scenario->config.guests,
+           world->n_guests * sizeof *world->config.guests);
 
     if (!error) {
         hypervisor_sim_watch(world->hypervisor, on_vm, world);

@@ -99,6 +99,7 @@ struct world {
     double energy_mj;        /* Summed from the start. */
     uint32_t pstates[CONFIG_CPUS_MAX];       /* As last traced, by place. */
     uint64_t pstate_hashes[CONFIG_CPUS_MAX]; /* Of all they were, and when. */
+    struct broker_config config; /* In force; its guests are the world's. */
     uint32_t n_guests;
     struct world_guest guests[SCENARIO_GUESTS_MAX];
     char why[WORLD_WHY_SIZE];
@@ -131,6 +132,10 @@ void world_follow_hardware(struct world *);
 /* Since the scenario's start. */
 nsec_t world_elapsed(const struct world *);
 
+/* Opens back's ends of channels it has not got; the place of a VM in the
+ * configuration in force, or -1. */
+int world_open_back(struct world *);
+int world_back_place(const struct world *, const struct uuid *);
 /* Each returns 0 or -Exxx with world->why; who is there stays. */
 int world_start_broker(struct world *);
 int world_start_agent(struct world *, uint32_t guest);

@@ -335,6 +335,11 @@ platform_reconfigure(struct platform *platform, const struct broker_config *was,
         caps_set_budget(platform->caps, config, now);
         run_caps(platform, now);
     }
+    for (uint32_t i = 0; i < config->n_guests; i++) {
+        if (!config_guest(was, &config->guests[i].uuid)) {
+            sampler_tell_again(platform->sampler, &config->guests[i].uuid);
+        }
+    }
     sampler_run(platform->sampler, now);
     start_guests(platform, was, now);
     platform->next_sample =

@@ -136,6 +136,16 @@ sampler_run(struct sampler *sampler, nsec_t now)
     tell_power(sampler, now);
 }
 
+void
+sampler_tell_again(struct sampler *sampler, const struct uuid *vm)
+{
+    struct seen_vm *seen = find_vm(sampler, vm);
+
+    if (seen) {
+        seen->told = false;
+    }
+}
+
 bool
 sampler_sees(const struct sampler *sampler, const struct uuid *vm)
 {

@@ -40,6 +40,9 @@ void sampler_destroy(struct sampler *);
 /* Observes everything once. */
 void sampler_run(struct sampler *, nsec_t now);
 
+/* Tells of that VM again, if it is there, when it next looks. */
+void sampler_tell_again(struct sampler *, const struct uuid *);
+
 /* Whether that VM ran or was frozen when it was last looked at. */
 bool sampler_sees(const struct sampler *, const struct uuid *);
 
