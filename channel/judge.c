@@ -13,7 +13,6 @@ static int
 take_bye(struct mchan *channel, const struct record *record, const char **why)
 {
     uint8_t data[BYE_SIZE];
-    uint64_t sent;
     if (record->kind != RECORD_BYE) {
         *why = "HELLO again";
         return -EPROTO;
@@ -23,10 +22,7 @@ take_bye(struct mchan *channel, const struct record *record, const char **why)
         return -EPROTO;
     }
     link_take(&channel->link, record, data);
-    int error = frame_get_u64(&sent, data, sizeof data);
-    if (!error) {
-        error = session_bye(&channel->session, sent, why);
-    }
+    int error = session_bye(&channel->session, frame_u64(data), why);
     return error ? error : 1;
 }
 
@@ -35,16 +31,13 @@ static int
 take_skip(struct mchan *channel, const struct record *record, const char **why)
 {
     uint8_t data[SKIP_SIZE];
-    uint64_t to;
     if (record->size != sizeof data) {
         *why = "SKIP of a wrong size";
         return -EPROTO;
     }
     link_take(&channel->link, record, data);
-    int error = frame_get_u64(&to, data, sizeof data);
-    if (!error) {
-        error = session_skipped(&channel->session, record, to, why);
-    }
+    int error =
+        session_skipped(&channel->session, record, frame_u64(data), why);
     return error ? error : 1;
 }
 

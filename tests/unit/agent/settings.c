@@ -274,10 +274,49 @@ overlong_text_is_refused(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void
+values_of_every_kind_are_read_or_refused(void **state)
+{
+    struct bench *b = *state;
+    char name[200];
+
+    assert_int_equal(read_text(b, "threshold_us = 3000L;\n"), 0);
+    assert_int_equal(option_int(&b->settings.values, "threshold_us"), 3000);
+    assert_int_equal(read_text(b, "\nthreshold_us = 5000000000000L;\n"),
+                     -EINVAL);
+    assert_int_equal(read_text(b, "threshold_us = 2.5;\n"), -EINVAL);
+    assert_int_equal(read_text(b, "threshold_us = true;\n"), -EINVAL);
+    assert_int_equal(read_text(b, "threshold_us = false;\n"), -EINVAL);
+    assert_int_equal(read_text(b, "threshold_us = [1];\n"), -EINVAL);
+    assert_int_equal(read_text(b, "threshold_us = { a = 1; };\n"), -EINVAL);
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    assert_int_equal(
+        settings_set(&b->settings, name, "1", b->why, sizeof b->why), -EINVAL);
+    assert_non_null(strstr(b->why, "no such setting"));
+}
+
+static void
+a_claim_is_a_name_or_none(void **state)
+{
+    struct bench *b = *state;
+
+    assert_int_equal(
+        settings_set(&b->settings, "claim", "web1", b->why, sizeof b->why), 0);
+    assert_int_equal(
+        settings_set(&b->settings, "claim", "", b->why, sizeof b->why), 0);
+    assert_int_equal(
+        settings_set(&b->settings, "claim", "a/b", b->why, sizeof b->why),
+        -EINVAL);
+    assert_non_null(strstr(b->why, "is no name"));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(values_of_every_kind_are_read_or_refused),
+        CASE(a_claim_is_a_name_or_none),
         CASE(defaults_are_the_papers),
         CASE(file_sets_everything),
         CASE(command_line_words_are_the_files),

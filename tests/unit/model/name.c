@@ -140,10 +140,32 @@ short_cuts_make_the_same_names(void **state)
     assert_string_equal(text, "mgmt://lab/host/h1/cpu/3/pstate");
 }
 
+static void
+a_p_state_s_name_has_all_its_words(void **state)
+{
+    static const char *const bad[] = {
+        "mgmt://lab/host/h7/xpu/3/pstate",
+        "mgmt://lab/host/h7/cpu/3/cstate",
+        "mgmt://lab/host/h7/cpu/x/pstate",
+        "mgmt://lab/host/h7/cpu/4294967296/pstate",
+        "mgmt://lab/host/h7/cpu/03/pstate",
+        "mgmt://lab/host/h7/cpu/3",
+    };
+    struct name name;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(name_parse(&name, bad[i]), -EINVAL);
+    }
+    assert_int_equal(
+        name_parse(&name, "mgmt://lab/host/h7/cpu/4294967295/pstate"), 0);
+    assert_true(name.cpu == UINT32_MAX);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_p_state_s_name_has_all_its_words),
         cmocka_unit_test(every_kind_survives_parsing),
         cmocka_unit_test(parts_are_found),
         cmocka_unit_test(longest_name_fits_and_a_longer_part_is_none),

@@ -348,10 +348,32 @@ every_fault_has_words_of_its_own(void **state)
     }
 }
 
+static void
+a_line_that_ends_too_soon_is_refused(void **state)
+{
+    refuse(LOGLINE_NGINX, "1700000000.123456", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "1700000000.123 0.00412345678", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "1700000000.123 0.004 2000", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "1700000000.123 0.004 200x", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "1700000000.123 0.004 ", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "0.017", LOGLINE_SHAPE);
+    refuse(LOGLINE_NGINX, "a 0.017", LOGLINE_SHAPE);
+}
+
+/* More places than are looked at, up to the very end of the line. */
+static void
+more_places_than_matter_are_passed_over(void **state)
+{
+    expect(LOGLINE_NGINX, NGINX_TAIL " 0.0171234567890", 17123, 0);
+    refuse(LOGLINE_NGINX, NGINX_TAIL " ", LOGLINE_SHAPE);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_that_ends_too_soon_is_refused),
+        cmocka_unit_test(more_places_than_matter_are_passed_over),
         cmocka_unit_test(nginx_line_of_ours_tells_time_and_end),
         cmocka_unit_test(nginx_combined_line_with_request_time_tells_time),
         cmocka_unit_test(nginx_combined_line_without_request_time_is_refused),
