@@ -146,8 +146,8 @@ follow(struct output *output, int out_fd, int err_fd, char *said)
         if (fds[1].fd >= 0 && fds[1].revents) {
             read_said(said, &used, &fds[1]);
         }
-        if (output->ended) {
-            break;
+        if (output->ended || more < 0) {
+            break; /* It may wait to be read, and shall not for ever. */
         }
     }
     return more < 0 ? more : 0;
