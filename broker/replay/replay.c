@@ -60,6 +60,7 @@ replay_end_engine(struct replay *replay)
     replay->journal = NULL;
     replay->n_pending = 0;
     replay->n_sent_then = 0;
+    replay_end_was(replay);
 }
 
 void
@@ -119,8 +120,20 @@ take_key(struct replay *replay, struct tape_in *in)
     if (in->bad) {
         return replay_bad(replay);
     }
+    if (replay->has_was) { /* The key before did not end. */
+        return replay_bad(replay);
+    }
     replay->in_key = true;
-    if (replay->key == TAPE_KEY_AGAIN && !replay->engine) {
+    if (replay->key == TAPE_KEY_CONFIG && replay->engine) {
+        replay->was = replay->config;
+        replay->has_was = true;
+        replay->config.guests = NULL;
+        replay->config.n_guests = 0;
+        replay->has_config = false;
+        return 0;
+    }
+    if ((replay->key == TAPE_KEY_AGAIN || replay->key == TAPE_KEY_CONFIG) &&
+        !replay->engine) {
         replay->counts.begins_amidst |= replay->counts.n_begun == 0;
         replay->counts.n_gaps += replay->counts.n_begun > 0;
         replay->key = TAPE_KEY_GAP;
@@ -133,12 +146,20 @@ take_key(struct replay *replay, struct tape_in *in)
     return 0;
 }
 
+/* What a key says is known to the engine already, but perhaps for the
+ * configuration. */
+static bool
+is_known(const struct replay *replay)
+{
+    return replay->in_key && (replay->key == TAPE_KEY_AGAIN || replay->has_was);
+}
+
 static int
 take_policy(struct replay *replay, struct tape_in *in)
 {
     char why[160];
 
-    if (replay->in_key && replay->key == TAPE_KEY_AGAIN) {
+    if (is_known(replay)) {
         struct replay_counts counts = replay->counts;
         int error = replay_read_policy(replay, in);
 
@@ -170,7 +191,7 @@ take_msg(struct replay *replay, struct tape_in *in)
     if (in->bad) {
         return replay_bad(replay);
     }
-    if (!replay->engine || (replay->in_key && replay->key == TAPE_KEY_AGAIN)) {
+    if (!replay->engine || is_known(replay)) {
         return 0; /* Known already. */
     }
     if (msg.type == MSG_OUTCOME && !replay_fit_outcome(replay, &msg.outcome)) {
@@ -222,7 +243,8 @@ take_entry(struct replay *replay, struct tape_in *in)
 {
     uint64_t kind = tape_get_uint(in, TAPE_TURN);
     nsec_t now = replay->now;
-    bool known = replay->in_key && replay->key == TAPE_KEY_AGAIN;
+    bool known = is_known(replay) && !replay->has_was;
+    bool begun = replay->engine && !replay->has_was;
 
     if (__builtin_add_overflow(now, tape_get_int(in), &now) || now < 0 ||
         in->bad) {
@@ -237,15 +259,13 @@ take_entry(struct replay *replay, struct tape_in *in)
             replay_skip_host(in);
             return in->bad ? replay_bad(replay) : 0;
         }
-        return replay->engine ? replay_bad(replay)
-                              : replay_read_host(replay, in);
+        return begun ? replay_bad(replay) : replay_read_host(replay, in);
     case TAPE_GUEST:
         if (known) {
             replay_skip_guest(in);
             return in->bad ? replay_bad(replay) : 0;
         }
-        return replay->engine ? replay_bad(replay)
-                              : replay_read_guest(replay, in);
+        return begun ? replay_bad(replay) : replay_read_guest(replay, in);
     case TAPE_POLICY:
         if (!replay->has_config) {
             return replay_bad(replay);
@@ -253,13 +273,13 @@ take_entry(struct replay *replay, struct tape_in *in)
         return take_policy(replay, in);
     case TAPE_KEY_END:
         replay->in_key = false;
-        return 0;
+        return replay->has_was ? replay_reconfigure(replay) : 0;
     case TAPE_MSG:
         return take_msg(replay, in);
     case TAPE_SENT:
         return take_sent(replay, in);
     case TAPE_TURN:
-        return take_turn(replay, in);
+        return replay->has_was ? replay_bad(replay) : take_turn(replay, in);
     }
     return replay_bad(replay);
 }

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "broker/replay/replay_parts.h"
 
+#define GUESTS_SPARE 64       /* That a reload may add. */
 #define SOME_HYPERVISOR "sim" /* Stands for whichever there was. */
 
 static const struct policy_class *
@@ -42,6 +43,7 @@ replay_begin_engine(struct replay *replay)
         options_init(&replay->config.policy_options,
                      replay->config.policy->options);
     }
+    replay->config.guests_max = replay->config.n_guests + GUESTS_SPARE;
     int error = journal_open(&replay->journal, NULL, &opts, replay->why,
                              sizeof replay->why);
     if (!error) {
@@ -54,6 +56,41 @@ replay_begin_engine(struct replay *replay)
                                "no engine can be made of what the "
                                "first inputs say")
                  : 0;
+}
+
+int
+replay_reconfigure(struct replay *replay)
+{
+    struct broker_config *config = &replay->config;
+    const struct broker_config *was = &replay->was;
+    char why[CONFIG_WHY_SIZE];
+
+    if (!replay->has_config || config->n_cpus != was->n_cpus ||
+        memcmp(config->cpus, was->cpus, was->n_cpus * sizeof was->cpus[0]) !=
+            0) {
+        return replay_bad(replay);
+    }
+    /* Another policy came by itself. */
+    config->policy = was->policy;
+    config->policy_options = was->policy_options;
+    if (engine_prepare(replay->engine, config, why, sizeof why)) {
+        replay->counts.n_gaps++; /* Until the next key. */
+        replay_end_engine(replay);
+        return 0;
+    }
+    engine_reconfigure(replay->engine, was, "", replay->now);
+    replay->n_events = 0;
+    replay_end_was(replay);
+    return 0;
+}
+
+void
+replay_end_was(struct replay *replay)
+{
+    if (replay->has_was) {
+        config_fini(&replay->was);
+        replay->has_was = false;
+    }
 }
 
 int

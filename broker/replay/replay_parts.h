@@ -54,6 +54,10 @@ struct replay {
 
     struct tape_slots slots;
     struct broker_config config;
+    /* What the engine goes on from when a key says that another configuration
+     * holds: 'config' is that one then, and may be half read. */
+    struct broker_config was;
+    bool has_was;
     bool has_config, in_key, ends;
     enum tape_key key;
     char policy[64]; /* Then, with its options. */
@@ -86,6 +90,10 @@ void replay_end_config(struct replay *);
 /* replay_begin.c */
 /* With what was read of a key, and the policy to be asked now. */
 int replay_begin_engine(struct replay *);
+/* The engine goes from 'was' to 'config', which was read; if it can't it ends.
+ */
+int replay_reconfigure(struct replay *);
+void replay_end_was(struct replay *);
 int replay_read_host(struct replay *, struct tape_in *);
 int replay_read_guest(struct replay *, struct tape_in *);
 int replay_read_policy(struct replay *, struct tape_in *);

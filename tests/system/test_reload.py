@@ -225,3 +225,22 @@ def test_many_hang_ups_at_once_end_in_the_last_file(tmp_path):
         wanted = "%08x" % zlib.crc32(broker.conf.read_bytes())
         wait_until(lambda: broker.ctl("status")["reload"]["hash"] == wanted, "the last holds")
         assert broker.stop() == 0
+
+
+def test_replay_goes_on_over_a_reload_and_decides_the_same(tmp_path):
+    with Broker(guests=["web1"], commands={"web1": "exec sleep 1000"},
+                extra="end_guests = true;") as broker:
+        broker.start()
+        broker.agent("web1")
+        broker.wait_agents("web1")
+        add_guest(broker, "web9", ' command = "exec sleep 1000";')
+        assert broker.run_ctl("reload").returncode == 0
+        broker.agent("web9")
+        broker.wait_agents("web9")
+        broker.requests("web9", 50, 0.05)
+        wait_until(lambda: broker.vm("web9")["violations"], "it was heard of")
+        time.sleep(1)
+        assert broker.stop() == 0
+        done = broker.run_ctl("replay", str(broker.state_dir / "journal/journal.db"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " 0 differences" in done.stdout or "no difference" in done.stdout.lower()
