@@ -60,7 +60,11 @@ def test_no_broker_is_json_for_programs(tmp_path):
     ["policy", "get"], ["policy", "set"], ["policy", "set", "basic", "period"],
     ["policy", "set", "basic", "=3"], ["vms", "end"], ["vms", "reboot", "web1"],
     ["events", "-n", "0"], ["events", "-n", "x"], ["check"], ["--colour", "status"],
-    ["status", "--run-dir"],
+    ["status", "--run-dir"], ["status", "--vm", "web1"], ["status", "--type", "x"],
+    ["vms", "-f"], ["notes", "--since", "1h"], ["status", "--until", "1h"],
+    ["events", "--since", "yesterday"], ["events", "--until", "25:00"],
+    ["events", "--since", "@0"], ["events", "-n", "501"], ["status", "--link", "x"],
+    ["status", "--policy", "none"], ["events", "--config", "x"],
 ], ids=" ".join)
 def test_wrong_usage_exits_2_and_says_how_it_is_right(arguments, tmp_path):
     if "--run-dir" not in arguments:
@@ -77,7 +81,7 @@ def test_help_lists_every_verb_and_each_has_its_own():
     verbs = re.findall(r"^  ([a-z]+)  ", done.stdout, re.M)
     assert set(verbs) == {"status", "vms", "cpus", "power", "policy", "why", "trace",
                           "events", "watch", "plugins", "check", "notes", "journal", "doctor",
-                          "cap", "replay"}
+                          "cap", "replay", "reload"}
     manual = (BUILD.parent / "ctl" / "mctl.1")
     for verb in verbs:
         done = mctl(verb, "--help")
