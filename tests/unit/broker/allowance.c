@@ -283,6 +283,38 @@ whatever_comes_the_newest_are_kept_in_order(void **state)
                      last);
 }
 
+/* A reload: what waits is heard all the same, in a memory that changes when it
+ * is empty. */
+static void
+another_quota_loses_nothing_that_waits(void **state)
+{
+    struct quota_config other = quota;
+
+    (void)state;
+    spend_all();
+    keep(1, 100);
+    keep(2, 100);
+    other.messages_per_second = 1000;
+    other.memory = 65536;
+    allowance_set_quota(&allowance, &other);
+    assert_int_equal(allowance.n_held, 2);
+    assert_int_equal(allowance_memory(&allowance), quota.memory);
+    now += 2 * NSEC_PER_SEC;
+    assert_int_equal(next(), 1);
+    assert_int_equal(next(), 2);
+    assert_int_equal(next(), 0);
+    keep(3, 100);
+    assert_int_equal(allowance_memory(&allowance), 65536);
+    assert_int_equal(next(), 3);
+    /* Smaller, and empty: at once. */
+    other.memory = 8192;
+    allowance_set_quota(&allowance, &other);
+    assert_int_equal(allowance.quota.memory, 8192);
+    keep(4, 100);
+    assert_int_equal(next(), 4);
+    assert_int_equal(allowance.n_dropped, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -300,6 +332,7 @@ main(void)
         TEST(what_is_forgotten_is_counted_and_gives_its_memory_back),
         TEST(without_memory_for_it_what_would_wait_is_dropped),
         TEST(looks_are_more_than_messages_and_bounded),
+        TEST(another_quota_loses_nothing_that_waits),
         TEST(whatever_comes_the_newest_are_kept_in_order),
     };
 

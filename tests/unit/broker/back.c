@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -316,6 +317,57 @@ without_guests_there_is_nothing_to_do(void **state)
     back_destroy(empty);
 }
 
+/* A reload: guests are numbered anew, one is told goodbye, the others don't
+ * notice. */
+static void
+who_stays_configured_keeps_its_session(void **state)
+{
+    struct mchan *gone = dial(0), *stays = dial(1);
+    struct broker_config next = config;
+    struct guest_config fewer[N_GUESTS];
+    struct msg last;
+
+    (void)state;
+    say_hello(gone, "");
+    say_hello(stays, "");
+    until(MSG_GUEST_UP, 0, 1);
+    until(MSG_GUEST_UP, 1, 1);
+    memcpy(fewer, guests + 1, sizeof fewer - sizeof fewer[0]);
+    next.guests = fewer;
+    next.n_guests = N_GUESTS - 1;
+    assert_int_equal(back_prepare(back, &next), 0);
+    back_unprepare(back);
+    say_report(gone, 1); /* What was prepared and dropped changed nothing. */
+    until(MSG_GUEST_REPORT, 0, 1);
+    assert_int_equal(back_prepare(back, &next), 0);
+    back_reconfigure(back, &next);
+    assert_true(back_has_channel(back, 0));
+    for (uint32_t i = 0; i < next.n_guests; i++) {
+        back_mark_ready(back, i);
+    }
+    for (uint64_t i = 1; i <= 5; i++) {
+        say_report(stays, i);
+        back_mark_ready(back, 0);
+        back_run(back, now += NSEC_PER_MSEC);
+    }
+    for (int i = 0; i < 100 && count(MSG_GUEST_REPORT, 1) < 5; i++) {
+        back_mark_ready(back, 0);
+        back_run(back, now += NSEC_PER_MSEC);
+    }
+    assert_int_equal(count(MSG_GUEST_REPORT, 1), 5);
+    assert_int_equal(count(MSG_GUEST_UP, 1), 1);
+    assert_int_equal(count(MSG_GUEST_LOST, 1), 0);
+    assert_int_equal(hear_all(gone, MSG_BYE, &last), 1);
+    /* Back to what it was, for the rest of this bench: without a channel. */
+    assert_int_equal(back_prepare(back, &config), 0);
+    back_reconfigure(back, &config);
+    assert_false(back_has_channel(back, 0));
+    assert_true(back_has_channel(back, 1));
+    assert_int_equal(back_fd(back, 0), -1);
+    hang_up(gone);
+    hang_up(stays);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -337,6 +389,7 @@ main(void)
         TEST(another_instance_of_a_vm_begins_a_session_of_its_own),
         TEST(a_vm_that_moves_is_not_lost_meanwhile),
         TEST(an_idle_back_wakes_only_for_beats),
+        TEST(who_stays_configured_keeps_its_session),
         TEST(without_guests_there_is_nothing_to_do),
     };
 
