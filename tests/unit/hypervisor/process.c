@@ -1068,6 +1068,53 @@ without_pin_an_adopted_guest_is_left_where_it_is(void **state)
     dismiss(other);
 }
 
+static int
+set_guests(struct fixture *f, const struct hypervisor_guest *guests, uint32_t n)
+{
+    return driver()->set_guests(f->hv, guests, n, f->why, sizeof f->why);
+}
+
+/* A reload: who is in both is the same guest, frozen as it was, at another
+ * place; one that is named no more runs on and is found again. */
+static void
+other_guests_leave_those_that_stay_as_they_are(void **state)
+{
+    struct fixture *f = *state;
+    pid_t other = bystander();
+    struct hypervisor_guest two[2], bad[2];
+
+    f->guest.pid_file = "foreign.pid";
+    tree_put(&f->state, "foreign.pid", "%d\n", other);
+    open_it(f);
+    await(f, VM_RUNNING);
+    assert_int_equal(control(f, VM_OP_FREEZE), 0);
+    await(f, VM_FROZEN);
+    two[0] = (struct hypervisor_guest){.name = "new", .uuid.byte[0] = 9};
+    two[1] = f->guest;
+    memcpy(bad, two, sizeof bad);
+    snprintf(bad[0].name, sizeof bad[0].name, "no name/");
+    assert_int_equal(set_guests(f, bad, 2), -EINVAL);
+    assert_non_null(strstr(f->why, "no name/"));
+    await(f, VM_FROZEN); /* Nothing changed. */
+    assert_int_equal(set_guests(f, two, 2), 0);
+    look(f);
+    assert_int_equal(f->n, 1);
+    assert_int_equal(f->sample.state, VM_FROZEN);
+    assert_int_equal(control(f, VM_OP_FREEZE), -EALREADY);
+    assert_int_equal(control(f, VM_OP_THAW), 0);
+    await(f, VM_RUNNING);
+    assert_int_equal(set_guests(f, two, 1), 0);
+    look(f);
+    assert_int_equal(f->n, 0); /* Not even as ended. */
+    assert_int_equal(control(f, VM_OP_END), -ENOENT);
+    assert_int_equal(kill(other, 0), 0);
+    assert_int_equal(set_guests(f, two, 2), 0);
+    await(f, VM_RUNNING);
+    driver()->close(f->hv);
+    f->hv = NULL;
+    dismiss(other);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -1119,6 +1166,7 @@ main(void)
         T(started_guest_runs_on_its_cpus),
         T(adopted_guest_is_brought_to_its_cpus),
         T(without_pin_an_adopted_guest_is_left_where_it_is),
+        T(other_guests_leave_those_that_stay_as_they_are),
     };
 
     return cmocka_run_group_tests_name("process", tests, NULL, NULL);
