@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "probe/probe.h"
+#include "tests/scarce.h"
 #include "wire/msg.h"
 
 #define NOW (100 * NSEC_PER_SEC)
@@ -213,6 +214,50 @@ no_more_are_given_on_a_second_than_agreed(void **state)
                     NOTEBOX_BURST + 10 * NOTEBOX_PER_SECOND + 1);
 }
 
+static void
+an_empty_box_waits_for_nothing(void **state)
+{
+    assert_true(notebox_deadline(*state) == NSEC_NEVER);
+    take(*state, "a/1", "x", false);
+    assert_true(notebox_deadline(*state) != NSEC_NEVER);
+}
+
+static void
+a_note_without_memory_is_refused(void **state)
+{
+    struct notebox *box = *state;
+
+    scarce_arm("memory", 1, ENOMEM);
+    assert_int_equal(take(box, "a/1", "x", false), -ENOMEM);
+    assert_true(scarce_disarm());
+    assert_string_equal(why, "no memory");
+    assert_int_equal(box->n_refused, 1);
+    assert_int_equal(box->n, 0);
+}
+
+/* What nobody will ever take is not told again, either. */
+static void
+what_is_dropped_is_forgotten(void **state)
+{
+    struct notebox *box = *state;
+    struct msg_note out;
+
+    take(box, "a/1", "x", true);
+    take(box, "b/1", "y", true);
+    gives(box, "a/1", "x");
+    assert_true(notebox_next(box, NOW, &out));
+    notebox_drop(box); /* "b/1". */
+    assert_false(notebox_next(box, NOW, &out));
+    assert_int_equal(box->n_refused, 1);
+    notebox_again(box);
+    assert_true(notebox_next(box, NOW, &out));
+    assert_string_equal(out.type, "a/1");
+    notebox_drop(box);
+    notebox_again(box);
+    assert_false(notebox_next(box, NOW, &out));
+    assert_int_equal(box->n_refused, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -221,6 +266,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(notes_are_given_on_in_order_and_numbered),
         TEST(a_newer_latest_takes_the_place_of_the_waiting_one),
+        TEST(an_empty_box_waits_for_nothing),
+        TEST(a_note_without_memory_is_refused),
+        TEST(what_is_dropped_is_forgotten),
         TEST(who_brings_too_many_is_told),
         TEST(what_makes_no_sense_is_refused_in_words),
         TEST(who_knows_nothing_is_told_the_newest_of_each_type),

@@ -25,6 +25,7 @@ static const struct {
     {&verb_why, "cpu0"},    {&verb_trace, "1.1"},
     {&verb_events, ""},     {&verb_notes, ""},
     {&verb_watch, ""},      {&verb_plugins, ""},
+    {&verb_reload, ""},
 };
 #define N_ASKING (sizeof asking / sizeof asking[0])
 

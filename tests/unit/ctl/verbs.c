@@ -96,6 +96,7 @@ what_makes_no_sense_asks_nobody(void **state)
         {&verb_notes, "web1"},
         {&verb_watch, "x"},
         {&verb_plugins, "x"},
+        {&verb_reload, "x"},
         {&verb_doctor, "x"},
         {&verb_check, ""},
         {&verb_check, "a b"},
@@ -377,6 +378,37 @@ plugins_say_why_one_is_left_out(void **state)
                "httplog  in guests  offered by\n", NULL);
 }
 
+static void
+a_reload_is_waited_for_and_told(void **state)
+{
+    static const char *const taken[] = {
+        ANSWER("{\"asked\":2}"), ANSWER("{\"reload\":{\"done\":1}}"),
+        ANSWER("{\"reload\":{\"done\":2,\"reason\":\"read\"}}"), NULL};
+    static const char *const refused[] = {
+        ANSWER("{\"asked\":1}"),
+        ANSWER(
+            "{\"reload\":{\"done\":1,\"refused\":true,\"reason\":\"m.conf:3\"}"
+            "}"),
+        NULL};
+    static const char *const gone[] = {ANSWER("{\"asked\":1}"), NULL};
+    const struct ctl programs = {.json = true};
+
+    const struct fake_run *run = fake_run(&verb_reload, "", NULL, taken);
+    assert_int_equal(run->how, CTL_OK);
+    assert_string_equal(run->requests[0], "{\"verb\":\"reload\"}");
+    assert_string_equal(run->requests[2], "{\"verb\":\"status\"}");
+    assert_string_equal(run->out, "read\n");
+    run = fake_run(&verb_reload, "", &programs, taken);
+    assert_int_equal(run->how, CTL_OK);
+    assert_has(run->out, "\"reason\": \"read\"", NULL);
+    run = fake_run(&verb_reload, "", NULL, refused);
+    assert_int_equal(run->how, CTL_FAILED);
+    assert_has(run->err, "the configuration is refused: m.conf:3",
+               "what was in force stays", NULL);
+    run = fake_run(&verb_reload, "", NULL, gone);
+    assert_int_equal(run->how, CTL_UNREACHABLE);
+}
+
 /* Rows. */
 
 #define ROW(id, wall)                                                          \
@@ -587,6 +619,7 @@ main(void)
         cmocka_unit_test(a_policy_shows_its_options_and_the_others),
         cmocka_unit_test(why_names_the_winner_and_who_lost),
         cmocka_unit_test(a_trace_counts_from_its_first_hop),
+        cmocka_unit_test(a_reload_is_waited_for_and_told),
         cmocka_unit_test(plugins_say_why_one_is_left_out),
         cmocka_unit_test(events_are_asked_for_backwards_and_shown_forwards),
         cmocka_unit_test(as_many_events_as_asked_for_are_enough),
