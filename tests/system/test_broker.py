@@ -26,7 +26,7 @@ ROLES = ["back", "engine", "platform", "steward"]
 # Starting and stopping.
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_an_orderly_stop_restores_and_leaves_nothing(tmp_path, signum):
     with on_cpufreq(tmp_path) as broker:
         start_lowered(broker, tmp_path)
