@@ -401,6 +401,17 @@ an_acknowledgement_of_a_wrong_size_is_refused(void **state)
 }
 
 static void
+news_of_a_wrong_size_are_refused(void **state)
+{
+    struct scene *scene = *state;
+    struct record record = {.size = 4, .kind = RECORD_SKIP};
+    raw_come_up(scene);
+    record.sequence = 1;
+    raw_frame(scene, &record, "abc");
+    expect_refused(scene, "SKIP of a wrong size");
+}
+
+static void
 a_goodbye_of_a_wrong_size_is_refused(void **state)
 {
     struct scene *scene = *state;
@@ -544,6 +555,7 @@ main(void)
         TEST(an_acknowledgement_repeated_is_refused),
         TEST(unknown_kinds_and_flags_are_refused),
         TEST(an_acknowledgement_of_a_wrong_size_is_refused),
+        TEST(news_of_a_wrong_size_are_refused),
         TEST(a_goodbye_of_a_wrong_size_is_refused),
         TEST(words_after_goodbye_are_refused),
         TEST(death_in_mid_message_is_a_loss_and_not_a_message),

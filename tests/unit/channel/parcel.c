@@ -132,6 +132,47 @@ a_cut_or_longer_one_is_refused(void **state)
     assert_int_equal(open_bytes(data, size + 8), -EPROTO);
 }
 
+/* The length at its head, and a checksum that fits. */
+static void
+say_size(uint8_t *data, size_t size)
+{
+    uint32_t said = (uint32_t)size;
+    memcpy(data + 8, &said, sizeof said);
+    seal(data, size);
+}
+
+static void
+a_longer_one_is_refused_also_by_its_own_word(void **state)
+{
+    uint8_t data[ROOM];
+    size_t size = pack(data, sizeof data, &head);
+    memset(data + size, 0, 8);
+    say_size(data, size + 8);
+    assert_int_equal(open_bytes(data, size + 8), -EPROTO);
+    say_size(data, size);
+    assert_int_equal(open_bytes(data, size), 0);
+}
+
+/* The message's bytes are all there, and the zeros behind them are not. */
+static void
+a_message_without_its_zeros_is_refused(void **state)
+{
+    const struct parcel_record record = {
+        .size = 5, .kind = PARCEL_MESSAGE, .sequence = 3, .to = 3};
+    struct parcel one = head;
+    struct parcel_writer writer;
+    uint8_t data[ROOM];
+    one.sent = 3;
+    parcel_begin(&writer, data, sizeof data, &one);
+    parcel_add(&writer, &record, "three");
+    size_t size = parcel_end(&writer);
+    assert_int_equal(open_bytes(data, size), 0);
+    for (size_t cut = 1; cut <= 4; cut++) {
+        say_size(data, size - cut);
+        assert_int_equal(open_bytes(data, size - cut), -EPROTO);
+    }
+}
+
 /* Whoever makes one up knows how to make its checksum too. */
 static void
 impossible_heads_are_refused(void **state)
@@ -249,6 +290,8 @@ main(void)
         cmocka_unit_test(too_little_room_tells_how_much_is_needed),
         cmocka_unit_test(every_wrong_bit_is_noticed),
         cmocka_unit_test(a_cut_or_longer_one_is_refused),
+        cmocka_unit_test(a_longer_one_is_refused_also_by_its_own_word),
+        cmocka_unit_test(a_message_without_its_zeros_is_refused),
         cmocka_unit_test(impossible_heads_are_refused),
         cmocka_unit_test(impossible_messages_are_refused),
         cmocka_unit_test(there_is_one_way_to_write_it),
