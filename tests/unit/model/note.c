@@ -145,6 +145,28 @@ a_vm_s_notes_follow_it_when_another_leaves(void **state)
     host_fini(&host);
 }
 
+/* Whichever of the two lies first in the table. */
+static void
+who_was_asked_for_stays_when_places_lack(void **state)
+{
+    struct notes *notes = *state;
+    char type[16];
+
+    for (int i = 0; i < NOTES_MAX; i++) {
+        snprintf(type, sizeof type, "t/%d", i);
+        keep(notes, type, "x");
+    }
+    notes_find(notes, "t/1")->asked = true;
+    keep(notes, "new/1", "x");
+    assert_null(notes_find(notes, "t/0"));
+    assert_non_null(notes_find(notes, "t/1"));
+    notes_find(notes, "new/1")->asked = true;
+    keep(notes, "new/2", "x");
+    assert_non_null(notes_find(notes, "new/1"));
+    assert_non_null(notes_find(notes, "t/1"));
+    assert_null(notes_find(notes, "t/2"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -152,6 +174,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_newest_of_a_type_is_kept_untouched),
+        TEST(who_was_asked_for_stays_when_places_lack),
         TEST(a_note_may_be_empty_or_as_large_as_allowed),
         TEST(the_oldest_type_leaves_when_all_places_are_taken),
         TEST(what_was_asked_for_is_not_pushed_out_by_what_was_not),
