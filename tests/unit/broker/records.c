@@ -133,9 +133,8 @@ a_record_that_is_none_is_damaged_and_clamps(void **state)
         "mbroker-cap 1 1 2 3 4 5 0 0", "mbroker-cap 2 1 2 3 4 5 0 0 -",
         "mbroker-cap 1 x 2 3 4 5 0 0 -", "mbroker-cap",
         "mbroker-cap 1 1 2 3 4 5 yes 0 -"};
-    static const char *const texts[] = {"", "nospace", "a zzzzzzzz",
-                                        "mbroker-cap 1 1 2 3 4 5 0 0 - "
-                                        "00000000\n"};
+    static const char *const texts[] = {
+        "", "nospace", "a zzzzzzzz", "mbroker-cap 1 1 2 3 4 5 0 0 - 00000000"};
     struct caprecord found = {.term = 77};
 
     assert_int_equal(caprecord_read(dirfd, &found), -ENOENT);
