@@ -93,7 +93,9 @@ print_cap(struct ctl *ctl, const json_t *data)
     char lease[32];
 
     if (!member_known(data, "cap_w")) {
-        fprintf(ctl->out, "no cap: %s\n", member_text(data, "reason"));
+        fputs("no cap: ", ctl->out);
+        put_text(ctl->out, member_text(data, "reason"));
+        putc('\n', ctl->out);
         return;
     }
     fprintf(ctl->out, "%.0f W, %s", member_number(data, "cap_w"),

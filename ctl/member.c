@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 #define LINE_SIZE 1024 /* Of a broken line; no terminal is so wide. */
 #define ROOM_MIN 20    /* Less is worse to read than a line too long. */
@@ -170,18 +171,31 @@ put_lines(FILE *out, const char *text, size_t room, size_t indent)
     put_text(out, text);
 }
 
+/* Bytes of the character that begins so, as far as there are any. */
+static size_t
+character_size(const char *text)
+{
+    unsigned char first = (unsigned char)*text;
+
+    return strnlen(text, first < 0xc0   ? 1
+                         : first < 0xe0 ? 2
+                         : first < 0xf0 ? 3
+                                        : 4);
+}
+
 void
 put_text(FILE *out, const char *text)
 {
-    for (; text && *text; text++) {
-        unsigned char c = (unsigned char)*text;
+    while (text && *text) {
+        size_t size = character_size(text);
 
-        /* U+0080 to U+009F are control characters as well. */
-        if (c == 0xc2 && (unsigned char)text[1] < 0xa0 && text[1]) {
-            putc('?', out);
-            text++;
+        if (utf8_is_printable(text, size)) {
+            fwrite(text, 1, size, out);
         } else {
-            putc(c < ' ' || c == 127 ? '?' : c, out);
+            putc('?', out);
+            /* Of what is no character, a byte at a time. */
+            size = utf8_is_text(text, size) ? size : 1;
         }
+        text += size;
     }
 }

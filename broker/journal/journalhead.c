@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/journal/journalfile.h"
@@ -127,12 +128,14 @@ read_newest(int fd, struct journal_head *head, uint64_t *number)
     uint64_t found_number;
     bool any = false;
 
-    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
-    if (n < 0) {
+    struct stat stat;
+
+    if (pread(fd, bytes, sizeof bytes, 0) < 0 || fstat(fd, &stat)) {
         return -errno;
     }
     if (is_zero(bytes, sizeof bytes)) {
-        return -ENOENT; /* Made, and never written. */
+        /* Made, and never written; it is never longer than that. */
+        return stat.st_size > (off_t)sizeof bytes ? -EBADMSG : -ENOENT;
     }
     for (unsigned i = 0; i < SLOTS; i++) {
         if (get_slot(bytes + i * SLOT_STEP, &found, &found_number) &&

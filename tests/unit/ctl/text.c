@@ -141,7 +141,12 @@ cells_cannot_drive_the_terminal(void **state)
     table_cell(table, "x\033[2J\ny\x7f");
     table_cell(table, "\xc2\x9b"
                       "2J\xc2\xb5");
-    assert_prints(table, false, "A         B\nx?[2J?y?  ?2Jµ\n");
+    /* What a cut left of a character, and what turns the line round. */
+    table_cell(table, "a\xc2");
+    table_cell(table, "\x9b"
+                      "2J\xe2\x80\xae");
+    assert_prints(table, false,
+                  "A         B\nx?[2J?y?  ?2Jµ\na?        ?2J?\n");
 }
 
 static void
