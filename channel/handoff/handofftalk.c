@@ -170,7 +170,9 @@ static void
 answer_frozen(struct handoff *handoff, struct entry *entry,
               const struct handoff_msg *msg)
 {
-    uint32_t has = entry->hint == HANDOFF_NOBODY ? msg->whom : entry->hint;
+    /* Who asks does not have it, though it was there in between. */
+    bool knows = entry->hint != HANDOFF_NOBODY && entry->hint != msg->peer;
+    uint32_t has = knows ? entry->hint : msg->whom;
     if (entry->here) {
         say(handoff, msg, HANDOFF_NOT_YET);
         return;
