@@ -20,7 +20,7 @@ import noise  # noqa: E402
 import run as driver  # noqa: E402
 
 PROGRAM = BUILD / "bench/channel/bench-channel"
-ALL = ["floor", "bare", "bare_futex", "shm", "unix", "pipe", "unix_seqpacket",
+ALL = ["floor", "bare", "bare_futex", "shm", "shm_single", "unix", "pipe", "unix_seqpacket",
        "unix_stream", "tcp", "libqb", "zeromq", "nng"]
 MUST = ["shm_rtt_64", "shm_rtt_4096", "shm_rate_64", "shm_copy_65536",
         "shm_ref_65536", "shm_rtt_64_sleeping", "shm_rtt_64_every_5us",
