@@ -62,11 +62,13 @@ test-journal:
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/unit/broker/unit_broker_journal_damage --all
 
-# Each allocation and each write fails once, and then all after it.
+# Each allocation and each write fails once, and then all after it; in pieces of
+# the programs, and in the programs as they are.
 test-inside:
 	@tools/bootstrap --test
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/inside/inside --all
+	@python3 tests/inside/real.py --build $(BUILD) --all
 
 test-hostile:
 	@tools/bootstrap --test

@@ -21,9 +21,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <libconfig.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,6 +31,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/reserve.h"
+
 #define DEPTH_MAX 16
 
 /* What libconfig allocates at most for a byte of text: the worst are lists in
@@ -40,20 +40,6 @@
  * that, and the largest list is copied as it grows. */
 #define RESERVE_PER_BYTE 160
 #define RESERVE_MORE (256 << 10) /* Its parser's tables and buffers. */
-
-/* Sanitizers have allocators of their own. */
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define HAS_RESERVE 0
-#elif defined __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_RESERVE 0
-#endif
-#endif
-#if !defined HAS_RESERVE && defined __GLIBC__
-#define HAS_RESERVE 1
-#elif !defined HAS_RESERVE
-#define HAS_RESERVE 0
-#endif
 
 struct scan {
     const struct confscan_at *at;
@@ -86,43 +72,6 @@ confscan_read(const struct confscan_at *at, const char *text, config_t *tree)
     return error ? error : parse(at, text, scan.line, tree);
 }
 
-#if HAS_RESERVE
-/* The C library is not to give anything back for now, so that it has what was
- * asked for once, and to keep all in one heap. */
-static bool
-begin_reserve(size_t text_size)
-{
-    mallopt(M_MMAP_MAX, 0);
-    mallopt(M_TRIM_THRESHOLD, INT_MAX);
-    void *reserve = malloc(text_size * RESERVE_PER_BYTE + RESERVE_MORE);
-    /* The compiler may not think that it is of no use. */
-    __asm__ volatile("" : : "r"(reserve) : "memory");
-    free(reserve);
-    return reserve;
-}
-
-/* As the C library begins. */
-static void
-end_reserve(void)
-{
-    mallopt(M_MMAP_MAX, 65536);
-    mallopt(M_TRIM_THRESHOLD, 128 << 10);
-    malloc_trim(0);
-}
-#else
-static bool
-begin_reserve(size_t text_size)
-{
-    (void)text_size;
-    return true;
-}
-
-static void
-end_reserve(void)
-{
-}
-#endif
-
 static int
 parse(const struct confscan_at *at, const char *text, unsigned last_line,
       config_t *tree)
@@ -133,15 +82,16 @@ parse(const struct confscan_at *at, const char *text, unsigned last_line,
         confscan_refuse(at, 1, "no memory");
         return -ENOMEM;
     }
-    if (!begin_reserve(strlen(with_newline))) {
-        end_reserve();
+    if (!reserve_begin(strlen(with_newline) * RESERVE_PER_BYTE +
+                       RESERVE_MORE)) {
+        reserve_end();
         free(with_newline);
         confscan_refuse(at, 1, "no memory");
         return -ENOMEM;
     }
     config_init(tree);
     bool parsed = config_read_string(tree, with_newline) == CONFIG_TRUE;
-    end_reserve();
+    reserve_end();
     free(with_newline);
     if (parsed) {
         return 0;

@@ -3,7 +3,10 @@
  * one turn runs in the prepare phase, just before libuv would sleep, and one
  * timer is set to the least deadline.  So however many descriptors became ready
  * together, there is one turn.  The one place where the programs read the
- * time. */
+ * time.
+ *
+ * libuv ends the program if there is no memory for its table of descriptors, so
+ * that is kept at hand where the table grows. */
 #include "base/loop.h"
 
 #include <assert.h>
@@ -13,7 +16,11 @@
 
 #include <uv.h>
 
+#include "base/reserve.h"
+
 #define LOOP_SIGNALS_MAX 8
+#define LOOP_RESERVE (16 << 10) /* Bytes for a table, */
+#define FD_RESERVE 32           /* and for each descriptor in it. */
 
 struct watch {
     uv_poll_t poll; /* Its data points back at this. */
@@ -30,6 +37,7 @@ struct signal_watch {
 
 struct loop {
     uv_loop_t uv;
+    int fd_max; /* The highest that libuv's table has for sure. */
     uv_prepare_t prepare;
     uv_timer_t timer;
     const struct loop_ops *ops; /* Borrowed. */
@@ -46,6 +54,7 @@ static void on_readable(uv_poll_t *, int status, int events);
 static void on_signal(uv_signal_t *, int signum);
 static void on_watch_closed(uv_handle_t *);
 static struct watch *find_watch(struct loop *, int fd);
+static int start_watch(struct loop *, struct watch *, bool writable);
 
 int
 loop_create(struct loop **out, const struct loop_ops *ops, void *ctx)
@@ -55,7 +64,8 @@ loop_create(struct loop **out, const struct loop_ops *ops, void *ctx)
         return -ENOMEM;
     }
 
-    int error = uv_loop_init(&loop->uv);
+    int error = reserve_begin(LOOP_RESERVE) ? uv_loop_init(&loop->uv) : -ENOMEM;
+    reserve_end();
     if (error) {
         free(loop);
         return error;
@@ -114,8 +124,27 @@ loop_watch(struct loop *loop, int fd, bool writable, bool *ready)
         loop->watches = watch;
     }
     watch->ready = ready;
-    return uv_poll_start(
-        &watch->poll, UV_READABLE | (writable ? UV_WRITABLE : 0), on_readable);
+    return start_watch(loop, watch, writable);
+}
+
+static int
+start_watch(struct loop *loop, struct watch *watch, bool writable)
+{
+    int events = UV_READABLE | (writable ? UV_WRITABLE : 0);
+
+    if (watch->fd <= loop->fd_max) {
+        return uv_poll_start(&watch->poll, events, on_readable);
+    }
+    int error = reserve_begin(LOOP_RESERVE + (size_t)watch->fd * FD_RESERVE)
+                    ? uv_poll_start(&watch->poll, events, on_readable)
+                    : -ENOMEM;
+    reserve_end();
+    if (error) {
+        loop_unwatch(loop, watch->fd);
+    } else {
+        loop->fd_max = watch->fd;
+    }
+    return error;
 }
 
 void
@@ -139,7 +168,10 @@ loop_on_signal(struct loop *loop, int signum, bool *pending)
     assert(loop->n_signals < LOOP_SIGNALS_MAX);
     struct signal_watch *watch = &loop->signals[loop->n_signals];
 
-    int error = uv_signal_init(&loop->uv, &watch->signal);
+    int error = reserve_begin(LOOP_RESERVE)
+                    ? uv_signal_init(&loop->uv, &watch->signal)
+                    : -ENOMEM;
+    reserve_end();
     if (error) {
         return error;
     }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ctl/member.h"
+#include "wire/jsonread.h"
 
 #define LINE_MAX_SIZE (2u << 20) /* More than the broker ever answers. */
 #define ANSWER_MS 10000          /* An answer is due by then. */
@@ -234,7 +235,7 @@ read_line(struct ctl *ctl, struct lines *lines, int timeout_ms, json_t **out)
         }
     }
     size_t size = (size_t)(end - lines->data) + 1;
-    *out = json_loadb(lines->data, size - 1, 0, NULL);
+    *out = jsonread(lines->data, size - 1, 0, NULL);
     lines->n -= size;
     memmove(lines->data, end + 1, lines->n);
     return *out ? 0 : -EBADMSG;

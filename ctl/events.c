@@ -17,6 +17,7 @@
 #include "ctl/member.h"
 #include "ctl/row.h"
 #include "ctl/table.h"
+#include "wire/jsonread.h"
 
 #define ROWS_DEFAULT 20
 #define ROWS_AT_ONCE 500
@@ -208,7 +209,7 @@ static bool
 take_line(void *ctx, char *text)
 {
     struct lines *lines = ctx;
-    json_t *line = json_loads(text, 0, NULL);
+    json_t *line = jsonread(text, strlen(text), 0, NULL);
 
     if (json_object_get(line, "report")) {
         lines->report = json_incref(json_object_get(line, "report"));

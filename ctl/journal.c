@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "ctl/member.h"
 #include "ctl/program.h"
+#include "wire/jsonread.h"
 
 enum ctl_exit
 journal_ask(struct ctl *ctl, const char *const *argv,
@@ -50,7 +51,7 @@ journal_warn(struct ctl *ctl, const char *file, const json_t *report)
 static bool
 take_line(void *ctx, char *text)
 {
-    json_t **report = ctx, *line = json_loads(text, 0, NULL);
+    json_t **report = ctx, *line = jsonread(text, strlen(text), 0, NULL);
 
     if (json_object_get(line, "report") && !*report) {
         *report = json_incref(json_object_get(line, "report"));

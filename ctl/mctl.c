@@ -5,6 +5,7 @@
  * environment. */
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static const struct option options[] = {
 };
 
 static volatile int stop;
+static bool no_memory; /* For something that was to be JSON. */
 
 static int take_options(struct ctl *, int argc, char **argv, bool *wants_help);
 static int take_value(struct ctl *, int option, const char *value);
@@ -68,6 +70,7 @@ static void help_all(FILE *);
 static const struct verb *find_verb(const char *name);
 static size_t columns_of_terminal(void);
 static void catch_signals(void);
+static void *note_malloc(size_t);
 
 int
 main(int argc, char **argv)
@@ -191,12 +194,27 @@ run_verb(struct ctl *ctl, const struct verb *verb, int n_words, char **words)
     ctl->columns = columns_of_terminal();
     ctl->stop = &stop;
     catch_signals();
+    /* What jansson has no memory for it leaves out, and says nothing. */
+    json_set_alloc_funcs(note_malloc, free);
     enum ctl_exit result = verb->run(ctl, n_words, words);
     if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE) {
         ctl_say(ctl, "the output can't be written", NULL, NULL);
         return CTL_FAILED;
     }
+    if (no_memory) {
+        fputs("mctl: no memory; what is written is not the whole\n", stderr);
+        return result == CTL_OK ? CTL_FAILED : result;
+    }
     return result;
+}
+
+static void *
+note_malloc(size_t size)
+{
+    void *p = malloc(size);
+
+    no_memory |= !p;
+    return p;
 }
 
 static bool

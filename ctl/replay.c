@@ -10,6 +10,7 @@
 #include "ctl/member.h"
 #include "ctl/row.h"
 #include "ctl/table.h"
+#include "wire/jsonread.h"
 
 struct lines {
     json_t *differences, *summary, *report;
@@ -19,7 +20,7 @@ static bool
 take_line(void *ctx, char *text)
 {
     struct lines *lines = ctx;
-    json_t *line = json_loads(text, 0, NULL), *part;
+    json_t *line = jsonread(text, strlen(text), 0, NULL), *part;
 
     if ((part = json_object_get(line, "difference"))) {
         json_array_append(lines->differences, part);

@@ -14,6 +14,7 @@
 
 #include "base/base64.h"
 #include "base/text.h"
+#include "wire/jsonread.h"
 
 #define WORD_MAX 48 /* Bytes of a stranger's word that an error repeats. */
 
@@ -167,8 +168,8 @@ noteline_decode(struct noteline *out, const char *line, size_t size,
         return refuse(fault, "the line is nested too deeply",
                       "a note is one object");
     }
-    root = json_loadb(line, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-                      &trouble);
+    root =
+        jsonread(line, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &trouble);
     if (!root) {
         request_printable(text, sizeof text, trouble.text);
         return refuse(fault, "the line is not JSON", "byte %d: %s",

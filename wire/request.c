@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "wire/jsonread.h"
 
 #define WORD_MAX 48 /* Bytes of a stranger's word that an error repeats. */
 
@@ -69,7 +70,7 @@ request_decode(struct request *out, const char *line, size_t size,
                          "no request needs more than two levels",
                          "at most %d levels are read", REQUEST_DEPTH_MAX);
     }
-    root = json_loadb(line, size, JSON_REJECT_DUPLICATES, &trouble);
+    root = jsonread(line, size, JSON_REJECT_DUPLICATES, &trouble);
     if (!root) {
         request_printable(text, sizeof text, trouble.text);
         return fault_set(fault, "the request is not JSON",

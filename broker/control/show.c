@@ -15,6 +15,7 @@
 #include "model/cause.h"
 #include "model/name.h"
 #include "policy/policy.h"
+#include "wire/jsonread.h"
 #include "wire/request.h"
 
 #define SHOW_TEXT_SIZE 512 /* Of text that has to be made printable. */
@@ -171,7 +172,8 @@ show_row(const struct journal_row *row)
     static const char *const kinds[] = {"event", "decision", "action",
                                         "outcome"};
     char cause[CAUSE_TEXT_SIZE];
-    json_t *detail = json_loads(row->detail, JSON_REJECT_DUPLICATES, NULL);
+    json_t *detail = jsonread(row->detail, strlen(row->detail),
+                              JSON_REJECT_DUPLICATES, NULL);
 
     cause_format(row->cause, cause);
     return json_pack("{s:I,s:s,s:I,s:s,s:I,s:I,s:s,s:s,s:o}", "id",

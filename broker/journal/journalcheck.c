@@ -54,6 +54,13 @@ does_not_follow(struct journal_proof *proof, enum journal_stream stream,
     }
 }
 
+/* What can't be read for want of memory is not damaged for that. */
+static bool
+is_short(sqlite3 *db)
+{
+    return (sqlite3_errcode(db) & 0xff) == SQLITE_NOMEM;
+}
+
 /* Where the stream begins: what was before the first row that is kept. */
 static bool
 read_anchor(sqlite3 *db, enum journal_stream stream, struct journal_mark *out)
@@ -87,6 +94,7 @@ begin(sqlite3 *db, enum journal_stream stream, const char *sql,
 
     memset(proof, 0, sizeof *proof);
     if (!read_anchor(db, stream, &proof->begin)) {
+        proof->no_memory = is_short(db);
         breaks(proof, "where the %ss begin can't be read: %s",
                stream_names[stream], sqlite3_errmsg(db));
         return NULL;
@@ -96,6 +104,7 @@ begin(sqlite3 *db, enum journal_stream stream, const char *sql,
     }
     proof->end.last = proof->begin;
     if (sqlite3_prepare_v2(db, sql, -1, &s, NULL)) {
+        proof->no_memory = is_short(db);
         breaks(proof, "the %ss can't be read: %s", stream_names[stream],
                sqlite3_errmsg(db));
         return NULL;
@@ -110,7 +119,9 @@ static bool
 follows(struct journal_proof *proof, sqlite3_stmt *s, int column, uint64_t id,
         const struct chain *link)
 {
-    if (id <= proof->end.last.id ||
+    /* A column that could not be had is one that differs. */
+    proof->no_memory |= is_short(sqlite3_db_handle(s));
+    if (proof->no_memory || id <= proof->end.last.id ||
         sqlite3_column_type(s, column) != SQLITE_BLOB ||
         sqlite3_column_bytes(s, column) != CHAIN_SIZE ||
         memcmp(sqlite3_column_blob(s, column), link->byte, CHAIN_SIZE)) {
@@ -129,6 +140,7 @@ end(struct journal_proof *proof, enum journal_stream stream, sqlite3 *db,
     char last[CAUSE_TEXT_SIZE];
 
     if (code != SQLITE_DONE && !proof->broken) {
+        proof->no_memory = is_short(db);
         id_text(proof->end.last.id, last);
         breaks(proof, "the %ss behind %s can't be read: %s",
                stream_names[stream], last, sqlite3_errmsg(db));
@@ -249,8 +261,9 @@ check_schema(sqlite3 *db, char *why, size_t why_size)
                      ? "the description of one was changed"
                      : sqlite3_errmsg(db));
     }
+    bool short_of = !same && is_short(db);
     sqlite3_finalize(s);
-    return same ? 0 : -EBADMSG;
+    return same ? 0 : short_of ? -ENOMEM : -EBADMSG;
 }
 
 int
@@ -258,8 +271,9 @@ journalcheck_pages(sqlite3 *db, char *why, size_t why_size)
 {
     sqlite3_stmt *s = NULL;
 
-    if (check_schema(db, why, why_size)) {
-        return -EBADMSG;
+    int error = check_schema(db, why, why_size);
+    if (error) {
+        return error;
     }
     int code =
         sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &s, NULL);
@@ -276,15 +290,18 @@ journalcheck_pages(sqlite3 *db, char *why, size_t why_size)
             *c = *c == '\n' ? ' ' : *c;
         }
     }
+    /* integrity_check says it in a row of its own. */
+    bool short_of = !fine && (is_short(db) || (text && strstr(text, "memory")));
     sqlite3_finalize(s);
-    return fine ? 0 : -EBADMSG;
+    return fine ? 0 : short_of ? -ENOMEM : -EBADMSG;
 }
 
 /* Whether the row that a mark names is there and says what it did.  A mark that
  * the bounds have passed proves nothing and need not. */
 static bool
 has_mark(sqlite3 *db, enum journal_stream stream,
-         const struct journal_proof *proof, const struct journal_mark *mark)
+         const struct journal_proof *proof, const struct journal_mark *mark,
+         bool *short_of)
 {
     static const char *const sql[] = {"SELECT chain FROM row WHERE id = ?1",
                                       "SELECT chain FROM input WHERE id = ?1"};
@@ -296,6 +313,7 @@ has_mark(sqlite3 *db, enum journal_stream stream,
     }
     if (mark->id > proof->end.last.id ||
         sqlite3_prepare_v2(db, sql[stream], -1, &s, NULL)) {
+        *short_of |= mark->id <= proof->end.last.id && is_short(db);
         return false;
     }
     sqlite3_bind_int64(s, 1, (sqlite3_int64)mark->id);
@@ -303,6 +321,7 @@ has_mark(sqlite3 *db, enum journal_stream stream,
         sqlite3_step(s) == SQLITE_ROW &&
         sqlite3_column_bytes(s, 0) == CHAIN_SIZE &&
         !memcmp(sqlite3_column_blob(s, 0), mark->chain.byte, CHAIN_SIZE);
+    *short_of |= !same && is_short(db);
     sqlite3_finalize(s);
     return same;
 }
@@ -313,17 +332,22 @@ journalcheck_head(sqlite3 *db, const struct journal_head *head,
                   size_t why_size)
 {
     char last[CAUSE_TEXT_SIZE], marked[CAUSE_TEXT_SIZE];
+    bool short_of = false;
     int result = 0;
 
     for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
         const struct journal_mark *mark = &head->durable[i];
-        bool promised = !has_mark(db, i, &proof[i], mark);
+        bool promised = !has_mark(db, i, &proof[i], mark, &short_of);
 
         if (!promised) {
             mark = &head->written[i];
-            if (has_mark(db, i, &proof[i], mark)) {
+            if (has_mark(db, i, &proof[i], mark, &short_of)) {
                 continue;
             }
+        }
+        if (short_of) {
+            snprintf(why, why_size, "no memory");
+            return -ENOMEM;
         }
         id_text(proof[i].end.last.id, last);
         id_text(mark->id, marked);

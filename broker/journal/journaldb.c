@@ -361,11 +361,12 @@ means_damaged(int code)
     }
 }
 
-/* OPENED with 'why' and '*short_of' if something is missing that nobody was
+/* OPEN_FAILED only if there is not the memory to tell.
+ * OPENED with 'why' and '*short_of' if something is missing that nobody was
  * promised; else OPEN_DAMAGED with 'why'. */
 static enum opened
 judge(struct journaldb *db, const char *path, int64_t version, int *short_of,
-      char *why, size_t why_size)
+      bool *no_memory, char *why, size_t why_size)
 {
     struct journal_proof proof[JOURNAL_STREAM_N];
     char reason[JOURNAL_WHY_SIZE] = "";
@@ -387,7 +388,7 @@ judge(struct journaldb *db, const char *path, int64_t version, int *short_of,
             db->end[i] = proof[i].end;
             if (proof[i].broken) {
                 text_copy(reason, sizeof reason, proof[i].why);
-                error = -EBADMSG;
+                error = proof[i].no_memory ? -ENOMEM : -EBADMSG;
             }
         }
     }
@@ -399,7 +400,8 @@ judge(struct journaldb *db, const char *path, int64_t version, int *short_of,
     if (error) {
         snprintf(why, why_size, "%s: %s", path, reason);
     }
-    return error < 0 ? OPEN_DAMAGED : OPENED;
+    *no_memory = error == -ENOMEM;
+    return error == -ENOMEM ? OPEN_FAILED : error < 0 ? OPEN_DAMAGED : OPENED;
 }
 
 static enum opened
@@ -439,7 +441,10 @@ open_file(struct journaldb *db, const char *path, int *error, int *short_of,
     }
     enum opened opened = OPENED;
     if (!code && !is_new) {
-        opened = judge(db, path, version, short_of, why, why_size);
+        bool no_memory;
+
+        opened = judge(db, path, version, short_of, &no_memory, why, why_size);
+        *error = no_memory ? -ENOMEM : 0;
     } else if (!code) {
         code = make_tables(db->writer);
     }
@@ -524,13 +529,20 @@ take_over(struct journaldb *db, const char *from)
     if (error) {
         return error;
     }
-    if (!journalread_open(&old, from, why, sizeof why)) {
+    error = journalread_open(&old, from, why, sizeof why);
+    if (error == -ENOMEM) {
+        return error;
+    }
+    if (!error) {
         journalcheck_rows(old, NULL, take_row, &takeover, &proof[JOURNAL_ROWS]);
         journalcheck_inputs(old, NULL, take_input, &takeover,
                             &proof[JOURNAL_INPUTS]);
     }
     sqlite3_close(old);
     error = takeover.error;
+    for (unsigned i = 0; i < JOURNAL_STREAM_N && !error; i++) {
+        error = proof[i].no_memory ? -ENOMEM : 0;
+    }
     for (unsigned i = 0; i < JOURNAL_STREAM_N && !error; i++) {
         const struct journal_mark *begin =
             proof[i].end.n ? &proof[i].begin : &db->head.written[i];
@@ -573,12 +585,16 @@ put_aside(struct journaldb *db, const char *path, char *why, size_t why_size)
     enum opened opened = open_file(db, path, &error, &short_of, why, why_size);
     db->head = head;
     if (opened != OPENED) {
-        return error ? error : -EIO;
+        error = error ? error : -EIO;
+        journalfile_move_back(to, path);
+        return error;
     }
     error = take_over(db, to);
     if (error) {
         snprintf(why, why_size, "%.160s: its rows can't be taken over: %.60s",
-                 to, db->reason[0] ? db->reason : strerror(-error));
+                 path, db->reason[0] ? db->reason : strerror(-error));
+        close_file(db);
+        journalfile_move_back(to, path);
         return error;
     }
     snprintf(why, why_size,

@@ -66,7 +66,8 @@ uint64_t journaldb_row_bytes(const struct journal_row *);
 struct journal_proof {
     struct journal_mark begin; /* What came before the first, if it is known. */
     struct journal_end end;
-    bool broken; /* More is there, or should be, and does not follow. */
+    bool broken;    /* More is there, or should be, and does not follow. */
+    bool no_memory; /* Or that can't be told, for want of memory. */
     char why[JOURNAL_WHY_SIZE];
 };
 
@@ -83,11 +84,11 @@ void journalcheck_rows(sqlite3 *, const struct journal_mark *after,
 void journalcheck_inputs(sqlite3 *, const struct journal_mark *after,
                          journal_input_link_fn *fn, void *ctx,
                          struct journal_proof *);
-/* The file's tables are ours, and its pages and indexes agree.  0 or -EBADMSG
- * with 'why'. */
+/* The file's tables are ours, and its pages and indexes agree.  0, -EBADMSG or
+ * -ENOMEM with 'why'. */
 int journalcheck_pages(sqlite3 *, char *why, size_t why_size);
 /* Whether what a file has reaches what stands beside it.  Returns 0, 1 if only
- * what nobody was promised is missing, or -EBADMSG, both with 'why'. */
+ * what nobody was promised is missing, -EBADMSG or -ENOMEM, with 'why'. */
 int journalcheck_head(sqlite3 *, const struct journal_head *,
                       const struct journal_proof[JOURNAL_STREAM_N], char *why,
                       size_t why_size);

@@ -44,6 +44,25 @@ journalfile_move_aside(const char *path, char *to, size_t to_size, char *why,
     return 0;
 }
 
+void
+journalfile_move_back(const char *to, const char *path)
+{
+    char log[PATH_SIZE], log_to[PATH_SIZE];
+
+    snprintf(log, sizeof log, "%s-shm", path);
+    unlink(log);
+    snprintf(log, sizeof log, "%s-wal", path);
+    unlink(log);
+    /* The log first: without it the file would seem to be whole. */
+    snprintf(log_to, sizeof log_to, "%.490s-wal", to);
+    (void)rename(log_to, log);
+    (void)rename(to, path);
+    snprintf(log_to, sizeof log_to, "%.490s.head", to);
+    unlink(log_to);
+    snprintf(log_to, sizeof log_to, "%.490s-shm", to);
+    unlink(log_to);
+}
+
 /* A new name is on the disk only once its directory is. */
 int
 journalfile_sync_directory(const char *path)

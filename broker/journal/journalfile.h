@@ -13,6 +13,10 @@
 int journalfile_move_aside(const char *path, char *to, size_t to_size,
                            char *why, size_t why_size);
 
+/* The other way round, if nothing came of it: what lies at 'path' by now, and
+ * all beside 'to', goes. */
+void journalfile_move_back(const char *to, const char *path);
+
 /* Makes the names of the directory that 'path' is in durable. */
 int journalfile_sync_directory(const char *path);
 

@@ -25,6 +25,7 @@
 #include "policy/policy.h"
 
 #define BYE_RETRY_NS (50 * NSEC_PER_MSEC)
+#define START_MAX_NS (60 * NSEC_PER_SEC) /* Until all are ready. */
 
 static int begin(struct parent *);
 static int raise_fd_limit(const struct broker_config *);
@@ -32,6 +33,7 @@ static int make_sockets(struct parent *);
 static void turn(void *ctx, nsec_t now);
 static nsec_t deadline(void *ctx, nsec_t now);
 static void note_ready(struct parent *, nsec_t now);
+static void check_start(struct parent *, nsec_t now);
 static void give_sign(struct parent *, nsec_t now);
 
 int
@@ -225,6 +227,7 @@ turn(void *ctx, nsec_t now)
     }
     parent_hear_children(parent, now);
     note_ready(parent, now);
+    check_start(parent, now);
     parent_reload_run(parent);
     if (parent->stopping) {
         parent_stop_next(parent, now);
@@ -242,6 +245,9 @@ deadline(void *ctx, nsec_t now)
     const struct parent *parent = ctx;
     nsec_t soonest = nsec_min(parent->next_sign, parent->next_beat);
 
+    if (!parent->ready && !parent->stopping && parent->start_by) {
+        soonest = nsec_min(soonest, parent->start_by);
+    }
     for (size_t i = 0; i < PARENT_LINES; i++) {
         const struct child *child = &parent->children[i];
 
@@ -274,6 +280,28 @@ note_ready(struct parent *parent, nsec_t now)
     if (parent->opts->watchdog_ns) {
         parent->next_sign = now;
     }
+}
+
+/* One that neither gets ready nor ends would be waited for for ever. */
+static void
+check_start(struct parent *parent, nsec_t now)
+{
+    const struct child *children = parent->children;
+
+    if (!parent->start_by) {
+        parent->start_by = now + START_MAX_NS;
+    }
+    if (parent->ready || parent->stopping || now < parent->start_by) {
+        return;
+    }
+    parent_note_end(parent, "%s not ready after %lld s",
+                    children[ROLE_ENGINE].ready ? "back is"
+                    : children[ROLE_BACK].ready
+                        ? "engine or platform is"
+                        : "back, and engine or platform, are",
+                    (long long)(START_MAX_NS / NSEC_PER_SEC));
+    parent->failed = true;
+    parent_stop(parent, "it could not start");
 }
 
 void

@@ -69,6 +69,7 @@ struct parent {
     bool steward_ready; /* It may have answered a beat. */
     bool child_died, stop_asked, stop_asked_again, hang_up;
     bool ready, stopping, failed, platform_died;
+    nsec_t start_by;  /* All are to be ready then; 0: not begun. */
     nsec_t next_sign; /* Of life, to the service manager. */
     nsec_t next_beat; /* To the children. */
     uint64_t n_beats;

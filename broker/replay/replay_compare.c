@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "broker/replay/replay_parts.h"
 #include "model/cause.h"
+#include "wire/jsonread.h"
 
 /* In words that are the same for the same decision. */
 static void
@@ -62,7 +63,7 @@ replay_row(struct replay *replay, const struct journal_row *row)
         replay->max_then = max;
     }
     struct then *then = &replay->then[replay->n_then++];
-    json_t *detail = json_loads(row->detail, 0, NULL);
+    json_t *detail = jsonread(row->detail, strlen(row->detail), 0, NULL);
     then->start = row->id >> REPLAY_ID_SHIFT;
     then->time = row->time;
     then->wall_ns = row->wall_ns;
@@ -78,7 +79,7 @@ void
 replay_watch(void *ctx, const char *json)
 {
     struct replay *replay = ctx;
-    json_t *line = json_loads(json, 0, NULL);
+    json_t *line = jsonread(json, strlen(json), 0, NULL);
     const char *type = json_string_value(json_object_get(line, "type"));
     const char *cause = json_string_value(json_object_get(line, "cause"));
     const char *name = json_string_value(json_object_get(line, "name"));

@@ -4,18 +4,19 @@
  * jansson or libconfig do with a failure is part of what we ship.  Only counts
  * are kept, atomically, since the journal has a thread.  Relies on glibc's
  * __libc_ names for memory and on system calls for writing; called by
- * inside.c. */
+ * inside.c, and by preload.c for programs as they are. */
 #include "tests/inside/fail.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libconfig.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -25,46 +26,56 @@ extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
 extern void __libc_free(void *);
 
-static _Atomic int kind;
-static _Atomic uint64_t left; /* Calls until it fails. */
-static _Atomic bool on_and_on, failed;
-static _Atomic int with;
-static _Atomic int64_t n_live;
+enum { RESERVE_NONE, RESERVE_ASKED, RESERVE_HELD };
+
+static _Atomic int reserve;
+static struct fail_state own;
+static struct fail_state *state = &own;
+
+void
+fail_share(struct fail_state *shared)
+{
+    state = shared;
+}
 
 void
 fail_arm(enum fail_kind which, uint64_t n, bool on, int error)
 {
-    atomic_store(&left, n);
-    atomic_store(&on_and_on, on);
-    atomic_store(&with, error);
-    atomic_store(&failed, false);
-    atomic_store(&kind, which);
+    atomic_store(&state->left, n);
+    atomic_store(&state->on, on);
+    atomic_store(&state->with, (uint32_t)error);
+    atomic_store(&state->failed, 0);
+    atomic_store(&state->kind, which);
 }
 
 bool
 fail_disarm(void)
 {
-    atomic_store(&kind, FAIL_NOTHING);
-    return atomic_load(&failed);
+    atomic_store(&state->kind, FAIL_NOTHING);
+    return atomic_load(&state->failed);
 }
 
 int64_t
 fail_n_live(void)
 {
-    return atomic_load(&n_live);
+    return atomic_load(&state->n_live);
 }
 
 static bool
 fails(enum fail_kind which)
 {
-    if (atomic_load(&kind) != (int)which) {
+    if (which == FAIL_ALLOC && atomic_load(&reserve) == RESERVE_HELD) {
         return false;
     }
-    uint64_t was = atomic_fetch_sub(&left, 1);
-    if (was == 1 || (was > UINT64_MAX / 2 && atomic_load(&on_and_on)) ||
-        (was == 0 && atomic_load(&on_and_on))) {
-        atomic_store(&failed, true);
-        errno = which == FAIL_ALLOC ? ENOMEM : atomic_load(&with);
+    atomic_fetch_add(&state->n_calls[which], 1);
+    if (atomic_load(&state->kind) != (uint32_t)which) {
+        return false;
+    }
+    uint64_t was = atomic_fetch_sub(&state->left, 1);
+    if (was == 1 || (was > UINT64_MAX / 2 && atomic_load(&state->on)) ||
+        (was == 0 && atomic_load(&state->on))) {
+        atomic_store(&state->failed, 1);
+        errno = which == FAIL_ALLOC ? ENOMEM : (int)atomic_load(&state->with);
         return true;
     }
     return false;
@@ -76,8 +87,12 @@ void *
 malloc(size_t size)
 {
     void *p = fails(FAIL_ALLOC) ? NULL : __libc_malloc(size);
+    int asked = RESERVE_ASKED;
 
-    atomic_fetch_add(&n_live, p != NULL);
+    if (p) {
+        atomic_compare_exchange_strong(&reserve, &asked, RESERVE_HELD);
+    }
+    atomic_fetch_add(&state->n_live, p != NULL);
     return p;
 }
 
@@ -86,7 +101,7 @@ calloc(size_t n, size_t size)
 {
     void *p = fails(FAIL_ALLOC) ? NULL : __libc_calloc(n, size);
 
-    atomic_fetch_add(&n_live, p != NULL);
+    atomic_fetch_add(&state->n_live, p != NULL);
     return p;
 }
 
@@ -96,9 +111,9 @@ realloc(void *old, size_t size)
     void *p = fails(FAIL_ALLOC) ? NULL : __libc_realloc(old, size);
 
     if (!old) {
-        atomic_fetch_add(&n_live, p != NULL);
+        atomic_fetch_add(&state->n_live, p != NULL);
     } else if (!size && !p) {
-        atomic_fetch_sub(&n_live, 1);
+        atomic_fetch_sub(&state->n_live, 1);
     }
     return p;
 }
@@ -106,46 +121,46 @@ realloc(void *old, size_t size)
 void
 free(void *p)
 {
-    atomic_fetch_sub(&n_live, p != NULL);
+    atomic_fetch_sub(&state->n_live, p != NULL);
     __libc_free(p);
 }
 
-/* libconfig ends in a crash when it finds no memory, so base/confscan.c sees to
- * it that there is some: while it reads a text nothing fails here.  That this
- * is true is tests/system/test_memory.py's to show, with a real limit. */
+/* What base/reserve.c keeps for libraries that end in a crash without memory:
+ * that it is there may fail, and then nothing of it does.  That this is true
+ * outside is tests/system/test_memory.py's to show, with a real limit. */
 int
-config_read_string(config_t *config, const char *text)
+mallopt(int which, int value)
 {
-    static int (*real)(config_t *, const char *);
-    int was = atomic_exchange(&kind, FAIL_NOTHING);
+    static int (*real)(int, int);
 
     if (!real) {
-        *(void **)&real = dlsym(RTLD_NEXT, "config_read_string");
+        *(void **)&real = dlsym(RTLD_NEXT, "mallopt");
     }
-    int result = real(config, text);
-    atomic_store(&kind, was);
-    return result;
-}
-
-void
-config_init(config_t *config)
-{
-    static void (*real)(config_t *);
-    int was = atomic_exchange(&kind, FAIL_NOTHING);
-
-    if (!real) {
-        *(void **)&real = dlsym(RTLD_NEXT, "config_init");
+    if (which == M_MMAP_MAX) {
+        atomic_store(&reserve, value ? RESERVE_NONE : RESERVE_ASKED);
     }
-    real(config);
-    atomic_store(&kind, was);
+    return real(which, value);
 }
 
 /* Writing. */
 
+/* A pipe or a counter by which a process wakes itself: there is no disk or peer
+ * that could fail, and libuv ends the process if it does. */
+static bool
+wakes(int fd)
+{
+    struct stat st;
+
+    return !fstat(fd, &st) && (S_ISFIFO(st.st_mode) || !(st.st_mode & S_IFMT));
+}
+
 ssize_t
 write(int fd, const void *data, size_t size)
 {
-    return fails(FAIL_WRITE) ? -1 : syscall(SYS_write, fd, data, size);
+    /* What is said of it is heard. */
+    return fd != STDERR_FILENO && !wakes(fd) && fails(FAIL_WRITE)
+               ? -1
+               : syscall(SYS_write, fd, data, size);
 }
 
 ssize_t
@@ -160,18 +175,28 @@ writev(int fd, const struct iovec *parts, int n)
     return fails(FAIL_WRITE) ? -1 : syscall(SYS_writev, fd, parts, n);
 }
 
+/* A socket knows no full disk: it is short of memory, or its peer is gone. */
+static bool
+send_fails(void)
+{
+    if (!fails(FAIL_WRITE)) {
+        return false;
+    }
+    errno = atomic_load(&state->on) ? EPIPE : ENOBUFS;
+    return true;
+}
+
 ssize_t
 send(int fd, const void *data, size_t size, int flags)
 {
-    return fails(FAIL_WRITE)
-               ? -1
-               : syscall(SYS_sendto, fd, data, size, flags, NULL, 0);
+    return send_fails() ? -1
+                        : syscall(SYS_sendto, fd, data, size, flags, NULL, 0);
 }
 
 ssize_t
 sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    return fails(FAIL_WRITE) ? -1 : syscall(SYS_sendmsg, fd, msg, flags);
+    return send_fails() ? -1 : syscall(SYS_sendmsg, fd, msg, flags);
 }
 
 int
