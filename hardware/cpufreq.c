@@ -557,10 +557,6 @@ write_range(struct hardware *hw, uint32_t domain, const struct found *found)
     return first ? first : second;
 }
 
-const char *const cpufreq_files[] = {"scaling_max_freq", "scaling_min_freq",
-                                     "scaling_governor", "scaling_setspeed",
-                                     NULL};
-
 static const struct option_desc cpufreq_options[] = {
     {.name = "steps",
      .type = OPTION_INT,

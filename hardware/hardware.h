@@ -105,10 +105,6 @@ struct hardware_class {
 
 extern const struct hardware_class *const hardware_table[];
 extern const char *const hardware_left_out[];
-/* What the driver cpufreq writes, in a CPU's directory of the same name; null
- * ends it.  No other driver writes below the directory that stands for /sys, and
- * a sandbox opens no other file there. */
-extern const char *const cpufreq_files[];
 
 const struct hardware_class *hardware_find(const char *name);
 

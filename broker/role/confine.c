@@ -5,34 +5,30 @@
  *   back      reads strangers' bytes: no files, no capabilities, no children.
  *   engine    the journal's directory, to write; it must know by number who
  *             asks at the control socket.
- *   platform  what stands for /sys and /proc, to read; of the first the files
- *             that set the frequencies of its CPUs, to write, if they are set
- *             there; the saved states, and the power cap's record.
+ *   platform  what stands for /sys and /proc, to read; of the first the CPUs'
+ *             part, to write if frequencies are set there; the saved states,
+ * and the power cap's record.
  *
  * Called by main. */
 #include "broker/role/confine.h"
 
 #include <errno.h>
 #include <linux/capability.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "broker/platform/saved.h"
 #include "hardware/hardware.h"
 
 #define MEBIBYTE (UINT64_C(1) << 20)
-#define CPUFREQ_DIR "devices/system/cpu/cpu%u/cpufreq"
 #define BIT(cap) (UINT64_C(1) << (cap))
+#define CPUS_DIR "devices/system/cpu" /* Below what stands for /sys. */
 
 static void say_last_words(int signal, siginfo_t *, void *ctx);
 static void plan_back(struct sandbox_plan *, const struct broker_config *);
 static void plan_engine(struct sandbox_plan *);
 static void plan_platform(struct sandbox_plan *, const struct broker_config *,
                           bool restores);
-static void plan_cpu_files(struct sandbox_plan *, const struct broker_config *);
 
 void
 confine_plan(struct sandbox_plan *out, enum role role,
@@ -144,8 +140,8 @@ plan_engine(struct sandbox_plan *plan)
  *   CAP_KILL              stopping and ending those
  *   CAP_DAC_OVERRIDE      cpufreq's files, which root may write
  *   CAP_DAC_READ_SEARCH   energy counters, which root may read
- * The last two open nothing but what is below its directories, and of /sys only
- * some files of its CPUs are mounted to be written.  Who restores does so for
+ * The last two open nothing but what is below its directories, and only the
+ * CPUs' part of /sys is mounted to be written.  Who restores does so for
  * drivers of an earlier configuration. */
 static void
 plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
@@ -160,10 +156,8 @@ plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
 
     plan->dirs[plan->n_dirs++] =
         (struct sandbox_dir){.fd = FD_PLATFORM_SAVED, .writable = true};
-    if (sets_real) {
-        plan_cpu_files(plan, config);
-    }
-    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_SYS};
+    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){
+        .fd = FD_PLATFORM_SYS, .writable_below = sets_real ? CPUS_DIR : NULL};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_PROC};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_DATA};
     plan->dirs[plan->n_dirs++] =
@@ -176,60 +170,4 @@ plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
     plan->data_max = (512 + 16 * (uint64_t)config->n_cpus) * MEBIBYTE;
     plan->first_free_fd = FD_PLATFORM_LOCKS + 1 + (int)config->n_cpus;
     plan->calls = SANDBOX_CALLS_PLATFORM;
-}
-
-/* Which of them it writes is the driver's to say. */
-static bool
-cpu_file(uint32_t cpu, uint32_t n, char out[SANDBOX_PATH_SIZE])
-{
-    if (!cpufreq_files[n]) {
-        return false;
-    }
-    snprintf(out, SANDBOX_PATH_SIZE, CPUFREQ_DIR "/%s", cpu, cpufreq_files[n]);
-    return true;
-}
-
-/* CPUs that change together have one directory by many names; one will do. */
-static void
-add_cpu(struct sandbox_plan *plan, uint32_t cpu)
-{
-    char path[SANDBOX_PATH_SIZE];
-    struct stat its, other;
-
-    snprintf(path, sizeof path, CPUFREQ_DIR, cpu);
-    if (fstatat(FD_PLATFORM_SYS, path, &its, 0)) {
-        return;
-    }
-    for (uint32_t i = 0; i < plan->n_files_of; i++) {
-        snprintf(path, sizeof path, CPUFREQ_DIR, plan->files_of[i]);
-        if (!fstatat(FD_PLATFORM_SYS, path, &other, 0) &&
-            its.st_dev == other.st_dev && its.st_ino == other.st_ino) {
-            return;
-        }
-    }
-    if (plan->n_files_of < SANDBOX_FILES_OF_MAX) {
-        plan->files_of[plan->n_files_of++] = cpu;
-    }
-}
-
-static void
-add_saved(void *ctx, const char *file, int error, const struct saved *saved)
-{
-    (void)file;
-    for (uint32_t i = 0; !error && i < saved->n_cpus; i++) {
-        add_cpu(ctx, saved->cpus[i]);
-    }
-}
-
-/* Its CPUs', and those of which an earlier broker left something to put back.
- */
-static void
-plan_cpu_files(struct sandbox_plan *plan, const struct broker_config *config)
-{
-    plan->file = cpu_file;
-    plan->files_dir = plan->n_dirs;
-    for (uint32_t i = 0; i < config->n_cpus; i++) {
-        add_cpu(plan, config->cpus[i]);
-    }
-    saved_each(FD_PLATFORM_SAVED, add_saved, plan);
 }

@@ -5,7 +5,6 @@
  * empty root where namespaces can't be had, or would take away what a process
  * must know.  Called by sandbox.c. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,8 +25,7 @@
     (LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |          \
      LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR)
 
-static int allow(int rules, int fd, uint64_t access);
-static int allow_files(int rules, const struct sandbox_plan *);
+static int allow(int rules, int dirfd, uint64_t access);
 
 int
 landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
@@ -47,17 +45,14 @@ landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
     int error = 0;
     for (uint32_t i = 0; !error && i < plan->n_dirs; i++) {
         const struct sandbox_dir *dir = &plan->dirs[i];
+        bool changes = dir->writable || dir->writable_below;
 
         if (dir->fd >= 0) {
             error = allow(rules, dir->fd,
                           READ_ACCESS |
-                              (dir->writable ? LANDLOCK_ACCESS_FS_WRITE_FILE |
-                                                   CHANGE_ACCESS
-                                             : 0));
+                              (changes ? LANDLOCK_ACCESS_FS_WRITE_FILE : 0) |
+                              (dir->writable ? CHANGE_ACCESS : 0));
         }
-    }
-    if (!error) {
-        error = allow_files(rules, plan);
     }
     if (!error && syscall(SYS_landlock_restrict_self, rules, 0)) {
         error = -errno;
@@ -70,30 +65,10 @@ landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
 }
 
 static int
-allow_files(int rules, const struct sandbox_plan *plan)
-{
-    char path[SANDBOX_PATH_SIZE];
-    int error = 0;
-
-    for (uint32_t i = 0; !error && i < plan->n_files_of; i++) {
-        for (uint32_t n = 0; plan->file(plan->files_of[i], n, path); n++) {
-            int fd = openat(plan->dirs[plan->files_dir].fd, path,
-                            O_PATH | O_CLOEXEC);
-
-            if (fd >= 0) {
-                error = allow(rules, fd, LANDLOCK_ACCESS_FS_WRITE_FILE);
-                close(fd);
-            }
-        }
-    }
-    return error;
-}
-
-static int
-allow(int rules, int fd, uint64_t access)
+allow(int rules, int dirfd, uint64_t access)
 {
     const struct landlock_path_beneath_attr attr = {.allowed_access = access,
-                                                    .parent_fd = fd};
+                                                    .parent_fd = dirfd};
 
     return syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH,
                    &attr, 0)

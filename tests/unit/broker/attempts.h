@@ -6,7 +6,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 /* An attempt, and which walls hold it without the filter. */
 struct attempt {
@@ -18,9 +17,6 @@ struct attempt {
 
 extern const struct attempt attempts[];
 extern const size_t n_attempts;
-
-/* Another process of the same user, to be attacked. */
-extern pid_t sibling;
 
 long run_program(void);
 long signal_parent(void);
