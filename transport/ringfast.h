@@ -200,14 +200,16 @@ ring_tx_add(struct ring_tx *ring, struct ring_run *run,
         return false;
     }
     uint64_t offset = ring->head & (ring->size - 1);
+    /* Before the bytes, lest the compiler spills the record's parts and loads
+     * them wider: that waits until all stores before are through. */
+    uint64_t word = record_first_word(record);
+    uint64_t second = record_second_word(record);
     __builtin_prefetch(
         ring_word(ring->data, ring->size, ring->head + RING_AHEAD, 0), 1);
     ring_write(ring->data + offset + RECORD_HEADER_SIZE, payload, record->size);
     bool first = ring->head == run->start;
-    uint64_t word = record_first_word(record);
     run->first = first ? word : run->first;
-    ring_tx_store_words(ring, ring->head, first ? 0 : word,
-                        record_second_word(record));
+    ring_tx_store_words(ring, ring->head, first ? 0 : word, second);
     ring->head = end;
     return true;
 }
