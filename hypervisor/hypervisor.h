@@ -77,6 +77,12 @@ struct vm_sample {
     uint32_t n_vcpus;
     uint32_t vcpu_cpu[VM_VCPUS_MAX];
     uint64_t busy_ns; /* CPU time its vCPUs used since it started. */
+    /* Another number when it is another instance of itself: it was started
+     * anew, reset, set back to what it was before, or is a clone in its place.
+     * Not when it was frozen, or came by migration.  0: the hypervisor does not
+     * tell. */
+    uint64_t instance;
+    nsec_t instance_since; /* When that began, MVM clock; 0: not known. */
 };
 
 enum vm_op {

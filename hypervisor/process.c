@@ -43,11 +43,12 @@
 struct guest {
     const struct hypervisor_guest *conf;
     struct herd herd;
-    bool there;          /* Some of it lives, or did at the last look. */
-    bool ours;           /* The root is our init. */
-    bool ended;          /* To be told once. */
-    bool freeze, frozen; /* Wanted; all were stopped at the last look. */
-    nsec_t end_since;    /* When it was asked to end; NSEC_NEVER: it wasn't. */
+    struct process_id root; /* Its first process. */
+    bool there;             /* Some of it lives, or did at the last look. */
+    bool ours;              /* The root is our init. */
+    bool ended;             /* To be told once. */
+    bool freeze, frozen;    /* Wanted; all were stopped at the last look. */
+    nsec_t end_since; /* When it was asked to end; NSEC_NEVER: it wasn't. */
     uint32_t n_scans;
     cpu_set_t cpus;
 };
@@ -135,6 +136,16 @@ process_close(struct hypervisor *hv)
     free(hv);
 }
 
+/* Since boot, as the programs' clock has it, or a little before. */
+static nsec_t
+ticks_ns(uint64_t ticks)
+{
+    uint64_t per_s = (uint64_t)sysconf(_SC_CLK_TCK);
+
+    return (nsec_t)(ticks / per_s * NSEC_PER_SEC +
+                    ticks % per_s * NSEC_PER_SEC / per_s);
+}
+
 static int
 process_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out,
                size_t max)
@@ -157,6 +168,8 @@ process_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out,
                                      : VM_RUNNING,
             .n_vcpus = guest->conf->n_vcpus,
             .busy_ns = proctree_busy_ns(guest->herd.tree),
+            .instance = guest->root.start << 32 | (uint32_t)guest->root.pid,
+            .instance_since = ticks_ns(guest->root.start),
         };
         memcpy(sample->name, guest->conf->name, sizeof sample->name);
         memcpy(sample->vcpu_cpu, guest->conf->vcpu_cpu,
@@ -307,6 +320,7 @@ static void
 adopt(struct guest *guest, const struct process_id *root, bool ours)
 {
     guest->there = true;
+    guest->root = *root;
     guest->herd.spared = ours ? *root : (struct process_id){.pid = 0};
     guest->ours = ours;
     guest->freeze = guest->frozen = false;

@@ -17,11 +17,13 @@
 
 struct sim_vm {
     struct vm_sample sample;
-    bool asked_end; /* Ends at the next sample. */
+    nsec_t reset_at; /* NSEC_NEVER: it is not. */
+    bool asked_end;  /* Ends at the next sample. */
 };
 
 struct hypervisor_sim {
     uint32_t n;
+    uint64_t n_instances; /* That there were. */
     struct sim_vm vms[HYPERVISOR_SIM_VMS_MAX];
     int error;
     hypervisor_sim_watch_fn *watch; /* Null: nobody does. */
@@ -36,8 +38,9 @@ struct hypervisor {
 
 static struct sim_vm *find_vm(const struct hypervisor_sim *,
                               const struct uuid *);
-static int start(struct hypervisor *, const struct uuid *, char *why,
-                 size_t why_size);
+static int start(struct hypervisor *, const struct uuid *, nsec_t now,
+                 char *why, size_t why_size);
+static void renew(struct hypervisor_sim *, struct sim_vm *, nsec_t now);
 
 /* The driver. */
 
@@ -90,6 +93,9 @@ sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
         if (vm->asked_end) {
             vm->sample.state = VM_ENDED;
         }
+        if (now >= vm->reset_at) {
+            renew(sim, vm, now);
+        }
         bool told = n < max;
         if (told) {
             out[n++] = vm->sample;
@@ -104,14 +110,14 @@ sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
 
 static int
 operate(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
-        char *why, size_t why_size)
+        nsec_t now, char *why, size_t why_size)
 {
     if (hv->sim->error) {
         snprintf(why, why_size, "made to fail");
         return hv->sim->error;
     }
     if (op == VM_OP_START) {
-        return start(hv, uuid, why, why_size);
+        return start(hv, uuid, now, why, why_size);
     }
     struct sim_vm *vm = find_vm(hv->sim, uuid);
     if (!vm) {
@@ -145,7 +151,7 @@ sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
         snprintf(why, why_size, "nobody is there");
         return -ENODEV;
     }
-    int error = operate(hv, uuid, op, why, why_size);
+    int error = operate(hv, uuid, op, now, why, why_size);
     if (!error && sim->watch && !sim->watch(sim->watch_ctx, uuid, op, true)) {
         snprintf(why, why_size, "nobody is there");
         return -ENODEV;
@@ -154,7 +160,23 @@ sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
 }
 
 static int
-start(struct hypervisor *hv, const struct uuid *uuid, char *why,
+begin(struct hypervisor *hv, const struct hypervisor_guest *guest, nsec_t now)
+{
+    int64_t reset_ms = option_int(hv->env->options, "reset_after_ms");
+
+    int error = hypervisor_sim_add(hv->sim, &guest->uuid, guest->name,
+                                   guest->n_vcpus, guest->vcpu_cpu);
+    if (!error) {
+        struct sim_vm *vm = find_vm(hv->sim, &guest->uuid);
+
+        vm->sample.instance_since = now;
+        vm->reset_at = reset_ms ? now + reset_ms * NSEC_PER_MSEC : NSEC_NEVER;
+    }
+    return error;
+}
+
+static int
+start(struct hypervisor *hv, const struct uuid *uuid, nsec_t now, char *why,
       size_t why_size)
 {
     if (find_vm(hv->sim, uuid)) {
@@ -171,8 +193,7 @@ start(struct hypervisor *hv, const struct uuid *uuid, char *why,
             snprintf(why, why_size, "guest %s has no \"command\"", guest->name);
             return -ENOTSUP;
         }
-        int error = hypervisor_sim_add(hv->sim, uuid, guest->name,
-                                       guest->n_vcpus, guest->vcpu_cpu);
+        int error = begin(hv, guest, now);
         if (error) {
             snprintf(why, why_size, "guest %s: no room or no vCPU",
                      guest->name);
@@ -227,8 +248,11 @@ hypervisor_sim_add(struct hypervisor_sim *sim, const struct uuid *uuid,
         return -EINVAL;
     }
     struct sim_vm *vm = &sim->vms[sim->n++];
-    *vm = (struct sim_vm){
-        .sample = {.uuid = *uuid, .state = VM_RUNNING, .n_vcpus = n_vcpus}};
+    *vm = (struct sim_vm){.sample = {.uuid = *uuid,
+                                     .state = VM_RUNNING,
+                                     .n_vcpus = n_vcpus,
+                                     .instance = ++sim->n_instances},
+                          .reset_at = NSEC_NEVER};
     text_copy(vm->sample.name, sizeof vm->sample.name, name);
     memcpy(vm->sample.vcpu_cpu, vcpu_cpu, n_vcpus * sizeof *vcpu_cpu);
     return 0;
@@ -281,6 +305,26 @@ hypervisor_sim_set_busy(struct hypervisor_sim *sim, const struct uuid *uuid,
     return 0;
 }
 
+static void
+renew(struct hypervisor_sim *sim, struct sim_vm *vm, nsec_t now)
+{
+    vm->sample.instance = ++sim->n_instances;
+    vm->sample.instance_since = now;
+    vm->reset_at = NSEC_NEVER;
+}
+
+int
+hypervisor_sim_renew(struct hypervisor_sim *sim, const struct uuid *uuid,
+                     nsec_t now)
+{
+    struct sim_vm *vm = find_vm(sim, uuid);
+    if (!vm) {
+        return -ENOENT;
+    }
+    renew(sim, vm, now);
+    return 0;
+}
+
 bool
 hypervisor_sim_runs(const struct hypervisor_sim *sim, const struct uuid *uuid)
 {
@@ -318,6 +362,14 @@ hypervisor_sim_fail(struct hypervisor_sim *sim, int error)
 }
 
 static const struct option_desc sim_options[] = {
+    {.name = "reset_after_ms",
+     .unit = "ms",
+     .type = OPTION_INT,
+     .min = 0,
+     .max = 3600000,
+     .default_text = "0",
+     .help = "A VM that was started resets itself once, so much later; 0: it "
+             "does not."},
     {.name = NULL},
 };
 

@@ -36,6 +36,10 @@ int hypervisor_sim_move(struct hypervisor_sim *, const struct uuid *,
 /* CPU time its vCPUs used since it started; it may lie and fall. */
 int hypervisor_sim_set_busy(struct hypervisor_sim *, const struct uuid *,
                             uint64_t busy_ns);
+/* A VM is reset, or set back: from 'now' on it is another instance of itself.
+ */
+int hypervisor_sim_renew(struct hypervisor_sim *, const struct uuid *,
+                         nsec_t now);
 /* Whether the VM runs, which is when it uses CPU time. */
 bool hypervisor_sim_runs(const struct hypervisor_sim *, const struct uuid *);
 /* Asked before the driver operates on a VM and told after it did; as

@@ -80,6 +80,9 @@ struct vm {
     struct uuid uuid;
     char name[VM_NAME_SIZE];
     enum vm_state state;
+    uint64_t instance;     /* Another, if it was reset, reverted or cloned, */
+    nsec_t instance_since; /* then.  0: the hypervisor does not tell. */
+    bool renewal_untold;   /* Its channel does not know that yet. */
     bool agent_up;
     uint64_t agent_cause; /* Of the event that last changed agent_up. */
     char software[65];    /* Its agent's program; "" if none ever came. */

@@ -84,6 +84,14 @@ engine_sends(void *ctx, const struct msg *msg)
                      oracle_ordered);
 }
 
+static int
+engine_tells_back(void *ctx, const struct msg *msg)
+{
+    struct world *world = ctx;
+
+    return send_over(world, SIM_ENGINE, &world->engine_to_back, msg, NULL);
+}
+
 static int64_t
 wall_now(void *ctx)
 {
@@ -154,6 +162,7 @@ start_processes(struct world *world)
 
     world->port = (struct engine_port){.ctx = world,
                                        .to_platform = engine_sends,
+                                       .to_back = engine_tells_back,
                                        .watch = engine_shows,
                                        .wall_ns = wall_now};
     error = engine_create(&world->engine, config, &world->port, world->journal,
@@ -173,6 +182,18 @@ start_processes(struct world *world)
     return error ? error : world_open_back(world);
 }
 
+/* The place of a VM in the configuration in force, or -1. */
+static int
+back_place(const struct world *world, const struct uuid *uuid)
+{
+    for (uint32_t i = 0; i < world->config.n_guests; i++) {
+        if (uuid_equal(&world->config.guests[i].uuid, uuid)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
 /* Its ends of the channels that it has not got yet. */
 int
 world_open_back(struct world *world)
@@ -180,8 +201,7 @@ world_open_back(struct world *world)
     int error = 0;
 
     for (uint32_t i = 0; i < world->n_guests && !error; i++) {
-        int place =
-            world_back_place(world, &world->scenario->config.guests[i].uuid);
+        int place = back_place(world, &world->scenario->config.guests[i].uuid);
         struct mchan *channel;
 
         if (place < 0 || back_has_channel(world->back, (uint32_t)place)) {
@@ -193,17 +213,6 @@ world_open_back(struct world *world)
         }
     }
     return error;
-}
-
-int
-world_back_place(const struct world *world, const struct uuid *uuid)
-{
-    for (uint32_t i = 0; i < world->config.n_guests; i++) {
-        if (uuid_equal(&world->config.guests[i].uuid, uuid)) {
-            return (int)i;
-        }
-    }
-    return -1;
 }
 
 int
@@ -253,6 +262,7 @@ end_broker(struct world *world)
     pipe_clear(&world->back_to_engine);
     pipe_clear(&world->platform_to_engine);
     pipe_clear(&world->engine_to_platform);
+    pipe_clear(&world->engine_to_back);
     world_follow_hardware(world);
 }
 

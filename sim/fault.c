@@ -128,12 +128,9 @@ suspend_channel(struct world *world, const struct scenario_fault *fault,
 static void
 renew_guest(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    int place = world_back_place(
-        world, &world->scenario->config.guests[fault->guest].uuid);
-
-    if (world->back && place >= 0) {
-        back_renew(world->back, (uint32_t)place);
-    }
+    (void)hypervisor_sim_renew(
+        world->hypervisor, &world->scenario->config.guests[fault->guest].uuid,
+        world->now);
 }
 
 /* The hardware. */
@@ -423,7 +420,8 @@ const struct fault fault_table[] = {
      "the agent says that its VM is about to move; then that it goes on", 0, 0,
      suspend_channel},
     {"renew_guest", FAULT_CHANNEL, FAULT_GUEST,
-     "the broker learns that the VM was reset or reverted", 0, 0, renew_guest},
+     "its VM is reset or reverted, as the hypervisor tells", 0, 0,
+     renew_guest},
     {"change_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_VALUE,
      "somebody else sets the CPU's p-state to value", 0, PSTATES_MAX - 1,
      change_pstate},

@@ -89,6 +89,7 @@ fault_delay_lines(struct world *world, const struct scenario_fault *fault,
     world->back_to_engine.delay_ns = delay_ns;
     world->platform_to_engine.delay_ns = delay_ns;
     world->engine_to_platform.delay_ns = delay_ns;
+    world->engine_to_back.delay_ns = delay_ns;
 }
 
 /* Deaths. */

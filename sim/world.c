@@ -71,6 +71,8 @@ world_create(struct world **out, const struct scenario *scenario,
     error =
         error ? error
               : pipe_init(&world->engine_to_platform, "engine>platform", trace);
+    error =
+        error ? error : pipe_init(&world->engine_to_back, "engine>back", trace);
     error = error ? error : sim_network_create(&world->network, scenario->seed);
     error = error ? error : oracle_create(&world->oracle);
     error = error ? error : disk_create(&world->disk, on_disk, world);
@@ -111,6 +113,7 @@ world_destroy(struct world *world)
     pipe_fini(&world->back_to_engine);
     pipe_fini(&world->platform_to_engine);
     pipe_fini(&world->engine_to_platform);
+    pipe_fini(&world->engine_to_back);
     free(world);
 }
 
@@ -219,6 +222,7 @@ lines_deadline(const struct world *world)
                           pipe_deadline(&world->platform_to_engine));
 
     due = nsec_min(due, pipe_deadline(&world->engine_to_platform));
+    due = nsec_min(due, pipe_deadline(&world->engine_to_back));
     return due == NSEC_NEVER ? due : due + SCENARIO_START;
 }
 
@@ -283,11 +287,19 @@ run_agents(struct world *world)
 static bool
 run_back(struct world *world)
 {
+    bool any = false;
+    struct msg msg;
+
+    while (pipe_take(&world->engine_to_back, &msg)) {
+        assert(msg.type == MSG_VM_RENEWED);
+        back_renew(world->back, &msg.vm_renewed.vm, msg.vm_renewed.since_ns);
+        any = true;
+    }
     for (uint32_t i = 0; i < world->config.n_guests; i++) {
         back_mark_ready(world->back, i);
     }
     back_run(world->back, world->now);
-    return false;
+    return any;
 }
 
 static bool

@@ -83,7 +83,8 @@ struct world {
     struct platform *platform;
     struct back *back;
     struct engine_port port;
-    struct pipe back_to_engine, platform_to_engine, engine_to_platform;
+    struct pipe back_to_engine, platform_to_engine;
+    struct pipe engine_to_platform, engine_to_back;
     uint32_t reference_khz, reference_mv; /* Of p-state 0. */
     uint32_t found[CONFIG_CPUS_MAX];      /* p-states when the broker came. */
     bool started;                         /* It came once. */
@@ -132,10 +133,8 @@ void world_follow_hardware(struct world *);
 /* Since the scenario's start. */
 nsec_t world_elapsed(const struct world *);
 
-/* Opens back's ends of channels it has not got; the place of a VM in the
- * configuration in force, or -1. */
+/* Opens back's ends of channels it has not got. */
 int world_open_back(struct world *);
-int world_back_place(const struct world *, const struct uuid *);
 /* Each returns 0 or -Exxx with world->why; who is there stays. */
 int world_start_broker(struct world *);
 int world_start_agent(struct world *, uint32_t guest);

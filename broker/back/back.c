@@ -37,6 +37,7 @@ struct guest {
     struct guest_session session;
     bool ready;          /* To be heard in the next turn. */
     uint32_t attachment; /* The session's. */
+    nsec_t began;        /* That, as far as we heard. */
     /* Its agent is gone, but may have said something before. */
     bool leaving;
     char leaving_why[MCHAN_REASON_SIZE];
@@ -148,12 +149,16 @@ back_mark_ready(struct back *back, uint32_t guest)
 }
 
 void
-back_renew(struct back *back, uint32_t guest)
+back_renew(struct back *back, const struct uuid *vm, nsec_t since)
 {
-    assert(guest < back->n_guests);
-    if (back->guests[guest]->channel) {
-        (void)mchan_forget(back->guests[guest]->channel);
-        back->guests[guest]->ready = true;
+    for (uint32_t i = 0; i < back->n_guests; i++) {
+        struct guest *guest = back->guests[i];
+
+        if (guest->channel && guest->began < since &&
+            uuid_equal(&guest->session.identity.uuid, vm)) {
+            (void)mchan_forget(guest->channel);
+            guest->ready = true;
+        }
     }
 }
 
@@ -490,6 +495,7 @@ hear_event(struct guest *guest, nsec_t now)
         if (event.resumed) {
             guest_session_resumed(&guest->session, now);
         } else {
+            guest->began = now;
             guest_session_attached(&guest->session, now);
         }
         break;

@@ -16,6 +16,7 @@ struct back;
 struct broker_config;
 struct mchan;
 struct msg;
+struct uuid;
 
 struct back_env {
     /* Sends to the engine; 0 or -EAGAIN (input from guests then waits). */
@@ -54,9 +55,10 @@ int back_fd(const struct back *, uint32_t guest);
 void back_add_channel(struct back *, uint32_t guest, struct mchan *);
 /* The channel of the n-th guest changed; looked at in the next turn. */
 void back_mark_ready(struct back *, uint32_t guest);
-/* The n-th guest's VM is another instance of itself (it was reset, reverted or
- * restored): what it remembers of its session counts no more. */
-void back_renew(struct back *, uint32_t guest);
+/* A VM is another instance of itself since then (it was started anew, reset,
+ * reverted or cloned): what it remembers of a session that began before counts
+ * no more. */
+void back_renew(struct back *, const struct uuid *vm, nsec_t since);
 void back_run(struct back *, nsec_t now);
 nsec_t back_deadline(const struct back *);
 /* Whether the n-th guest's descriptor is to be waited on.  Not while it talks

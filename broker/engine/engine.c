@@ -78,6 +78,7 @@ engine_create(struct engine **out, const struct broker_config *config,
     engine->port = port;
     engine->journal = journal;
     engine->started = now;
+    engine->tell_back = NSEC_NEVER;
     uint64_t start = journal_start_count(journal);
     cause_counter_init(&engine->causes, start, true);
     cause_counter_init(&engine->commands, start, false);
@@ -186,6 +187,7 @@ engine_turn(struct engine *engine, bool epoch, nsec_t now)
         engine_clear_news(engine);
     }
     engine_run_cap(engine, now);
+    engine_tell_back(engine, now);
     bool changed = act(engine, now);
     engine_tape_turn(engine, epoch, asks || changed, now);
     if (epoch) {
@@ -203,6 +205,7 @@ engine_deadline(const struct engine *engine)
         nsec_min(engine->next_epoch, arbiter_deadline(engine->arbiter));
 
     deadline = nsec_min(deadline, engine_cap_deadline(engine));
+    deadline = nsec_min(deadline, engine->tell_back);
     return nsec_min(deadline, engine_act_deadline(engine));
 }
 

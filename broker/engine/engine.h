@@ -28,6 +28,8 @@ struct engine_port {
     /* Sends an action to the platform process.  0 or -EAGAIN (the engine keeps
      * the verdict and tries again next turn). */
     int (*to_platform)(void *ctx, const struct msg *);
+    /* Tells back something, the same way; null: nobody is there. */
+    int (*to_back)(void *ctx, const struct msg *);
     /* Something people who watch should see: one JSON object per call. */
     void (*watch)(void *ctx, const char *json);
     /* Wall clock in ns, for the journal only; null: 0. */

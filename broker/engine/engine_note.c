@@ -587,6 +587,9 @@ engine_on_event(struct engine *engine, const struct msg *msg, nsec_t now)
     case MSG_VM_FOUND:
         note_vm_found(engine, &msg->vm_found, now);
         break;
+    case MSG_VM_INSTANCE:
+        engine_on_instance(engine, &msg->vm_instance, now);
+        break;
     case MSG_VM_GONE:
         note_vm_gone(engine, &msg->vm_gone, now);
         break;

@@ -5,6 +5,7 @@
  *   engine_config.c  another configuration taken
  *   engine_note.c    events into the model
  *   engine_guestnote.c  applications' own messages, among these
+ *   engine_instance.c  VMs that are another instance of themselves
  *   engine_act.c     verdicts into actions, outcomes, retries
  *   engine_cap.c     the host's power cap
  *   engine_tape.c    what it was told, kept for replay
@@ -122,8 +123,9 @@ struct engine {
     uint32_t *fresh;
 
     nsec_t next_epoch;
-    bool ready;  /* The platform is. */
-    bool urgent; /* Something came that can't wait for the epoch. */
+    nsec_t tell_back; /* That VMs were renewed; NSEC_NEVER: it knows. */
+    bool ready;       /* The platform is. */
+    bool urgent;      /* Something came that can't wait for the epoch. */
     bool read_only;
     int journal_error; /* Of the last row; 0 if it was taken. */
     char trouble[160];
@@ -196,6 +198,11 @@ void engine_remove_vm(struct engine *, struct vm *, uint64_t cause);
 /* By the configuration: how many rows a second a VM may cause. */
 struct bucket_terms engine_row_terms(const struct engine *,
                                      const struct uuid *);
+
+/* engine_instance.c */
+void engine_on_instance(struct engine *, const struct msg_vm_instance *,
+                        nsec_t now);
+void engine_tell_back(struct engine *, nsec_t now);
 
 /* engine_guestnote.c */
 void engine_on_guest_note(struct engine *, const struct msg_guest_note *,

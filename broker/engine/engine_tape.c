@@ -280,6 +280,19 @@ put_note(struct engine *engine, const struct vm *vm, const struct note *note,
 }
 
 static void
+put_instance(struct engine *engine, const struct vm *vm, nsec_t now)
+{
+    struct msg msg;
+
+    memset(&msg, 0, sizeof msg);
+    msg.type = MSG_VM_INSTANCE;
+    msg.vm_instance.vm = vm->uuid;
+    msg.vm_instance.instance = vm->instance;
+    msg.vm_instance.since_ns = vm->instance_since;
+    put_msg(engine, TAPE_MSG, SLOT_NONE, &msg, now);
+}
+
+static void
 put_vm(struct engine *engine, const struct vm *vm, nsec_t now)
 {
     struct msg msg;
@@ -294,6 +307,9 @@ put_vm(struct engine *engine, const struct vm *vm, nsec_t now)
     }
     msg.vm_found.state = vm->state;
     put_msg(engine, TAPE_MSG, SLOT_NONE, &msg, now);
+    if (vm->instance) {
+        put_instance(engine, vm, now);
+    }
     if (vm->agent_up) {
         put_agent(engine, vm, now);
     }

@@ -26,6 +26,9 @@ struct seen_vm {
     bool known;      /* The engine was told of it, */
     bool told;       /* and as 'last' has it. */
     struct vm_sample last;
+    uint64_t instance;     /* 0: it is not known. */
+    nsec_t instance_since; /* If nobody says it, when we saw it. */
+    bool instance_told;
     uint64_t busy_ns, available_ns; /* Since we saw it first; never fall. */
     uint64_t step_busy_ns;
 };
@@ -55,12 +58,13 @@ static void tell_vms(struct sampler *, nsec_t now);
 static void tell_cpus(struct sampler *, nsec_t now);
 static void tell_power(struct sampler *, nsec_t now);
 
-static void see_vm(struct sampler *, const struct vm_sample *);
+static void see_vm(struct sampler *, const struct vm_sample *, nsec_t now);
 static struct seen_vm *find_vm(const struct sampler *, const struct uuid *);
 static bool same_place(const struct vm_sample *, const struct vm_sample *);
 static uint64_t step_available_ns(const struct sampler *,
                                   const struct vm_sample *);
 static int tell_found(struct sampler *, const struct seen_vm *);
+static int tell_instance(struct sampler *, const struct seen_vm *);
 static int tell_gone(struct sampler *, const struct seen_vm *,
                      const char *reason);
 static void note(struct sampler *, struct source *, int error);
@@ -172,7 +176,7 @@ read_vms(struct sampler *sampler, nsec_t now)
         sampler->vms[i].step_busy_ns = 0;
     }
     for (int i = 0; i < n; i++) {
-        see_vm(sampler, &sampler->samples[i]);
+        see_vm(sampler, &sampler->samples[i], now);
     }
 }
 
@@ -227,6 +231,9 @@ tell_vms(struct sampler *sampler, nsec_t now)
         }
         vm->told = vm->told || !tell_found(sampler, vm);
         vm->known = vm->known || vm->told;
+        if (vm->told && vm->instance && !vm->instance_told) {
+            vm->instance_told = !tell_instance(sampler, vm);
+        }
         vm->available_ns += step_available_ns(sampler, &vm->last);
         struct msg msg = {
             .type = MSG_SAMPLE_VM,
@@ -308,7 +315,7 @@ tell_power(struct sampler *sampler, nsec_t now)
 /* Takes a sample in.  CPU time that fell is another run of the VM, or a lie;
  * either way what it says now is what is new. */
 static void
-see_vm(struct sampler *sampler, const struct vm_sample *sample)
+see_vm(struct sampler *sampler, const struct vm_sample *sample, nsec_t now)
 {
     struct seen_vm *vm = find_vm(sampler, &sample->uuid);
 
@@ -326,6 +333,12 @@ see_vm(struct sampler *sampler, const struct vm_sample *sample)
                            : sample->busy_ns;
     vm->busy_ns += vm->step_busy_ns;
     vm->told = vm->told && same_place(&vm->last, sample);
+    if (sample->instance && sample->instance != vm->instance) {
+        vm->instance = sample->instance;
+        vm->instance_since =
+            sample->instance_since ? sample->instance_since : now;
+        vm->instance_told = false;
+    }
     vm->seen = true;
     vm->last = *sample;
 }
@@ -386,6 +399,17 @@ tell_found(struct sampler *sampler, const struct seen_vm *vm)
         found->vcpu_cpus[i] = vm->last.vcpu_cpu[i];
     }
     found->state = vm->last.state;
+    return sampler->env.news(sampler->env.ctx, &msg);
+}
+
+static int
+tell_instance(struct sampler *sampler, const struct seen_vm *vm)
+{
+    struct msg msg = {.type = MSG_VM_INSTANCE};
+
+    msg.vm_instance.vm = vm->last.uuid;
+    msg.vm_instance.instance = vm->instance;
+    msg.vm_instance.since_ns = vm->instance_since;
     return sampler->env.news(sampler->env.ctx, &msg);
 }
 

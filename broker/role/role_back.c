@@ -136,7 +136,9 @@ hear_engine(struct back_role *role)
         if (!got) {
             return;
         }
-        if (got < 0 || role->back) {
+        if (got > 0 && role->back && msg.type == MSG_VM_RENEWED) {
+            back_renew(role->back, &msg.vm_renewed.vm, msg.vm_renewed.since_ns);
+        } else if (got < 0 || role->back || msg.type != MSG_STARTED) {
             log_error("the engine sent what it may not (%s); leaving",
                       got < 0 ? why : msg_name(msg.type));
             role->failed = true;

@@ -57,6 +57,7 @@ static void hear(struct engine_role *, struct line *, nsec_t now);
 static void tell_ready(struct engine_role *);
 static void note_for_people(struct engine_role *, const struct msg *);
 static int to_platform(void *ctx, const struct msg *);
+static int to_back(void *ctx, const struct msg *);
 static void watch(void *ctx, const char *json);
 static void note(void *ctx, const struct vm *, const struct note *);
 static int64_t wall_ns(void *ctx);
@@ -103,6 +104,7 @@ begin(struct engine_role *role)
 
     role->port = (struct engine_port){.ctx = role,
                                       .to_platform = to_platform,
+                                      .to_back = to_back,
                                       .watch = watch,
                                       .note = note,
                                       .wall_ns = wall_ns};
@@ -428,6 +430,15 @@ to_platform(void *ctx, const struct msg *msg)
     struct engine_role *role = ctx;
 
     return line_send(&role->platform, msg);
+}
+
+/* Before back may begin it has no sessions that could be another's. */
+static int
+to_back(void *ctx, const struct msg *msg)
+{
+    struct engine_role *role = ctx;
+
+    return role->back_told ? line_send(&role->back, msg) : 0;
 }
 
 static void

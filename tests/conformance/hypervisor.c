@@ -234,6 +234,34 @@ guest_goes_through_its_life(void **state)
     }
 }
 
+/* Who tells instances keeps to one as long as the VM lives. */
+static void
+instance_is_another_after_another_start_only(void **state)
+{
+    FOR_EACH_CLASS(class)
+    {
+        uint64_t instance[2];
+        struct fixture f;
+
+        prepare(&f, class);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(control(&f, 0, VM_OP_START), 0);
+            await(&f, VM_RUNNING);
+            instance[i] = f.sample[0].instance;
+            assert_int_equal(control(&f, 0, VM_OP_FREEZE), 0);
+            await(&f, VM_FROZEN);
+            assert_int_equal(control(&f, 0, VM_OP_THAW), 0);
+            await(&f, VM_RUNNING);
+            assert_int_equal(f.sample[0].instance, instance[i]);
+            assert_int_equal(control(&f, 0, VM_OP_END), 0);
+            f.skipped += 10 * NSEC_PER_SEC;
+            await(&f, VM_ENDED);
+        }
+        assert_true(!instance[0] || instance[0] != instance[1]);
+        finish(&f);
+    }
+}
+
 static void
 what_is_so_already_is_refused_with_a_why(void **state)
 {
@@ -344,6 +372,7 @@ main(void)
         cmocka_unit_test(no_guests_are_fine),
         cmocka_unit_test(two_stand_side_by_side),
         cmocka_unit_test(guest_goes_through_its_life),
+        cmocka_unit_test(instance_is_another_after_another_start_only),
         cmocka_unit_test(what_is_so_already_is_refused_with_a_why),
         cmocka_unit_test(guest_that_is_not_there_is_refused_with_a_why),
         cmocka_unit_test(unknown_guest_is_refused_with_a_why),

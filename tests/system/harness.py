@@ -87,8 +87,8 @@ class Broker:
     def __init__(self, guests=("web1", "web2"), policy="basic",
                  policy_options="util_period_ms = 300;", pstate="sim",
                  pstate_options="", power="powermodel", power_options="",
-                 hypervisor="process", cpus="0", extra="", commands=None,
-                 scheme="shm"):
+                 hypervisor="process", hypervisor_options="", cpus="0", extra="",
+                 commands=None, scheme="shm"):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="mbroker-test-"))
         self.dir.chmod(0o755)
         self.scheme = scheme
@@ -115,7 +115,7 @@ class Broker:
         ]
         for key, name, options in (("pstate", pstate, pstate_options),
                                    ("power", power, power_options),
-                                   ("hypervisor", hypervisor, "")):
+                                   ("hypervisor", hypervisor, hypervisor_options)):
             if name:
                 lines.append('%s = { driver = "%s"; %s };' % (key, name, options))
         members = []

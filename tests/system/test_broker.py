@@ -70,6 +70,28 @@ def test_starting_and_stopping_many_times_leaves_nothing():
             assert_nothing_left(broker, those)
 
 
+def test_a_vm_that_was_reset_begins_a_new_session():
+    """Told from the hypervisor to its channel; what follows is left alone."""
+    with Broker(guests=["web1"], hypervisor="sim", commands={"web1": "true"},
+                hypervisor_options="reset_after_ms = 1500;") as broker:
+        broker.start()
+        broker.agent("web1")
+        broker.wait_agents("web1")
+        broker.ctl("vms", "start", "web1")
+
+        def named(name):
+            return [row for row in broker.ctl("events", "-n", "500")["rows"]
+                    if row["name"] == name]
+
+        wait_until(lambda: len(named("GUEST_UP")) == 2, "its agent greets anew")
+        broker.wait_agents("web1")
+        time.sleep(1)
+        renewed, lost, ups = map(named, ("VM_RENEWED", "GUEST_LOST", "GUEST_UP"))
+        assert (len(renewed), len(lost), len(ups)) == (1, 1, 2)
+        assert lost[0]["detail"]["reason"] == "the session is over"
+        assert broker.stop() == 0
+
+
 def test_a_stop_during_the_start_is_orderly():
     with Broker() as broker:
         for delay in (0.0, 0.005, 0.01, 0.02, 0.04):

@@ -272,8 +272,8 @@ another_instance_of_a_vm_begins_a_session_of_its_own(void **state)
     agents[0] = NULL; /* Its events are looked at here. */
     while (mchan_next_event(channel, &event) > 0) {
     }
-    back_renew(back, 0);
-    back_renew(back, 1); /* Nobody is there: nothing to forget. */
+    back_renew(back, &config.guests[0].uuid, now + 1);
+    back_renew(back, &config.guests[1].uuid, now + 1); /* Nobody is there. */
     while (mchan_next_event(channel, &event) <= 0 || event.type != MCHAN_UP) {
         assert_true(real_time() <= end);
         turns(1);
@@ -283,6 +283,22 @@ another_instance_of_a_vm_begins_a_session_of_its_own(void **state)
     say_hello(channel, "");
     until(MSG_GUEST_UP, 0, 2);
     assert_int_equal(count(MSG_GUEST_LOST, 0), 1);
+    hang_up(channel);
+}
+
+static void
+a_session_that_began_since_stays(void **state)
+{
+    struct mchan *channel = dial(0);
+    nsec_t since = now; /* The VM was reset, and its agent is quicker. */
+
+    turns(1);
+    say_hello(channel, "");
+    until(MSG_GUEST_UP, 0, 1);
+    back_renew(back, &config.guests[0].uuid, since);
+    say_report(channel, 1);
+    until(MSG_GUEST_REPORT, 0, 1);
+    assert_int_equal(count(MSG_GUEST_LOST, 0), 0);
     hang_up(channel);
 }
 
@@ -387,6 +403,7 @@ main(void)
         TEST(who_says_too_much_is_not_taken_for_silent),
         TEST(leaving_says_bye_to_agents),
         TEST(another_instance_of_a_vm_begins_a_session_of_its_own),
+        TEST(a_session_that_began_since_stays),
         TEST(a_vm_that_moves_is_not_lost_meanwhile),
         TEST(an_idle_back_wakes_only_for_beats),
         TEST(who_stays_configured_keeps_its_session),

@@ -150,6 +150,28 @@ a_vcpu_that_moves_is_told(void **state)
 }
 
 static void
+an_instance_is_told_once_and_again_when_it_is_another(void **state)
+{
+    const struct uuid *web1 = &config.guests[0].uuid;
+
+    start();
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_INSTANCE), 3);
+    assert_true(find(MSG_VM_INSTANCE, 0)->vm_instance.instance != 0);
+    n_told = 0;
+    hypervisor_sim_renew(hypervisor, web1, now + 5);
+    engine_error = -EAGAIN; /* It is told when the engine listens. */
+    pass(SECOND);
+    engine_error = 0;
+    pass(SECOND);
+    assert_int_equal(count(MSG_VM_INSTANCE), 1);
+    const struct msg *told_now = find(MSG_VM_INSTANCE, 0);
+    assert_true(uuid_equal(&told_now->vm_instance.vm, web1));
+    assert_int_equal(told_now->vm_instance.since_ns, now - 2 * SECOND + 5);
+    assert_int_equal(count(MSG_VM_FOUND), 0);
+}
+
+static void
 samples_are_dropped_and_counted_while_the_engine_sleeps(void **state)
 {
     struct platform_stats stats;
@@ -214,6 +236,7 @@ main(void)
         TEST(a_vm_that_ends_or_vanishes_is_told_once),
         TEST(a_vm_that_ended_is_told_though_the_engine_slept),
         TEST(a_vcpu_that_moves_is_told),
+        TEST(an_instance_is_told_once_and_again_when_it_is_another),
         TEST(samples_are_dropped_and_counted_while_the_engine_sleeps),
         TEST(a_long_sleep_is_not_caught_up_with),
         TEST(only_guests_we_started_are_ended),

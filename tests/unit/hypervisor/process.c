@@ -292,6 +292,23 @@ ended_guest_starts_again(void **state)
 }
 
 static void
+instance_is_told_since_its_first_process_began(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec before, after;
+
+    clock_gettime(CLOCK_BOOTTIME, &before);
+    start(f, "sleep 1000");
+    clock_gettime(CLOCK_BOOTTIME, &after);
+    nsec_t since = f->sample.instance_since;
+    assert_true(f->sample.instance != 0);
+    /* The kernel counts in ticks. */
+    assert_true(since >= before.tv_sec * NSEC_PER_SEC + before.tv_nsec -
+                             20 * NSEC_PER_MSEC);
+    assert_true(since <= after.tv_sec * NSEC_PER_SEC + after.tv_nsec);
+}
+
+static void
 guest_without_command_is_not_started(void **state)
 {
     struct fixture *f = *state;
@@ -1127,6 +1144,7 @@ main(void)
         T(guest_that_ends_is_told_once),
         T(guest_that_ends_before_we_look_is_told_once),
         T(ended_guest_starts_again),
+        T(instance_is_told_since_its_first_process_began),
         T(guest_without_command_is_not_started),
         T(unknown_guest_is_refused),
         T(guest_on_an_absent_cpu_ends_and_says_why),

@@ -238,6 +238,57 @@ senseless_vms_are_refused(void **state)
     assert_int_equal(hypervisor_sim_add(f->sim, &b, "db", 1, cpus), -ENOSPC);
 }
 
+static int
+sample_at(struct fixture *f, nsec_t now)
+{
+    return driver()->sample(f->hv, now, f->samples, 4);
+}
+
+static void
+renewed_vm_is_another_instance_since_then(void **state)
+{
+    struct fixture *f = *state;
+
+    hypervisor_sim_add(f->sim, &a, "web", 1, cpus);
+    assert_int_equal(sample(f), 1);
+    uint64_t first = f->samples[0].instance;
+    assert_true(first != 0);
+    assert_int_equal(control(f, &a, VM_OP_FREEZE), 0);
+    assert_int_equal(control(f, &a, VM_OP_THAW), 0);
+    assert_int_equal(sample(f), 1);
+    assert_int_equal(f->samples[0].instance, first);
+    assert_int_equal(hypervisor_sim_renew(f->sim, &a, 77), 0);
+    assert_int_equal(sample(f), 1);
+    assert_true(f->samples[0].instance != first);
+    assert_int_equal(f->samples[0].instance_since, 77);
+}
+
+static void
+started_vm_resets_itself_once_if_told_to(void **state)
+{
+    struct fixture *f = *state;
+    char why[160];
+
+    f->guest = (struct hypervisor_guest){.uuid = a,
+                                         .name = "web",
+                                         .n_vcpus = 1,
+                                         .command = "true"};
+    f->env.guests = &f->guest;
+    f->env.n_guests = 1;
+    assert_int_equal(options_set(&f->options, "reset_after_ms", "20", why, 160),
+                     0);
+    assert_int_equal(control(f, &a, VM_OP_START), 0);
+    assert_int_equal(sample_at(f, 20 * NSEC_PER_MSEC - 1), 1);
+    uint64_t first = f->samples[0].instance;
+    assert_int_equal(f->samples[0].instance_since, 0);
+    assert_int_equal(sample_at(f, 21 * NSEC_PER_MSEC), 1);
+    uint64_t second = f->samples[0].instance;
+    assert_true(second != first);
+    assert_int_equal(f->samples[0].instance_since, 21 * NSEC_PER_MSEC);
+    assert_int_equal(sample_at(f, NSEC_PER_SEC), 1);
+    assert_int_equal(f->samples[0].instance, second);
+}
+
 static void
 unknown_vms_are_refused(void **state)
 {
@@ -245,6 +296,7 @@ unknown_vms_are_refused(void **state)
 
     assert_int_equal(hypervisor_sim_end(f->sim, &a), -ENOENT);
     assert_int_equal(hypervisor_sim_vanish(f->sim, &a), -ENOENT);
+    assert_int_equal(hypervisor_sim_renew(f->sim, &a, 1), -ENOENT);
     assert_int_equal(hypervisor_sim_move(f->sim, &a, 0, 0), -ENOENT);
     assert_int_equal(hypervisor_sim_set_busy(f->sim, &a, 1), -ENOENT);
     assert_false(hypervisor_sim_runs(f->sim, &a));
@@ -267,6 +319,8 @@ main(void)
         T(vms_outlive_the_driver),
         T(failing_hypervisor_fails_until_it_is_healed),
         T(senseless_vms_are_refused),
+        T(renewed_vm_is_another_instance_since_then),
+        T(started_vm_resets_itself_once_if_told_to),
         T(unknown_vms_are_refused),
     };
 

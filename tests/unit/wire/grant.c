@@ -42,7 +42,8 @@ static const struct {
     {MSG_VM_CONTROL, E, P},   {MSG_OUTCOME, P, E},     {MSG_STARTED, E, B},
     {MSG_CAP, P, E},          {MSG_SET_CAP, E, P},     {MSG_RELOAD, Q, B},
     {MSG_RELOAD, Q, E},       {MSG_RELOAD, Q, P},      {MSG_RELOADED, B, Q},
-    {MSG_RELOADED, E, Q},     {MSG_RELOADED, P, Q},
+    {MSG_RELOADED, E, Q},     {MSG_RELOADED, P, Q},    {MSG_VM_RENEWED, E, B},
+    {MSG_VM_INSTANCE, P, E},
 };
 #define N_GRANTED (sizeof granted / sizeof granted[0])
 
