@@ -81,10 +81,9 @@ oracle_broker_started(struct world *world)
     for (uint32_t i = 0; i < ORDERS_KEPT; i++) {
         struct order *order = &oracle->orders[i];
 
-        /* Of a p-state the last rows may be lost, it can be taken back.  Rows
-         * of a certain age go, and a wall clock that jumped makes them old. */
+        /* Of a p-state the last rows may be lost, it can be taken back. */
         if (order->type == MSG_VM_CONTROL && order->op == VM_OP_END &&
-            world->wall_ahead_ns == 0 && !has_row(world, order)) {
+            !has_row(world, order)) {
             world_break(world,
                         "the end of a VM was ordered, and the journal has "
                         "forgotten it");
@@ -261,9 +260,7 @@ oracle_engine_ran(struct world *world)
             return;
         }
         order->recorded = true;
-        /* A wall clock that jumps just now makes the row too old to keep. */
-        if (!has_row(world, order) && !journal_fails(world) &&
-            world_calm(world, FAULT_CLOCK) > 0) {
+        if (!has_row(world, order) && !journal_fails(world)) {
             world_break(world, "%s %" PRIu64 " has no row in the journal",
                         msg_name(order->type), order->command);
         }

@@ -612,25 +612,25 @@ struct batch {
 static int
 store(struct journal *journal, const struct batch *batch)
 {
-    int64_t wall_ns = INT64_MAX;
+    nsec_t now = INT64_MAX; /* When the batch began. */
 
     int error = journaldb_begin(journal->db, batch->durable);
     for (uint32_t i = 0; i < batch->n && !error; i++) {
         const struct journal_row *row =
             &journal->ring[(batch->head + i) % journal->ring_size];
 
-        wall_ns = nsec_min(wall_ns, row->wall_ns);
+        now = nsec_min(now, row->time);
         error = journaldb_add(journal->db, row);
     }
     for (uint32_t i = 0; i < batch->n_inputs && !error; i++) {
         const struct journal_input *input =
             &journal->inputs[(batch->inputs_head + i) % QUEUE_INPUTS];
 
-        wall_ns = nsec_min(wall_ns, input->wall_ns);
+        now = nsec_min(now, input->time);
         error = journaldb_add_input(journal->db, input);
     }
     if (!error && batch->n + batch->n_inputs) {
-        error = journaldb_trim(journal->db, wall_ns);
+        error = journaldb_trim(journal->db, now);
     }
     return error ? error : journaldb_commit(journal->db);
 }

@@ -58,7 +58,7 @@ struct journal;
 struct journal_opts {
     uint64_t size_max;   /* Bytes of the file with its log. */
     uint64_t inputs_max; /* Of these, at most so many are inputs; 0: none. */
-    uint64_t age_max_s;  /* By wall clock. */
+    uint64_t age_max_s;  /* While the host was up: the rows' 'time'. */
     uint32_t page_size;  /* SQLite's; 0: 4096. */
     /* No writer thread: rows are written by journal_run(), when the queue is
      * full, and when somebody waits.  For msim, whose runs repeat. */

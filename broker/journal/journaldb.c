@@ -45,6 +45,7 @@ static int put_aside(struct journaldb *, const char *path, char *why,
                      size_t why_size);
 static int count_start(struct journaldb *, char *why, size_t why_size);
 static void close_file(struct journaldb *);
+static void forget_ages(struct journaldb *);
 
 static void
 set_bounds(struct journaldb *db, const struct journal_opts *opts)
@@ -119,6 +120,7 @@ journaldb_open(struct journaldb **out, const char *path,
     }
     if (error) {
         close_file(db);
+        forget_ages(db);
         journalhead_close(db->headfile);
         free(db);
         return error;
@@ -158,6 +160,7 @@ journaldb_close(struct journaldb *db)
         (void)journaldb_mark(db, true);
     }
     close_file(db);
+    forget_ages(db);
     journalhead_close(db->headfile);
     free(db);
 }
@@ -361,6 +364,33 @@ means_damaged(int code)
     }
 }
 
+static void
+note_row(void *ctx, const struct journal_row *row, const struct chain *link)
+{
+    struct journaldb *db = ctx;
+
+    (void)link;
+    journalage_note(&db->ages[JOURNAL_ROWS], row->id, row->time);
+}
+
+static void
+note_input(void *ctx, const struct journal_input *input,
+           const struct chain *link)
+{
+    struct journaldb *db = ctx;
+
+    (void)link;
+    journalage_note(&db->ages[JOURNAL_INPUTS], input->id, input->time);
+}
+
+static void
+forget_ages(struct journaldb *db)
+{
+    for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
+        journalage_fini(&db->ages[i]);
+    }
+}
+
 /* OPEN_FAILED only if there is not the memory to tell.
  * OPENED with 'why' and '*short_of' if something is missing that nobody was
  * promised; else OPEN_DAMAGED with 'why'. */
@@ -381,8 +411,8 @@ judge(struct journaldb *db, const char *path, int64_t version, int *short_of,
         error = journalcheck_pages(db->writer, reason, sizeof reason);
     }
     if (!error) {
-        journalcheck_rows(db->writer, NULL, NULL, NULL, &proof[JOURNAL_ROWS]);
-        journalcheck_inputs(db->writer, NULL, NULL, NULL,
+        journalcheck_rows(db->writer, NULL, note_row, db, &proof[JOURNAL_ROWS]);
+        journalcheck_inputs(db->writer, NULL, note_input, db,
                             &proof[JOURNAL_INPUTS]);
         for (unsigned i = 0; i < JOURNAL_STREAM_N && !error; i++) {
             db->end[i] = proof[i].end;
@@ -582,6 +612,7 @@ put_aside(struct journaldb *db, const char *path, char *why, size_t why_size)
     struct journal_head head = db->head;
     memset(&db->head, 0, sizeof db->head); /* Nothing is expected of it. */
     memset(db->end, 0, sizeof db->end);
+    forget_ages(db);
     enum opened opened = open_file(db, path, &error, &short_of, why, why_size);
     db->head = head;
     if (opened != OPENED) {
@@ -613,6 +644,9 @@ count_start(struct journaldb *db, char *why, size_t why_size)
         uint64_t seen = db->end[i].last.id >> ID_SHIFT;
 
         starts = seen > starts ? seen : starts;
+    }
+    for (unsigned i = 0; i < JOURNAL_STREAM_N; i++) {
+        journalage_make_room(&db->ages[i]);
     }
     db->start_count = starts + 1;
     db->head.starts = starts + 1;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 struct journal_filter;
 struct journal_input;
 struct journal_opts;
@@ -37,9 +39,9 @@ int journaldb_commit(struct journaldb *);
  * stands, and an empty one may be begun to mark it again. */
 int journaldb_mark(struct journaldb *, bool durable);
 /* Deletes the oldest rows and inputs while there are too many bytes, or they
- * are older than the age allowed at 'wall_ns'.  A bounded step, once per
- * batch. */
-int journaldb_trim(struct journaldb *, int64_t wall_ns);
+ * are older than the age allowed at 'now' (CLOCK_BOOTTIME).  A bounded step,
+ * once per batch. */
+int journaldb_trim(struct journaldb *, nsec_t now);
 /* What the writing thread's last failure was; borrowed until the next call. */
 const char *journaldb_reason(const struct journaldb *);
 uint64_t journaldb_n_rows(const struct journaldb *);

@@ -3,7 +3,8 @@
  *   journaldb.c     opening, judging, taking over
  *   journalwrite.c  batches, bounds, marks
  *   journalread.c   rows by cause and filter, files that nobody writes
- *   journalcheck.c  whether all is as it was written */
+ *   journalcheck.c  whether all is as it was written
+ *   journalage.c    how old it is */
 #ifndef BROKER_JOURNAL_JOURNALDB_PARTS_H
 #define BROKER_JOURNAL_JOURNALDB_PARTS_H
 
@@ -11,6 +12,7 @@
 
 #include "broker/journal/chain.h"
 #include "broker/journal/journal.h"
+#include "broker/journal/journalage.h"
 #include "broker/journal/journaldb.h"
 #include "broker/journal/journalhead.h"
 #include "broker/journal/journalread.h"
@@ -35,6 +37,7 @@ struct journaldb {
     uint64_t start_count;
     struct journal_end end[JOURNAL_STREAM_N];
     struct journal_end batch[JOURNAL_STREAM_N]; /* With the open batch. */
+    struct journal_ages ages[JOURNAL_STREAM_N];
     uint32_t page_size;
     uint64_t data_max, inputs_max; /* What the bounds come to, in bytes. */
     bool durable;                  /* As commits are now. */

@@ -59,7 +59,7 @@ journaldb_begin(struct journaldb *db, bool durable)
 }
 
 static int
-step(struct journaldb *db, enum journal_stream stream, uint64_t id,
+step(struct journaldb *db, enum journal_stream stream, uint64_t id, nsec_t time,
      const struct chain *link, uint64_t bytes)
 {
     struct journal_end *end = &db->batch[stream];
@@ -72,6 +72,7 @@ step(struct journaldb *db, enum journal_stream stream, uint64_t id,
         end->last.chain = *link;
         end->n++;
         end->bytes += bytes;
+        journalage_note(&db->ages[stream], id, time);
     }
     return error;
 }
@@ -92,7 +93,8 @@ journaldb_add_linked(struct journaldb *db, const struct journal_row *row,
     sqlite3_bind_text(s, 8, row->name, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 9, row->detail, -1, SQLITE_STATIC);
     sqlite3_bind_blob(s, 10, link->byte, CHAIN_SIZE, SQLITE_STATIC);
-    return step(db, JOURNAL_ROWS, row->id, link, journaldb_row_bytes(row));
+    return step(db, JOURNAL_ROWS, row->id, row->time, link,
+                journaldb_row_bytes(row));
 }
 
 int
@@ -108,7 +110,7 @@ journaldb_add_input_linked(struct journaldb *db,
     sqlite3_bind_int64(s, 4, input->wall_ns);
     sqlite3_bind_blob(s, 5, input->data, (int)input->size, SQLITE_STATIC);
     sqlite3_bind_blob(s, 6, link->byte, CHAIN_SIZE, SQLITE_STATIC);
-    return step(db, JOURNAL_INPUTS, input->id, link,
+    return step(db, JOURNAL_INPUTS, input->id, input->time, link,
                 input->size + JOURNAL_INPUT_OVERHEAD);
 }
 
@@ -176,47 +178,50 @@ is_too_large(struct journaldb *db)
 
 static const char *const tables[] = {"row", "input"};
 
-static bool
-is_too_old(struct journaldb *db, enum journal_stream stream, int64_t oldest_ns)
-{
-    int64_t first_ns = INT64_MAX;
-    char sql[96];
-
-    snprintf(sql, sizeof sql, "SELECT wall_ns FROM %s ORDER BY id LIMIT 1",
-             tables[stream]);
-    journaldb_number(db->writer, sql, &first_ns);
-    return first_ns < oldest_ns;
-}
+/* An age that all are older than. */
+#define AGE_NONE INT64_MIN
 
 /* The last of the oldest 'n' that are, with all before them, older than
- * 'before_ns'; 0 if the first is not. */
+ * 'age_max' at 'now'; 0 if the first is not. */
 static uint64_t
 last_of_oldest(struct journaldb *db, enum journal_stream stream, int n,
-               int64_t before_ns)
+               nsec_t age_max, nsec_t now)
 {
     sqlite3_stmt *s = NULL;
     uint64_t last = 0;
     char sql[96];
 
-    snprintf(sql, sizeof sql, "SELECT id, wall_ns FROM %s ORDER BY id LIMIT %d",
+    snprintf(sql, sizeof sql, "SELECT id, time FROM %s ORDER BY id LIMIT %d",
              tables[stream], n);
     if (sqlite3_prepare_v2(db->writer, sql, -1, &s, NULL)) {
         return 0;
     }
-    while (sqlite3_step(s) == SQLITE_ROW &&
-           sqlite3_column_int64(s, 1) < before_ns) {
-        last = (uint64_t)sqlite3_column_int64(s, 0);
+    while (sqlite3_step(s) == SQLITE_ROW) {
+        uint64_t id = (uint64_t)sqlite3_column_int64(s, 0);
+
+        if (journalage_of(&db->ages[stream], id, sqlite3_column_int64(s, 1),
+                          now) <= age_max) {
+            break;
+        }
+        last = id;
     }
     sqlite3_finalize(s);
     return last;
 }
 
+static bool
+is_too_old(struct journaldb *db, enum journal_stream stream, nsec_t age_max,
+           nsec_t now)
+{
+    return last_of_oldest(db, stream, 1, age_max, now) != 0;
+}
+
 static int
 delete_oldest(struct journaldb *db, enum journal_stream stream, int n,
-              int64_t before_ns)
+              nsec_t age_max, nsec_t now)
 {
     const char *table = tables[stream];
-    uint64_t last = last_of_oldest(db, stream, n, before_ns);
+    uint64_t last = last_of_oldest(db, stream, n, age_max, now);
     int64_t n_bytes = 0;
     char sql[400];
 
@@ -250,36 +255,30 @@ delete_oldest(struct journaldb *db, enum journal_stream stream, int n,
     return 0;
 }
 
-/* XXX A wall clock that is set far ahead ages all rows before; a journal that
- * counted the machine's uptime as well would notice. */
 int
-journaldb_trim(struct journaldb *db, int64_t wall_ns)
+journaldb_trim(struct journaldb *db, nsec_t now)
 {
     const struct journal_end *inputs = &db->batch[JOURNAL_INPUTS];
-    int64_t oldest_ns = INT64_MIN;
+    nsec_t age_max = INT64_MAX;
     int error = 0;
 
     if (db->opts.age_max_s < INT64_MAX / NSEC_PER_SEC) {
-        oldest_ns = wall_ns - (int64_t)db->opts.age_max_s * NSEC_PER_SEC;
+        age_max = (nsec_t)db->opts.age_max_s * NSEC_PER_SEC;
     }
     if (inputs->n && inputs->bytes > db->inputs_max) {
-        error = delete_oldest(db, JOURNAL_INPUTS, TRIM_INPUTS, INT64_MAX);
-    } else if (is_too_old(db, JOURNAL_INPUTS, oldest_ns)) {
-        error = delete_oldest(db, JOURNAL_INPUTS, TRIM_INPUTS, oldest_ns);
-    }
-    if (error) {
-        return error;
+        error = delete_oldest(db, JOURNAL_INPUTS, TRIM_INPUTS, AGE_NONE, now);
+    } else if (is_too_old(db, JOURNAL_INPUTS, age_max, now)) {
+        error = delete_oldest(db, JOURNAL_INPUTS, TRIM_INPUTS, age_max, now);
     }
     /* Step by step: the rows just added must not go with the oldest. */
     for (int i = 0; i < TRIM_STEPS && !error; i++) {
-        int64_t before_ns = is_too_large(db) ? INT64_MAX
-                            : is_too_old(db, JOURNAL_ROWS, oldest_ns)
-                                ? oldest_ns
-                                : INT64_MIN;
-        if (before_ns == INT64_MIN) {
+        bool large = is_too_large(db);
+
+        if (!large && !is_too_old(db, JOURNAL_ROWS, age_max, now)) {
             break;
         }
-        error = delete_oldest(db, JOURNAL_ROWS, TRIM_ROWS, before_ns);
+        error = delete_oldest(db, JOURNAL_ROWS, TRIM_ROWS,
+                              large ? AGE_NONE : age_max, now);
     }
     return error;
 }

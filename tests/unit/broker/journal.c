@@ -268,27 +268,117 @@ file_stays_within_its_size(void **state)
     assert_in_range(st.st_size, 1, 1 << 20);
 }
 
+#define HOUR_NS (3600 * NSEC_PER_SEC)
+
+static const struct journal_opts day = {.size_max = 64 << 20,
+                                        .age_max_s = 86400};
+
+/* A row at that hour of its boot; on disk when it returns. */
+static void
+add_at(struct journal *journal, unsigned hour, int64_t wall_ns)
+{
+    struct journal_row row = {.cause = 1,
+                              .time = hour * HOUR_NS,
+                              .wall_ns = wall_ns,
+                              .name = "x",
+                              .detail = "{}"};
+
+    assert_int_equal(journal_add(journal, &row), 0);
+    assert_int_equal(journal_sync(journal), 0);
+}
+
+static struct seen
+all_rows(struct journal *journal)
+{
+    struct seen seen = {.n = 0};
+
+    assert_true(journal_tail(journal, 9999, see, &seen) >= 0);
+    return seen;
+}
+
 static void
 old_rows_go(void **state)
 {
     struct place *place = *state;
-    struct journal_opts day = {.size_max = 64 << 20, .age_max_s = 86400};
     struct journal *journal = opened(place->path, &day);
-    struct seen seen = {.n = 0};
 
-    for (unsigned i = 0; i < 600; i++) {
-        add(journal, 1, i * NSEC_PER_SEC, i);
+    for (unsigned hour = 1; hour <= 24; hour++) {
+        add_at(journal, hour, 0);
     }
-    assert_int_equal(journal_sync(journal), 0);
-    assert_int_equal(journal_tail(journal, 9999, see, &seen), 600);
-    for (unsigned i = 600; i < 602; i++) {
-        add(journal, 1, (86400 + 500) * NSEC_PER_SEC, i);
-        assert_int_equal(journal_sync(journal), 0);
-    }
-    seen = (struct seen){.n = 0};
-    assert_int_equal(journal_tail(journal, 9999, see, &seen), 102);
-    assert_int_equal(seen.first.time, 500);
+    assert_int_equal(all_rows(journal).n, 24);
+    add_at(journal, 30, 0);
+    assert_int_equal(all_rows(journal).n, 20);
+    assert_int_equal(all_rows(journal).first.time, 6 * HOUR_NS);
     journal_close(journal);
+}
+
+/* Ten years ahead, and behind, while it runs and between two starts. */
+static void
+wall_clock_that_jumps_takes_no_row(void **state)
+{
+    const int64_t years_ns = INT64_C(10) * 365 * 24 * HOUR_NS;
+    struct place *place = *state;
+    struct journal *journal = opened(place->path, &day);
+
+    add_at(journal, 1, years_ns);
+    add_at(journal, 2, 2 * years_ns);
+    add_at(journal, 3, 0);
+    journal_close(journal);
+    journal = opened(place->path, &day);
+    add_at(journal, 4, 3 * years_ns);
+    add_at(journal, 5, years_ns);
+    assert_int_equal(all_rows(journal).n, 5);
+    add_at(journal, 26, years_ns);
+    assert_int_equal(all_rows(journal).n, 5);
+    assert_int_equal(all_rows(journal).first.time, 2 * HOUR_NS);
+    journal_close(journal);
+}
+
+/* What another boot's clock said is told from this one's; the time between the
+ * two does not count. */
+static void
+rows_age_over_boots_as_long_as_these_last(void **state)
+{
+    struct place *place = *state;
+    struct journal *journal = opened(place->path, &day);
+
+    for (unsigned hour = 1; hour <= 20; hour++) {
+        add_at(journal, hour, 0);
+    }
+    journal_close(journal);
+    journal = opened(place->path, &day);
+    add_at(journal, 3, 0);
+    assert_int_equal(all_rows(journal).n, 21);
+    journal_close(journal);
+    journal = opened(place->path, &day);
+    add_at(journal, 9, 0); /* The same boot as before. */
+    assert_int_equal(all_rows(journal).n, 18);
+    assert_int_equal(all_rows(journal).first.time, 5 * HOUR_NS);
+    journal_close(journal);
+    journal = opened(place->path, &day);
+    add_at(journal, 2, 0); /* Another. */
+    add_at(journal, 23, 0);
+    assert_int_equal(all_rows(journal).first.time, 9 * HOUR_NS);
+    assert_int_equal(all_rows(journal).n, 3);
+    journal_close(journal);
+}
+
+/* A file may say anything: times that can't be added, or before 0. */
+static void
+times_without_sense_make_nothing_old(void **state)
+{
+    struct place *place = *state;
+    const nsec_t times[] = {INT64_MAX, 5, INT64_MAX, INT64_MIN, -1, 7};
+
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        struct journal *journal = opened(place->path, &day);
+        struct journal_row row = {.time = times[i], .name = "x"};
+
+        assert_int_equal(journal_add(journal, &row), 0);
+        assert_int_equal(journal_sync(journal), 0);
+        assert_true(all_rows(journal).n > 0);
+        journal_close(journal);
+    }
 }
 
 /* Death. */
@@ -411,6 +501,9 @@ main(void)
         IN_PLACE(queue_is_bounded_and_refusals_counted),
         IN_PLACE(file_stays_within_its_size),
         IN_PLACE(old_rows_go),
+        IN_PLACE(wall_clock_that_jumps_takes_no_row),
+        IN_PLACE(rows_age_over_boots_as_long_as_these_last),
+        IN_PLACE(times_without_sense_make_nothing_old),
         IN_PLACE(killed_writer_loses_nothing_it_promised),
         cmocka_unit_test(journal_in_memory_needs_no_thread_and_no_file),
         cmocka_unit_test(journals_in_memory_are_apart),
