@@ -20,6 +20,7 @@
 
 #define ROLES 5
 #define ROLE_PREFIX "--role="
+#define MOUNTS_SHOWN 16 /* A file by which a CPU is set is one, too. */
 #define UNKNOWN "unknown (root may look)"
 
 static const char *const roles[ROLES] = {"parent", "back", "engine", "platform",
@@ -282,9 +283,15 @@ put_root(FILE *out, const json_t *root)
                   out);
             continue;
         }
-        fputs(n++ ? ", " : "; in it ", out);
+        if (n++ >= MOUNTS_SHOWN) {
+            continue;
+        }
+        fputs(n > 1 ? ", " : "; in it ", out);
         put_text(out, path);
         fputs(member_true(mount, "writable") ? " (to write)" : "", out);
+    }
+    if (n > MOUNTS_SHOWN) {
+        fprintf(out, " and %zu more (--json has all)", n - MOUNTS_SHOWN);
     }
     fputs(n ? "" : ", empty", out);
 }

@@ -20,7 +20,8 @@
 #include "ctl/filter.h"
 
 #define FILE_SIZE 65536
-#define MOUNTS_MAX 64 /* Told; a process that sees more sees the host. */
+#define MOUNTS_SIZE (1 << 20)
+#define MOUNTS_MAX 2048 /* Told; a process that sees more sees the host. */
 
 static const char *const namespaces[] = {"cgroup", "ipc",  "mnt",  "net",
                                          "pid",    "time", "user", "uts"};
@@ -231,10 +232,10 @@ has(const json_t *list, const char *name)
 static json_t *
 read_mounts(int dirfd)
 {
-    char *text = malloc(FILE_SIZE), *rest = text;
+    char *text = malloc(MOUNTS_SIZE), *rest = text;
     json_t *mounts = json_array();
 
-    if (!text || sysfs_read(dirfd, "mountinfo", text, FILE_SIZE) < 0) {
+    if (!text || sysfs_read(dirfd, "mountinfo", text, MOUNTS_SIZE) < 0) {
         free(text);
         json_decref(mounts);
         return json_null();

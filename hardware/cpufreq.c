@@ -557,6 +557,22 @@ write_range(struct hardware *hw, uint32_t domain, const struct found *found)
     return first ? first : second;
 }
 
+static bool
+cpufreq_writes(const struct option_values *options, uint32_t cpu, uint32_t n,
+               char *out, size_t out_size)
+{
+    static const char *const files[] = {"scaling_max_freq", "scaling_min_freq",
+                                        "scaling_governor", "scaling_setspeed"};
+
+    (void)options;
+    if (n >= sizeof files / sizeof files[0]) {
+        return false;
+    }
+    snprintf(out, out_size, "devices/system/cpu/cpu%u/cpufreq/%s", cpu,
+             files[n]);
+    return true;
+}
+
 static const struct option_desc cpufreq_options[] = {
     {.name = "steps",
      .type = OPTION_INT,
@@ -580,6 +596,7 @@ const struct hardware_class hardware_cpufreq = {
     .summary = "the CPUs' own p-states, by the kernel's cpufreq",
     .real = true,
     .options = cpufreq_options,
+    .writes = cpufreq_writes,
     .pstate = &cpufreq_pstate,
     .open = cpufreq_open,
     .close = cpufreq_close,

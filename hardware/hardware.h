@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to sensors and controls: one file per kind.  A driver may offer
  * p-states, power readings, a power cap, or more than one of them; it is asked
- * by the platform process only, from one thread.  Drivers never decide, never log, and put back nothing on
- * their own: what they found is told to the platform, which saves it before the
- * first change and asks for it back. */
+ * by the platform process only, from one thread.  Drivers never decide, never
+ * log, and put back nothing on their own: what they found is told to the
+ * platform, which saves it before the first change and asks for it back. */
 #ifndef HARDWARE_HARDWARE_H
 #define HARDWARE_HARDWARE_H
 
@@ -86,14 +86,20 @@ struct cap_ops {
 
 struct hardware_class {
     const char *name, *summary;
-    bool real; /* Changes or reads real hardware. */
+    bool real;                         /* Changes or reads real hardware. */
     const struct option_desc *options; /* May be null. */
     /* Says whether options that are each in range go together.  Returns 0, or
      * -EINVAL with 'why' naming them.  May be null: any do. */
     int (*check)(const struct option_values *, char *why, size_t why_size);
-    const struct pstate_ops *pstate;   /* Null: offers no p-states. */
-    const struct power_ops *power;     /* Null: offers no power. */
-    const struct cap_ops *cap;         /* Null: offers no cap. */
+    /* The n-th file that it writes below the directory that stands for /sys,
+     * for this CPU; false behind the last.  A sandbox leaves no other to be
+     * written.  'options' are null if it only puts back what it saved once.
+     * May be null: it writes none. */
+    bool (*writes)(const struct option_values *options, uint32_t cpu,
+                   uint32_t n, char *out, size_t out_size);
+    const struct pstate_ops *pstate; /* Null: offers no p-states. */
+    const struct power_ops *power;   /* Null: offers no power. */
+    const struct cap_ops *cap;       /* Null: offers no cap. */
     /* Looks whether the hardware is here and opens it; may block briefly.
      * Returns 0, -ENODEV ("not here") or -Exxx, with 'why' saying what was
      * looked for and what would help.  Opening changes nothing. */

@@ -451,6 +451,18 @@ static const struct option_desc sim_options[] = {
     {.name = NULL},
 };
 
+/* The register is the host's; any CPU will do. */
+static bool
+sim_writes(const struct option_values *options, uint32_t cpu, uint32_t n,
+           char *out, size_t out_size)
+{
+    const char *file = options ? option_text(options, "cap_file") : "";
+
+    (void)cpu;
+    snprintf(out, out_size, "%s", file);
+    return !n && file[0];
+}
+
 static const struct pstate_ops sim_pstate = {
     .domains = sim_domains,
     .get = sim_get,
@@ -474,6 +486,7 @@ const struct hardware_class hardware_sim = {
     .summary = "made-up p-states, power and cap, for simulation and tests",
     .options = sim_options,
     .check = ladder_check,
+    .writes = sim_writes,
     .pstate = &sim_pstate,
     .power = &sim_power,
     .cap = &sim_cap,

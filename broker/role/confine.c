@@ -5,9 +5,9 @@
  *   back      reads strangers' bytes: no files, no capabilities, no children.
  *   engine    the journal's directory, to write; it must know by number who
  *             asks at the control socket.
- *   platform  what stands for /sys and /proc, to read; of the first the CPUs'
- *             part, to write if frequencies are set there; the saved states,
- * and the power cap's record.
+ *   platform  what stands for /sys and /proc, to read; of the first the files
+ *             that its drivers say they write, to write; the saved states, and
+ * the power cap's record.
  *
  * Called by main. */
 #include "broker/role/confine.h"
@@ -15,20 +15,23 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "broker/platform/saved.h"
 #include "hardware/hardware.h"
 
 #define MEBIBYTE (UINT64_C(1) << 20)
 #define BIT(cap) (UINT64_C(1) << (cap))
-#define CPUS_DIR "devices/system/cpu" /* Below what stands for /sys. */
 
 static void say_last_words(int signal, siginfo_t *, void *ctx);
 static void plan_back(struct sandbox_plan *, const struct broker_config *);
 static void plan_engine(struct sandbox_plan *);
 static void plan_platform(struct sandbox_plan *, const struct broker_config *,
                           bool restores);
+static void plan_files(struct sandbox_plan *, const struct broker_config *);
 
 void
 confine_plan(struct sandbox_plan *out, enum role role,
@@ -140,8 +143,8 @@ plan_engine(struct sandbox_plan *plan)
  *   CAP_KILL              stopping and ending those
  *   CAP_DAC_OVERRIDE      cpufreq's files, which root may write
  *   CAP_DAC_READ_SEARCH   energy counters, which root may read
- * The last two open nothing but what is below its directories, and only the
- * CPUs' part of /sys is mounted to be written.  Who restores does so for
+ * The last two open nothing but what is below its directories, and of /sys only
+ * some files of its CPUs are mounted to be written.  Who restores does so for
  * drivers of an earlier configuration. */
 static void
 plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
@@ -156,8 +159,8 @@ plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
 
     plan->dirs[plan->n_dirs++] =
         (struct sandbox_dir){.fd = FD_PLATFORM_SAVED, .writable = true};
-    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){
-        .fd = FD_PLATFORM_SYS, .writable_below = sets_real ? CPUS_DIR : NULL};
+    plan_files(plan, config);
+    plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_SYS};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_PROC};
     plan->dirs[plan->n_dirs++] = (struct sandbox_dir){.fd = FD_PLATFORM_DATA};
     plan->dirs[plan->n_dirs++] =
@@ -170,4 +173,75 @@ plan_platform(struct sandbox_plan *plan, const struct broker_config *config,
     plan->data_max = (512 + 16 * (uint64_t)config->n_cpus) * MEBIBYTE;
     plan->first_free_fd = FD_PLATFORM_LOCKS + 1 + (int)config->n_cpus;
     plan->calls = SANDBOX_CALLS_PLATFORM;
+}
+
+/* Files that drivers write, found so far. */
+struct writables {
+    struct sandbox_plan *plan;
+    struct {
+        dev_t dev;
+        ino_t ino;
+    } found[SANDBOX_FILES_MAX];
+};
+
+/* CPUs that change together have one file by many names; one will do. */
+static void
+add_file(struct writables *to, const char *path)
+{
+    struct sandbox_plan *plan = to->plan;
+    struct stat its;
+
+    if (fstatat(FD_PLATFORM_SYS, path, &its, 0)) {
+        return;
+    }
+    for (uint32_t i = 0; i < plan->n_files; i++) {
+        if (its.st_dev == to->found[i].dev && its.st_ino == to->found[i].ino) {
+            return;
+        }
+    }
+    if (plan->n_files < SANDBOX_FILES_MAX) {
+        to->found[plan->n_files].dev = its.st_dev;
+        to->found[plan->n_files].ino = its.st_ino;
+        text_copy(plan->files[plan->n_files++], SANDBOX_PATH_SIZE, path);
+    }
+}
+
+static void
+add_files(struct writables *to, const struct hardware_class *driver,
+          const struct option_values *options, uint32_t cpu)
+{
+    char path[SANDBOX_PATH_SIZE];
+
+    for (uint32_t n = 0; driver && driver->writes &&
+                         driver->writes(options, cpu, n, path, sizeof path);
+         n++) {
+        add_file(to, path);
+    }
+}
+
+static void
+add_saved(void *ctx, const char *file, int error, const struct saved *saved)
+{
+    (void)file;
+    for (uint32_t i = 0; !error && i < saved->n_cpus; i++) {
+        add_files(ctx, hardware_find(saved->driver), NULL, saved->cpus[i]);
+    }
+}
+
+/* Those of its CPUs and of its power cap, and those of CPUs of which an earlier
+ * broker left something to put back. */
+static void
+plan_files(struct sandbox_plan *plan, const struct broker_config *config)
+{
+    struct writables to = {.plan = plan};
+
+    plan->files_dir = plan->n_dirs;
+    for (uint32_t i = 0; i < config->n_cpus; i++) {
+        add_files(&to, config->pstate, &config->pstate_options,
+                  config->cpus[i]);
+    }
+    if (config->n_cpus) {
+        add_files(&to, config->cap, &config->cap_options, config->cpus[0]);
+    }
+    saved_each(FD_PLATFORM_SAVED, add_saved, &to);
 }

@@ -5,6 +5,7 @@
  * empty root where namespaces can't be had, or would take away what a process
  * must know.  Called by sandbox.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,8 @@
     (LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |          \
      LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR)
 
-static int allow(int rules, int dirfd, uint64_t access);
+static int allow(int rules, int fd, uint64_t access);
+static int allow_files(int rules, const struct sandbox_plan *);
 
 int
 landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
@@ -45,14 +47,17 @@ landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
     int error = 0;
     for (uint32_t i = 0; !error && i < plan->n_dirs; i++) {
         const struct sandbox_dir *dir = &plan->dirs[i];
-        bool changes = dir->writable || dir->writable_below;
 
         if (dir->fd >= 0) {
             error = allow(rules, dir->fd,
                           READ_ACCESS |
-                              (changes ? LANDLOCK_ACCESS_FS_WRITE_FILE : 0) |
-                              (dir->writable ? CHANGE_ACCESS : 0));
+                              (dir->writable ? LANDLOCK_ACCESS_FS_WRITE_FILE |
+                                                   CHANGE_ACCESS
+                                             : 0));
         }
+    }
+    if (!error) {
+        error = allow_files(rules, plan);
     }
     if (!error && syscall(SYS_landlock_restrict_self, rules, 0)) {
         error = -errno;
@@ -65,10 +70,27 @@ landlock_enter(const struct sandbox_plan *plan, char *why, size_t why_size)
 }
 
 static int
-allow(int rules, int dirfd, uint64_t access)
+allow_files(int rules, const struct sandbox_plan *plan)
+{
+    int error = 0;
+
+    for (uint32_t i = 0; !error && i < plan->n_files; i++) {
+        int fd = openat(plan->dirs[plan->files_dir].fd, plan->files[i],
+                        O_PATH | O_CLOEXEC);
+
+        if (fd >= 0) {
+            error = allow(rules, fd, LANDLOCK_ACCESS_FS_WRITE_FILE);
+            close(fd);
+        }
+    }
+    return error;
+}
+
+static int
+allow(int rules, int fd, uint64_t access)
 {
     const struct landlock_path_beneath_attr attr = {.allowed_access = access,
-                                                    .parent_fd = dirfd};
+                                                    .parent_fd = fd};
 
     return syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH,
                    &attr, 0)

@@ -48,6 +48,7 @@ static int make_root(const struct sandbox_plan *, struct mount_plan *,
                      bool own_users);
 static int mount_dir(const struct sandbox_dir *, const struct mount_plan *,
                      bool own_users);
+static int open_files(const struct sandbox_plan *, const struct mount_plan *);
 static int open_inside(const struct sandbox_dir *, const struct mount_plan *);
 static int write_text(const char *path, const char *text);
 
@@ -229,6 +230,10 @@ make_root(const struct sandbox_plan *plan, struct mount_plan *mounts,
             }
         }
     }
+    int error = open_files(plan, mounts);
+    if (error) {
+        return error;
+    }
     if (mount_setattr(AT_FDCWD, ".", 0, &locked, sizeof locked) ||
         syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) ||
         chdir("/")) {
@@ -265,9 +270,8 @@ mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan,
 {
     struct mount_attr locked = {
         .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-    struct mount_attr open_again = {.attr_clr = MOUNT_ATTR_RDONLY};
     const char *to = mount_plan->path + 1;
-    char from[FD_PATH_SIZE], below[PATH_MAX + 64];
+    char from[FD_PATH_SIZE];
 
     if (mount_plan->fd < 0) {
         return 0;
@@ -284,16 +288,29 @@ mount_dir(const struct sandbox_dir *dir, const struct mount_plan *mount_plan,
                 ? -errno
                 : 0;
     close(mount_plan->fd);
-    if (error || !dir->writable_below) {
-        return error;
+    return error;
+}
+
+/* Each is a mount of its own, by which it can be written, over itself. */
+static int
+open_files(const struct sandbox_plan *plan, const struct mount_plan *mounts)
+{
+    struct mount_attr open_again = {.attr_clr = MOUNT_ATTR_RDONLY};
+    char below[PATH_MAX + SANDBOX_PATH_SIZE];
+
+    for (uint32_t i = 0; i < plan->n_files; i++) {
+        snprintf(below, sizeof below, "%s/%s", mounts[plan->files_dir].path + 1,
+                 plan->files[i]);
+        if (mount(below, below, NULL, MS_BIND, NULL)) {
+            if (errno != ENOENT) {
+                return -errno;
+            }
+        } else if (mount_setattr(AT_FDCWD, below, 0, &open_again,
+                                 sizeof open_again)) {
+            return -errno;
+        }
     }
-    snprintf(below, sizeof below, "%s/%s", to, dir->writable_below);
-    if (mount(below, below, NULL, MS_BIND, NULL)) {
-        return errno == ENOENT ? 0 : -errno;
-    }
-    return mount_setattr(AT_FDCWD, below, 0, &open_again, sizeof open_again)
-               ? -errno
-               : 0;
+    return 0;
 }
 
 static int

@@ -13,6 +13,8 @@
 #include <sys/types.h>
 
 #define SANDBOX_DIRS_MAX 6
+#define SANDBOX_FILES_MAX 2048
+#define SANDBOX_PATH_SIZE 128
 #define SANDBOX_TEXT_SIZE 384
 #define SANDBOX_NO_LIMIT UINT64_MAX
 
@@ -21,7 +23,6 @@ struct sandbox_dir {
     int fd; /* Opened outside; replaced by one opened inside, by which nobody
              * gets out ("..").  -1: none. */
     bool writable;
-    const char *writable_below; /* Of one that isn't: what is; null: nothing. */
 };
 
 /* Which system calls stay; the lists are in calls.c. */
@@ -46,6 +47,11 @@ struct sandbox_plan {
     bool sees_users;
     struct sandbox_dir dirs[SANDBOX_DIRS_MAX];
     uint32_t n_dirs;
+    /* Files below one of the directories, which isn't writable, that are, as
+     * paths from there.  Those that are not there are left out. */
+    uint32_t files_dir; /* In 'dirs'. */
+    uint32_t n_files;
+    char files[SANDBOX_FILES_MAX][SANDBOX_PATH_SIZE];
     uint64_t caps; /* To keep, as bits, of those it has. */
     uint64_t n_fds_max, n_tasks_max, data_max; /* SANDBOX_NO_LIMIT: as is. */
     int first_free_fd; /* Descriptors from here on are closed. */

@@ -2,6 +2,7 @@
 """What the processes of a running mbrokerd may do, as /proc and mctl doctor have
 it: as root and as a user who isn't, with what was left out said aloud.  What they
 may not is tried in tests/unit/broker/sandbox.c."""
+import errno
 import json
 import os
 import pathlib
@@ -210,9 +211,9 @@ def test_doctor_is_not_taken_in_by_another_process(tmp_path):
 @as_root
 @has_users
 @has_walls
-def test_with_real_p_states_only_the_cpus_part_of_sys_can_be_written(tmp_path):
+def test_with_real_p_states_only_files_of_managed_cpus_can_be_written(tmp_path):
     tmp_path.chmod(0o755)
-    make_cpufreq(tmp_path / "sys")
+    make_cpufreq(tmp_path / "sys", cpus=(0, 1))  # 1 is not ours.
     (tmp_path / "sys" / "power").mkdir()
     with Broker(guests=["web1"], pstate="cpufreq", commands={"web1": "exec sleep 1000"},
                 extra='sys_dir = "%s";' % (tmp_path / "sys")) as broker:
@@ -223,7 +224,20 @@ def test_with_real_p_states_only_the_cpus_part_of_sys_can_be_written(tmp_path):
         assert code == 0
         mounts = mounts_of(found["platform"])
         assert mounts[str(tmp_path / "sys")] is False
-        assert mounts[str(tmp_path / "sys/devices/system/cpu")] is True
+        at = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+        assert {path for path, writable in mounts.items()
+                if writable and path.startswith(str(tmp_path / "sys"))} == {
+                    str(at / name) for name in ("scaling_max_freq", "scaling_min_freq",
+                                                "scaling_governor")}
+        inside = pathlib.Path("/proc/%d/root" % found["platform"]["pid"])
+        for name, error in (("cpu0/cpufreq/scaling_max_freq", None),
+                            ("cpu0/cpufreq/scaling_driver", errno.EROFS),
+                            ("cpu1/cpufreq/scaling_max_freq", errno.EROFS)):
+            try:
+                os.close(os.open(str(inside / str(at.parent.parent)[1:] / name), os.O_WRONLY))
+                assert error is None, name
+            except OSError as refused:
+                assert refused.errno == error, name
         assert "CAP_DAC_OVERRIDE" in found["platform"]["capabilities"]
         assert broker.stop() == 0
         assert max_freq(tmp_path / "sys") == 2400000

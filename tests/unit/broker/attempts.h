@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* An attempt, and which walls hold it without the filter. */
 struct attempt {
@@ -17,6 +18,9 @@ struct attempt {
 
 extern const struct attempt attempts[];
 extern const size_t n_attempts;
+
+/* Another process of the same user, to be attacked. */
+extern pid_t sibling;
 
 long run_program(void);
 long signal_parent(void);

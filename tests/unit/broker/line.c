@@ -5,6 +5,7 @@
 #include "broker/role/line.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -140,6 +142,57 @@ what_is_larger_than_its_row_allows_is_refused_and_the_next_is_heard(
     disconnect();
 }
 
+static int
+count_fds(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        n += fcntl(fd, F_GETFD) >= 0;
+    }
+    return n;
+}
+
+/* Who was taken over can send its descriptors, which no filter can tell from
+ * other messages; nobody takes them. */
+static void
+descriptors_that_are_sent_are_not_taken(void **state)
+{
+    static const struct loop_ops ops = {no_turn, no_deadline};
+    struct msg msg;
+    char why[MSG_WHY_SIZE], byte = 'M';
+    struct iovec part = {&byte, 1};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(4 * sizeof(int))];
+    } control = {{.cmsg_len = CMSG_LEN(4 * sizeof(int)),
+                  .cmsg_level = SOL_SOCKET,
+                  .cmsg_type = SCM_RIGHTS}};
+    const struct msghdr message = {.msg_iov = &part,
+                                   .msg_iovlen = 1,
+                                   .msg_control = control.bytes,
+                                   .msg_controllen = sizeof control.bytes};
+    int pair[2];
+
+    memset(CMSG_DATA(&control.header), 0, 4 * sizeof(int)); /* Our input. */
+    assert_int_equal(socketpair(AF_UNIX,
+                                SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+                                pair),
+                     0);
+    assert_int_equal(loop_create(&loop, &ops, NULL), 0);
+    assert_int_equal(
+        line_open(&ours, loop, pair[0], true, GRANT_ENGINE, GRANT_BACK), 0);
+    int n_fds = count_fds();
+    for (int i = 0; i < 32; i++) {
+        assert_int_equal(sendmsg(pair[1], &message, MSG_NOSIGNAL), 1);
+        assert_true(line_recv(&ours, &msg, why, sizeof why) <= 0);
+    }
+    assert_int_equal(count_fds(), n_fds);
+    close(pair[1]);
+    line_close(&ours);
+    loop_destroy(loop);
+}
+
 int
 main(void)
 {
@@ -148,6 +201,7 @@ main(void)
             every_type_between_every_two_roles_is_let_through_or_denied),
         cmocka_unit_test(
             what_is_larger_than_its_row_allows_is_refused_and_the_next_is_heard),
+        cmocka_unit_test(descriptors_that_are_sent_are_not_taken),
     };
 
     return cmocka_run_group_tests_name("line", tests, NULL, NULL);
