@@ -5,11 +5,13 @@
  * world.c. */
 #include "sim/world.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "broker/back/back.h"
 #include "broker/journal/journal.h"
+#include "broker/journal/journalhead.h"
 #include "broker/platform/platform.h"
 #include "hardware/sim.h"
 #include "hypervisor/sim.h"
@@ -144,10 +146,21 @@ start_journal(struct world *world)
     const struct journal_opts opts = {.size_max = config->journal_size_max,
                                       .age_max_s = config->journal_age_max_s,
                                       .no_thread = true};
-    int moved = journal_open(&world->journal, disk_journal_path(world->disk),
-                             &opts, world->why, sizeof world->why);
+    const char *path = disk_journal_path(world->disk);
+    struct journal_head head;
 
-    if (moved > 0) {
+    /* What the power's failure left of it; without it nothing is known. */
+    if (journalhead_read(path, &head)) {
+        memset(&head, 0, sizeof head);
+    }
+    int moved = journal_open(&world->journal, path, &opts, world->why,
+                             sizeof world->why);
+
+    if (moved >= 0 && oracle_power_lost(world)) {
+        trace_add(world->trace, "msim", "the journal: %s",
+                  moved ? "rows are missing" : "is whole");
+        oracle_power_back(world, &head, moved > 0);
+    } else if (moved > 0) {
         world_break(world, "the journal is damaged: %s", world->why);
     }
     return moved < 0 ? moved : 0;
@@ -277,6 +290,15 @@ world_stop_broker(struct world *world)
     trace_add(world->trace, "msim", "the broker stopped");
 }
 
+static void
+cut_power(struct world *world)
+{
+    oracle_power_fails(world);
+    uint32_t n = disk_cut_power(world->disk,
+                                world->scenario->seed ^ (uint64_t)world->now);
+    trace_add(world->trace, "msim", "the disk loses %" PRIu32 " sectors", n);
+}
+
 /* When one dies the parent has the others leave; if the platform did, a fresh
  * one puts back what that had changed.  If all were killed, so was the parent.
  */
@@ -292,6 +314,10 @@ world_bury_broker(struct world *world)
     end_broker(world);
     memset(crash->dead, 0, sizeof crash->dead);
     crash->countdown = 0;
+    if (world->power_fails) {
+        world->power_fails = false;
+        cut_power(world);
+    }
     if (platform_died && !crash->together) {
         put_back(world);
     }

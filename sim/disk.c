@@ -2,7 +2,13 @@
 /* A layer of SQLite's own kind (a VFS) over the real one: the journal's file
  * and its log are real files in a directory made for the run, in memory where
  * the machine has such a place, so that a broker that dies leaves just what it
- * had written, and the next one finds it.  Called by world.c and fault*.c. */
+ * had written, and the next one finds it.  If the disk's power goes some of
+ * what was not synced is lost; the mark beside the journal is no file of
+ * SQLite's, and msim is linked so that its fdatasync() comes by here.  Called
+ * by world.c and fault*.c.
+ *
+ * XXX That a file was made, moved or removed lasts at once; directories that
+ * are not synced are not found. */
 #include "sim/disk.h"
 
 #include <dirent.h>
@@ -13,7 +19,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/prng.h"
+#include "sim/unsynced.h"
+
+/* The journal's files that can lose something. */
+enum {
+    DISK_JOURNAL,
+    DISK_LOG,
+    DISK_HEAD,
+    DISK_N_FILES,
+};
 
 struct disk {
     sqlite3_vfs vfs;
@@ -26,12 +44,23 @@ struct disk {
     char dir[DISK_PATH_SIZE];
     char journal[DISK_PATH_SIZE + 16];
     char saved[DISK_PATH_SIZE + 16];
+    struct disk_unsynced {
+        int fd; /* -1: it is not there. */
+        ino_t inode;
+        struct unsynced unsynced;
+    } files[DISK_N_FILES];
 };
+
+static const char *const suffixes[DISK_N_FILES] = {"", "-wal", ".head"};
+
+/* Whose sync fdatasync() asks for; there is one at a time. */
+static struct disk *the_disk;
 
 /* What SQLite has of one of its files; the real one lies behind it. */
 struct disk_file {
     sqlite3_file file;
     struct disk *disk;
+    struct disk_unsynced *kept; /* Null: what it loses is nobody's matter. */
 };
 
 static sqlite3_file *
@@ -44,6 +73,48 @@ static struct disk *
 disk_of(sqlite3_file *file)
 {
     return ((struct disk_file *)(void *)file)->disk;
+}
+
+static struct disk_unsynced *
+kept_of(sqlite3_file *file)
+{
+    return ((struct disk_file *)(void *)file)->kept;
+}
+
+static void
+forget_file(struct disk_unsynced *kept)
+{
+    if (kept->fd >= 0) {
+        close(kept->fd);
+    }
+    unsynced_fini(&kept->unsynced);
+    *kept = (struct disk_unsynced){.fd = -1};
+}
+
+/* Follows what lies at the journal's path; what was put there since is new, and
+ * lasts as it is if it has anything in it. */
+static struct disk_unsynced *
+follow_file(struct disk *disk, unsigned which)
+{
+    struct disk_unsynced *kept = &disk->files[which];
+    char path[sizeof disk->journal + 8];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s%s", disk->journal, suffixes[which]);
+    if (stat(path, &st)) {
+        forget_file(kept);
+        return NULL;
+    }
+    if (kept->fd < 0 || kept->inode != st.st_ino) {
+        forget_file(kept);
+        kept->fd = open(path, O_RDWR | O_CLOEXEC);
+        if (kept->fd < 0) {
+            return NULL;
+        }
+        kept->inode = st.st_ino;
+        unsynced_settle(&kept->unsynced, kept->fd);
+    }
+    return kept;
 }
 
 /* Files.  What only reads or locks is passed on. */
@@ -74,6 +145,10 @@ file_write(sqlite3_file *file, const void *data, int size, sqlite3_int64 at)
     if (disk->fault == DISK_FAILS) {
         return SQLITE_IOERR_WRITE;
     }
+    if (kept_of(file)) {
+        unsynced_touch(&kept_of(file)->unsynced, kept_of(file)->fd,
+                       (uint64_t)at, (uint64_t)size);
+    }
     int code = real_of(file)->pMethods->xWrite(real_of(file), data, size, at);
     return disk->point(disk->ctx, "after it wrote to the disk")
                ? code
@@ -88,6 +163,11 @@ file_truncate(sqlite3_file *file, sqlite3_int64 size)
     if (!disk->point(disk->ctx, "before it cuts a file")) {
         return SQLITE_IOERR_TRUNCATE;
     }
+    struct disk_unsynced *kept = kept_of(file);
+    if (kept && (uint64_t)size < kept->unsynced.size) {
+        unsynced_touch(&kept->unsynced, kept->fd, (uint64_t)size,
+                       kept->unsynced.size - (uint64_t)size);
+    }
     return real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 
@@ -101,7 +181,12 @@ file_sync(sqlite3_file *file, int flags)
         return SQLITE_IOERR_FSYNC;
     }
     int code = real_of(file)->pMethods->xSync(real_of(file), flags);
-    disk->n_syncs += code == SQLITE_OK;
+    if (code == SQLITE_OK) {
+        disk->n_syncs++;
+        if (kept_of(file)) {
+            unsynced_settle(&kept_of(file)->unsynced, kept_of(file)->fd);
+        }
+    }
     return disk->point(disk->ctx, "after it synced the disk")
                ? code
                : SQLITE_IOERR_FSYNC;
@@ -203,11 +288,20 @@ vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
     struct disk_file *of = (struct disk_file *)(void *)file;
 
     of->disk = disk;
+    of->kept = NULL;
     file->pMethods = NULL;
     int code =
         disk->real->xOpen(disk->real, name, real_of(file), flags, flags_out);
     if (real_of(file)->pMethods) {
         file->pMethods = &file_methods;
+    }
+    for (unsigned i = 0; name && !code && i < DISK_HEAD; i++) {
+        size_t length = strlen(disk->journal);
+
+        if (!strncmp(name, disk->journal, length) &&
+            !strcmp(name + length, suffixes[i])) {
+            of->kept = follow_file(disk, i);
+        }
     }
     return code;
 }
@@ -223,7 +317,51 @@ vfs_delete(sqlite3_vfs *vfs, const char *name, int sync)
     return disk->real->xDelete(disk->real, name, sync);
 }
 
+/* The mark beside the journal is written in two sectors, in turns; what it was
+ * when it was last synced is all that must be known. */
+int __wrap_fdatasync(int fd);
+
+int
+__wrap_fdatasync(int fd)
+{
+    struct disk_unsynced *kept = NULL;
+    struct stat st;
+
+    if (the_disk && !fstat(fd, &st)) {
+        kept = &the_disk->files[DISK_HEAD];
+        if (kept->inode != st.st_ino || kept->fd < 0) {
+            kept = follow_file(the_disk, DISK_HEAD);
+        }
+    }
+    int result = (int)syscall(SYS_fdatasync, fd);
+    if (kept && kept->inode == st.st_ino && !result) {
+        unsynced_settle(&kept->unsynced, kept->fd);
+        unsynced_touch(&kept->unsynced, kept->fd, 0, kept->unsynced.size);
+    }
+    return result;
+}
+
 /* The disk. */
+
+uint32_t
+disk_cut_power(struct disk *disk, uint64_t seed)
+{
+    struct prng prng;
+    uint32_t n = 0;
+
+    prng_init(&prng, seed);
+    for (unsigned i = 0; i < DISK_N_FILES; i++) {
+        struct disk_unsynced *kept = follow_file(disk, i);
+
+        if (kept) {
+            n += unsynced_lose(&kept->unsynced, kept->fd, &prng);
+        }
+        if (kept && i == DISK_HEAD) {
+            unsynced_touch(&kept->unsynced, kept->fd, 0, kept->unsynced.size);
+        }
+    }
+    return n;
+}
 
 static int
 make_dirs(struct disk *disk)
@@ -258,6 +396,9 @@ disk_create(struct disk **out, bool (*point)(void *ctx, const char *where),
         return -ENOMEM;
     }
     disk->saved_dirfd = -1;
+    for (unsigned i = 0; i < DISK_N_FILES; i++) {
+        disk->files[i].fd = -1;
+    }
     disk->point = point;
     disk->ctx = ctx;
     int error = make_dirs(disk);
@@ -279,6 +420,7 @@ disk_create(struct disk **out, bool (*point)(void *ctx, const char *where),
         disk_destroy(disk);
         return -ENOMEM;
     }
+    the_disk = disk;
     *out = disk;
     return 0;
 }
@@ -315,6 +457,10 @@ disk_destroy(struct disk *disk)
     if (disk->saved_dirfd >= 0) {
         close(disk->saved_dirfd);
     }
+    for (unsigned i = 0; i < DISK_N_FILES; i++) {
+        forget_file(&disk->files[i]);
+    }
+    the_disk = NULL;
     if (disk->dir[0]) {
         remove_dir(disk->saved);
         remove_dir(disk->dir);

@@ -27,6 +27,10 @@ int disk_create(struct disk **out, bool (*point)(void *ctx, const char *where),
                 void *ctx);
 void disk_destroy(struct disk *); /* Removes the directory; accepts null. */
 
+/* The power goes, while nobody has the journal open: of what was not synced the
+ * seed says what is lost, sector by sector.  Returns how many sectors are. */
+uint32_t disk_cut_power(struct disk *, uint64_t seed);
+
 void disk_set_fault(struct disk *, enum disk_fault);
 enum disk_fault disk_fault(const struct disk *);
 /* Where the journal is, and where what was found is kept: the disk's to close.

@@ -77,12 +77,14 @@ static const struct kind kinds[] = {
     {"stall_platform", FAULT_LINE, 2, .longest_s = 5},
     {"stall_engine", FAULT_LINE, 2, .longest_s = 5},
     {"delay_lines", FAULT_LINE, 3, 0, 1500, 5},
+    {"repeat_orders", FAULT_LINE, 3, 0, 3.99, 8},
 
     {"stop_broker", FAULT_CRASH, 1, .longest_s = 5},
     {"crash_back", FAULT_CRASH, 2, 1, 40, 5},
     {"crash_engine", FAULT_CRASH, 5, 1, 150, 5},
     {"crash_platform", FAULT_CRASH, 4, 1, 60, 5},
     {"crash_broker", FAULT_CRASH, 5, 1, 150, 5},
+    {"cut_power", FAULT_CRASH, 5, 1, 150, 5},
 
     {"fill_disk", FAULT_DISK, 3, .longest_s = 20},
     {"fail_disk", FAULT_DISK, 2, .longest_s = 20},

@@ -81,6 +81,14 @@ fault_block_back(struct world *world, const struct scenario_fault *fault,
 }
 
 void
+fault_repeat_orders(struct world *world, const struct scenario_fault *fault,
+                    bool on)
+{
+    world->engine_to_platform.repeats = on;
+    world->engine_to_platform.repeat_behind = (uint32_t)fault->value;
+}
+
+void
 fault_delay_lines(struct world *world, const struct scenario_fault *fault,
                   bool on)
 {
@@ -131,6 +139,14 @@ void
 fault_crash_broker(struct world *world, const struct scenario_fault *fault,
                    bool on)
 {
+    crash(world, fault, on, SIM_ENGINE, true);
+}
+
+void
+fault_cut_power(struct world *world, const struct scenario_fault *fault,
+                bool on)
+{
+    world->power_fails = on && world->engine;
     crash(world, fault, on, SIM_ENGINE, true);
 }
 

@@ -21,9 +21,9 @@ void fault_set_hardware(struct world *, const struct scenario_fault *, bool on,
 /* faultdeep.c */
 fault_fn fault_hostile_guest, fault_lie_meter, fault_lose_pstate;
 fault_fn fault_stall_back, fault_stall_platform, fault_stall_engine;
-fault_fn fault_block_back, fault_delay_lines;
+fault_fn fault_block_back, fault_delay_lines, fault_repeat_orders;
 fault_fn fault_crash_back, fault_crash_engine, fault_crash_platform;
-fault_fn fault_crash_broker;
+fault_fn fault_crash_broker, fault_cut_power;
 fault_fn fault_fill_disk, fault_fail_disk, fault_fail_sync;
 fault_fn fault_jump_wall, fault_jump_guest, fault_stop_time;
 fault_fn fault_control_vm;

@@ -48,8 +48,12 @@ oracle_create(struct oracle **out)
 void
 oracle_destroy(struct oracle *oracle)
 {
+    if (oracle) {
+        free(oracle->power.rows);
+    }
     free(oracle);
 }
+
 /* Orders. */
 
 static struct order *

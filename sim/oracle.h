@@ -12,6 +12,7 @@
 
 #include "hypervisor/hypervisor.h"
 
+struct journal_head;
 struct msg;
 struct oracle;
 struct uuid;
@@ -23,6 +24,13 @@ void oracle_destroy(struct oracle *);
 
 /* As it happens. */
 void oracle_broker_started(struct world *);
+/* The disk is about to lose its power; 'found' is what the mark beside the
+ * journal says when it is back, and 'said' whether the journal told of rows
+ * that are gone. */
+void oracle_power_fails(struct world *);
+bool oracle_power_lost(const struct world *);
+void oracle_power_back(struct world *, const struct journal_head *found,
+                       bool said);
 void oracle_from_back(struct world *, const struct msg *);
 void oracle_ordered(struct world *, const struct msg *);
 void oracle_engine_ran(struct world *);

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "broker/config/config.h"
+#include "broker/journal/chain.h"
 #include "hypervisor/hypervisor.h"
 #include "model/uuid.h"
 #include "sim/scenario.h"
@@ -52,13 +53,25 @@ struct guest_watch {
     nsec_t counted_at;
 };
 
+/* The journal's rows when the power failed. */
+struct power_watch {
+    bool cut;          /* It did, and no broker has started since. */
+    uint64_t promised; /* Up to this id they are on the disk, as was told. */
+    struct power_row {
+        uint64_t id;
+        struct chain link;
+    } * rows; /* Owned. */
+    size_t n, max;
+};
+
 struct oracle {
     uint64_t n_orders, last_command, last_cause;
     struct order orders[ORDERS_KEPT]; /* The n-th at n % ORDERS_KEPT. */
     struct domain_watch domains[CONFIG_CPUS_MAX];
     struct guest_watch guests[SCENARIO_GUESTS_MAX];
     uint64_t n_syncs; /* Of the disk when the engine's turn began. */
-    size_t heap;      /* In use when the first broker stood. */
+    struct power_watch power;
+    size_t heap; /* In use when the first broker stood. */
 };
 
 /* Whether a domain at that p-state stands in for a power cap. */

@@ -19,6 +19,10 @@ struct record {
     uint32_t type, size; /* Followed by the message. */
 };
 
+static void put(struct pipe *pipe, unsigned type, const uint8_t *data,
+                uint32_t size);
+static void repeat(struct pipe *pipe, unsigned type, const uint8_t *data,
+                   uint32_t size);
 static void make_room(struct pipe *pipe);
 static void note(struct pipe *pipe, const struct msg *msg, const char *what);
 
@@ -61,12 +65,10 @@ pipe_send(struct pipe *pipe, const struct msg *msg)
         note(pipe, msg, "LOST ");
         return 0;
     }
-    record.due = pipe->trace->now + pipe->delay_ns;
-    record.due = record.due > pipe->last_due ? record.due : pipe->last_due;
-    pipe->last_due = record.due;
-    memcpy(pipe->bytes + pipe->used, &record, sizeof record);
-    memcpy(pipe->bytes + pipe->used + sizeof record, data, (size_t)size);
-    pipe->used += sizeof record + (size_t)size;
+    put(pipe, record.type, data, record.size);
+    if (pipe->repeats) {
+        repeat(pipe, record.type, data, record.size);
+    }
     return 0;
 }
 
@@ -110,6 +112,46 @@ pipe_clear(struct pipe *pipe)
 {
     pipe->first = pipe->used = 0;
     pipe->last_due = 0;
+    pipe->n_sent = 0;
+    memset(pipe->again, 0, sizeof pipe->again);
+}
+
+/* There is room for it. */
+static void
+put(struct pipe *pipe, unsigned type, const uint8_t *data, uint32_t size)
+{
+    nsec_t due = pipe->trace->now + pipe->delay_ns;
+    struct record record = {.type = type, .size = size};
+
+    record.due = due > pipe->last_due ? due : pipe->last_due;
+    pipe->last_due = record.due;
+    memcpy(pipe->bytes + pipe->used, &record, sizeof record);
+    memcpy(pipe->bytes + pipe->used + sizeof record, data, size);
+    pipe->used += sizeof record + size;
+}
+
+/* Notes what was sent, and sends again what is that many behind. */
+static void
+repeat(struct pipe *pipe, unsigned type, const uint8_t *data, uint32_t size)
+{
+    uint64_t n = pipe->n_sent++;
+    struct pipe_again *last = &pipe->again[n % (PIPE_BEHIND + 1)];
+
+    last->size = 0;
+    if (size <= sizeof last->bytes) {
+        last->type = type;
+        last->size = size;
+        memcpy(last->bytes, data, size);
+    }
+    if (n < pipe->repeat_behind) {
+        return;
+    }
+    const struct pipe_again *again =
+        &pipe->again[(n - pipe->repeat_behind) % (PIPE_BEHIND + 1)];
+    if (again->size &&
+        sizeof(struct record) + again->size <= PIPE_BYTES_MAX - pipe->used) {
+        put(pipe, again->type, again->bytes, again->size);
+    }
 }
 
 /* What was taken makes room for what comes. */

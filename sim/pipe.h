@@ -15,6 +15,8 @@ struct msg;
 struct trace;
 
 #define PIPE_BYTES_MAX 65536 /* As a channel's ring. */
+#define PIPE_BEHIND 3
+#define PIPE_AGAIN_SIZE 1024 /* Longer ones do not come again. */
 
 struct pipe {
     const char *name; /* "back>engine"; borrowed for ever. */
@@ -24,6 +26,14 @@ struct pipe {
     nsec_t delay_ns;    /* How late it gives out what is sent now. */
     unsigned lose_type; /* Messages of this type are lost; 0: none is. */
     uint64_t n_lost;
+    bool repeats;           /* What is sent comes again, */
+    uint32_t repeat_behind; /* behind so many others, at most PIPE_BEHIND. */
+    struct pipe_again {
+        unsigned type;
+        uint32_t size; /* 0: none. */
+        uint8_t bytes[PIPE_AGAIN_SIZE];
+    } again[PIPE_BEHIND + 1]; /* The n-th sent at n % (PIPE_BEHIND + 1). */
+    uint64_t n_sent;          /* While it repeats. */
     size_t first, used;
     nsec_t last_due; /* Of what was sent last: nothing overtakes. */
     uint8_t *bytes;  /* Owned. */

@@ -88,12 +88,13 @@ struct world {
     uint32_t reference_khz, reference_mv; /* Of p-state 0. */
     uint32_t found[CONFIG_CPUS_MAX];      /* p-states when the broker came. */
     bool started;                         /* It came once. */
-    bool wanted;                /* It shall run: who starts it tries again, */
-    nsec_t next_start;          /* then. */
-    struct caprecord cap_record;          /* Outlives the broker. */
-    char last_order[WORLD_ORDER_SIZE];    /* Of a cap: what was answered. */
-    bool tampered;              /* They were changed behind its back. */
-    uint32_t n_hardware_faults; /* That hold now. */
+    bool wanted;                 /* It shall run: who starts it tries again, */
+    nsec_t next_start;           /* then. */
+    struct caprecord cap_record; /* Outlives the broker. */
+    char last_order[WORLD_ORDER_SIZE]; /* Of a cap: what was answered. */
+    bool tampered;                     /* They were changed behind its back. */
+    uint32_t n_hardware_faults;        /* That hold now. */
+    bool power_fails; /* Of the disk, when the broker next dies. */
     bool sensor_lost;
     uint32_t meter_permille; /* What the meter shows of what it should. */
     uint64_t power_mw;       /* What the meter would show. */
