@@ -1,28 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cap's record in a file: one line of text and a checksum, written aside,
- * synced and renamed.
+/* The cap's record in a file: one line of text and a checksum.
  *
  *     mbroker-cap 1 TERM ORDER COMMAND MW UNTIL CLAMPED DISOBEYED BOOT CRC
  *
- * Relies on base/crc; called by caps.c, which decides, and by restore.c, which
- * leaves p-states alone that stand in for a cap. */
+ * Relies on base/crc and base/wholefile; called by caps.c, which decides, and
+ * by restore.c, which leaves p-states alone that stand in for a cap. */
 #include "broker/platform/caprecord.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/crc.h"
 #include "base/sysfs.h"
 #include "base/text.h"
+#include "base/wholefile.h"
 
 #define TEXT_SIZE 256
-#define ASIDE CAPRECORD_FILE ".new"
-
-static int write_aside(int dirfd, const char *text);
 
 int
 caprecord_write(int dirfd, const struct caprecord *record)
@@ -37,17 +32,7 @@ caprecord_write(int dirfd, const struct caprecord *record)
              record->boot[0] ? record->boot : "-");
     uint32_t crc = crc32_of(text, strlen(text));
     text_append(text, sizeof text, " %08" PRIx32 "\n", crc);
-    int error = write_aside(dirfd, text);
-    if (!error && renameat(dirfd, ASIDE, dirfd, CAPRECORD_FILE)) {
-        error = -errno;
-    }
-    if (!error && fsync(dirfd)) {
-        error = -errno;
-    }
-    if (error) {
-        unlinkat(dirfd, ASIDE, 0);
-    }
-    return error;
+    return wholefile_write(dirfd, CAPRECORD_FILE, text);
 }
 
 int
@@ -88,25 +73,4 @@ caprecord_is_clamped(int dirfd)
     int error = caprecord_read(dirfd, &record);
 
     return error ? error == -EBADMSG : record.clamped;
-}
-
-static int
-write_aside(int dirfd, const char *text)
-{
-    int fd =
-        openat(dirfd, ASIDE,
-               O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return -errno;
-    }
-    size_t length = strlen(text);
-    ssize_t put = write(fd, text, length);
-    int error = put < 0 ? -errno : (size_t)put < length ? -ENOSPC : 0;
-    if (!error && fsync(fd)) {
-        error = -errno;
-    }
-    if (close(fd) && !error) {
-        error = -errno;
-    }
-    return error;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Found states in files, so that they outlive every process of the broker.  A
- * file is written aside, synced and renamed: it is there whole or not at all.
- * It holds four lines, the last of which says that none is missing:
+ * file is there whole or not at all (base/wholefile) and holds four lines, the
+ * last of which says that none is missing:
  *
  *     driver cpufreq
  *     cpus 0 1
@@ -16,7 +16,6 @@
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@
 
 #include "base/sysfs.h"
 #include "base/text.h"
+#include "base/wholefile.h"
 
 #define TEXT_SIZE                                                              \
     (HARDWARE_SAVED_SIZE + SAVED_DRIVER_SIZE + DOMAIN_CPUS_MAX * 6 + 64)
@@ -35,30 +35,16 @@ static void file_name(char out[SAVED_FILE_SIZE], const uint32_t *cpus,
 static int format_saved(const struct saved *, char out[TEXT_SIZE]);
 static int parse_saved(char *text, struct saved *out);
 static int parse_cpus(char *text, struct saved *out);
-static int write_file(int dirfd, const char *name, const char *text);
 
 int
 saved_write(int dirfd, const struct saved *saved)
 {
-    char name[SAVED_FILE_SIZE], aside[SAVED_FILE_SIZE + 4], text[TEXT_SIZE];
+    char name[SAVED_FILE_SIZE], text[TEXT_SIZE];
 
     assert(saved->n_cpus && saved->n_cpus <= DOMAIN_CPUS_MAX);
     file_name(name, saved->cpus, saved->n_cpus);
-    snprintf(aside, sizeof aside, "%s.new", name);
     int error = format_saved(saved, text);
-    if (!error) {
-        error = write_file(dirfd, aside, text);
-    }
-    if (!error && renameat(dirfd, aside, dirfd, name)) {
-        error = -errno;
-    }
-    if (!error && fsync(dirfd)) {
-        error = -errno;
-    }
-    if (error) {
-        unlinkat(dirfd, aside, 0);
-    }
-    return error;
+    return error ? error : wholefile_write(dirfd, name, text);
 }
 
 int
@@ -90,7 +76,8 @@ saved_each(int dirfd,
         const char *name = entries[i]->d_name;
         size_t length = strlen(name);
 
-        if (length > 4 && !strcmp(name + length - 4, ".new")) {
+        if (length > strlen(WHOLEFILE_ASIDE) &&
+            !strcmp(name + length - strlen(WHOLEFILE_ASIDE), WHOLEFILE_ASIDE)) {
             unlinkat(dirfd, name, 0);
         } else if (name[0] != '.' && n_files < FILES_MAX) {
             struct saved saved;
@@ -172,26 +159,4 @@ parse_cpus(char *text, struct saved *out)
         out->cpus[out->n_cpus++] = (uint32_t)cpu;
     }
     return 0;
-}
-
-static int
-write_file(int dirfd, const char *name, const char *text)
-{
-    int fd =
-        openat(dirfd, name,
-               O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return -errno;
-    }
-
-    size_t length = strlen(text);
-    ssize_t put = write(fd, text, length);
-    int error = put < 0 ? -errno : (size_t)put < length ? -ENOSPC : 0;
-    if (!error && fsync(fd)) {
-        error = -errno;
-    }
-    if (close(fd) && !error) {
-        error = -errno;
-    }
-    return error;
 }
