@@ -17,6 +17,7 @@
 #include "include/mchan.h"
 #include "model/host.h"
 #include "policy/policy.h"
+#include "sim/disk.h"
 #include "sim/faultparts.h"
 #include "sim/machine.h"
 #include "sim/scenario.h"
@@ -135,8 +136,8 @@ renew_guest(struct world *world, const struct scenario_fault *fault, bool on)
 
 /* The hardware. */
 
-uint32_t
-fault_domain_of(const struct world *world, uint32_t cpu)
+static uint32_t
+domain_of(const struct world *world, uint32_t cpu)
 {
     const struct option_values *options =
         &world->scenario->config.pstate_options;
@@ -149,35 +150,16 @@ static void
 change_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
     world->tampered |= world->started;
-    hardware_sim_set_pstate(world->hardware, fault_domain_of(world, fault->cpu),
+    hardware_sim_set_pstate(world->hardware, domain_of(world, fault->cpu),
                             (uint32_t)fault->value);
 }
 
-void
-fault_set_hardware(struct world *world, const struct scenario_fault *fault,
-                   bool on, enum sim_fault kind)
+static void
+break_pstate(struct world *world, const struct scenario_fault *fault, bool on)
 {
     world->n_hardware_faults += on ? 1 : (uint32_t)-1;
-    hardware_sim_fault(world->hardware, fault_domain_of(world, fault->cpu),
-                       on ? kind : SIM_FAULT_NONE);
-}
-
-static void
-fail_pstate(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    fault_set_hardware(world, fault, on, SIM_FAULT_FAILS);
-}
-
-static void
-stick_pstate(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    fault_set_hardware(world, fault, on, SIM_FAULT_STICKS);
-}
-
-static void
-late_pstate(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    fault_set_hardware(world, fault, on, SIM_FAULT_LATE);
+    hardware_sim_fault(world->hardware, domain_of(world, fault->cpu),
+                       on ? (enum sim_fault)fault->fault->how : SIM_FAULT_NONE);
 }
 
 static void
@@ -189,42 +171,12 @@ lose_sensor(struct world *world, const struct scenario_fault *fault, bool on)
 /* The power cap. */
 
 static void
-set_cap_fault(struct world *world, bool on, enum simcap_fault kind)
+break_cap(struct world *world, const struct scenario_fault *fault, bool on)
 {
     struct simcap *cap = hardware_sim_cap(world->hardware);
 
-    cap->fault = on ? kind : SIMCAP_NONE;
+    cap->fault = on ? (enum simcap_fault)fault->fault->how : SIMCAP_NONE;
     cap->said = cap->mw;
-}
-
-static void
-cap_fails(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    set_cap_fault(world, on, SIMCAP_FAILS);
-}
-
-static void
-cap_sticks(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    set_cap_fault(world, on, SIMCAP_STICKS);
-}
-
-static void
-cap_late(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    set_cap_fault(world, on, SIMCAP_LATE);
-}
-
-static void
-cap_lies(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    set_cap_fault(world, on, SIMCAP_LIES);
-}
-
-static void
-cap_gone(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    set_cap_fault(world, on, SIMCAP_GONE);
 }
 
 static void
@@ -319,24 +271,6 @@ stop_broker(struct world *world, const struct scenario_fault *fault, bool on)
 }
 
 static void
-lose_outcomes(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    world->platform_to_engine.lose_type = on ? MSG_OUTCOME : 0;
-}
-
-static void
-lose_actions(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    world->engine_to_platform.lose_type = on ? MSG_SET_PSTATE : 0;
-}
-
-static void
-block_platform(struct world *world, const struct scenario_fault *fault, bool on)
-{
-    world->engine_to_platform.full = on;
-}
-
-static void
 set_policy(struct world *world, const struct scenario_fault *fault, bool on)
 {
     const struct policy_class *class = policy_find(fault->text);
@@ -426,24 +360,24 @@ const struct fault fault_table[] = {
      "somebody else sets the CPU's p-state to value", 0, PSTATES_MAX - 1,
      change_pstate},
     {"fail_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR, "p-states can't be set", 0, 0,
-     fail_pstate},
+     break_pstate, SIM_FAULT_FAILS},
     {"stick_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
      "setting a p-state does nothing and says that all is well", 0, 0,
-     stick_pstate},
+     break_pstate, SIM_FAULT_STICKS},
     {"late_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
      "a p-state is reached only after it was read back once", 0, 0,
-     late_pstate},
+     break_pstate, SIM_FAULT_LATE},
     {"lose_sensor", FAULT_HARDWARE, FAULT_FOR, "the power meter fails", 0, 0, lose_sensor},
-    {"cap_fails", FAULT_HARDWARE, FAULT_FOR, "the power cap can't be set", 0, 0, cap_fails},
+    {"cap_fails", FAULT_HARDWARE, FAULT_FOR, "the power cap can't be set", 0, 0, break_cap, SIMCAP_FAILS},
     {"cap_sticks", FAULT_HARDWARE, FAULT_FOR,
      "setting the cap does nothing and says that all is well", 0, 0,
-     cap_sticks},
+     break_cap, SIMCAP_STICKS},
     {"cap_late", FAULT_HARDWARE, FAULT_FOR, "a cap holds only after some looks", 0, 0,
-     cap_late},
+     break_cap, SIMCAP_LATE},
     {"cap_lies", FAULT_HARDWARE, FAULT_FOR, "a cap reads back as set and is not kept", 0, 0,
-     cap_lies},
+     break_cap, SIMCAP_LIES},
     {"cap_gone", FAULT_HARDWARE, FAULT_FOR, "the cap's controller does not answer", 0, 0,
-     cap_gone},
+     break_cap, SIMCAP_GONE},
     {"change_cap", FAULT_HARDWARE, FAULT_VALUE, "somebody else sets the cap to value W", 0,
      10000, change_cap},
     {"order_cap", FAULT_OPERATOR, FAULT_TEXT,
@@ -461,11 +395,11 @@ const struct fault fault_table[] = {
      stop_broker},
     {"lose_outcomes", FAULT_LINE, FAULT_FOR,
      "what came of an action is never told to the engine", 0, 0,
-     lose_outcomes},
+     fault_lose, MSG_OUTCOME},
     {"lose_actions", FAULT_LINE, FAULT_FOR,
-     "orders to set a p-state never reach the platform", 0, 0, lose_actions},
+     "orders to set a p-state never reach the platform", 0, 0, fault_lose, MSG_SET_PSTATE},
     {"block_platform", FAULT_LINE, FAULT_FOR, "the platform takes no orders", 0, 0,
-     block_platform},
+     fault_block, FAULT_ENGINE_LINE},
     {"set_policy", FAULT_OPERATOR, FAULT_TEXT,
      "an operator puts the policy text in force, with its defaults", 0, 0,
      set_policy},
@@ -488,17 +422,17 @@ const struct fault fault_table[] = {
      fault_lie_meter},
     {"lose_pstate", FAULT_HARDWARE, FAULT_CPU | FAULT_FOR,
      "the CPU's p-states can be neither set nor read", 0, 0,
-     fault_lose_pstate},
+     break_pstate, SIM_FAULT_GONE},
     {"stall_back", FAULT_LINE, FAULT_FOR,
-     "what back says does not reach the engine", 0, 0, fault_stall_back},
+     "what back says does not reach the engine", 0, 0, fault_stall, FAULT_BACK_LINE},
     {"stall_platform", FAULT_LINE, FAULT_FOR,
      "what the platform says does not reach the engine", 0, 0,
-     fault_stall_platform},
+     fault_stall, FAULT_PLATFORM_LINE},
     {"stall_engine", FAULT_LINE, FAULT_FOR,
      "what the engine says does not reach the platform", 0, 0,
-     fault_stall_engine},
+     fault_stall, FAULT_ENGINE_LINE},
     {"block_back", FAULT_LINE, FAULT_FOR, "the engine takes nothing of back's",
-     0, 0, fault_block_back},
+     0, 0, fault_block, FAULT_BACK_LINE},
     {"repeat_orders", FAULT_LINE, FAULT_VALUE | FAULT_FOR,
      "each order to the platform comes again, behind value others", 0, 3,
      fault_repeat_orders},
@@ -507,13 +441,13 @@ const struct fault fault_table[] = {
      fault_delay_lines},
     {"crash_back", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
      "back dies at the value-th thing it does; after for_s all return", 1, 1000,
-     fault_crash_back},
+     fault_crash, SIM_BACK},
     {"crash_engine", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
      "the engine dies at the value-th thing it does; after for_s all return", 1,
-     1000, fault_crash_engine},
+     1000, fault_crash, SIM_ENGINE},
     {"crash_platform", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
      "the platform dies at the value-th thing it does; after for_s all return",
-     1, 1000, fault_crash_platform},
+     1, 1000, fault_crash, SIM_PLATFORM},
     {"crash_broker", FAULT_CRASH, FAULT_VALUE | FAULT_FOR,
      "all of the broker is killed at the engine's value-th thing; after for_s "
      "it returns", 1, 1000, fault_crash_broker},
@@ -521,12 +455,12 @@ const struct fault fault_table[] = {
      "as crash_broker, and the disk loses some of what was not synced", 1, 1000,
      fault_cut_power},
     {"fill_disk", FAULT_DISK, FAULT_FOR, "the journal finds no room", 0, 0,
-     fault_fill_disk},
+     fault_break_disk, DISK_FULL},
     {"fail_disk", FAULT_DISK, FAULT_FOR, "the journal can't be written", 0, 0,
-     fault_fail_disk},
+     fault_break_disk, DISK_FAILS},
     {"fail_sync", FAULT_DISK, FAULT_FOR,
      "the journal is written and can't be made to last", 0, 0,
-     fault_fail_sync},
+     fault_break_disk, DISK_SYNC_FAILS},
     {"jump_wall", FAULT_CLOCK, FAULT_VALUE,
      "the wall clock jumps value seconds forward, or back", -1e9, 1e9,
      fault_jump_wall},

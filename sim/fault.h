@@ -40,6 +40,7 @@ struct fault {
     double low, high; /* Of the value. */
     /* Begins it, or with 'on' false ends it. */
     void (*apply)(struct world *, const struct scenario_fault *, bool on);
+    int how; /* What 'apply' does when it is behind several rows. */
 };
 
 extern const struct fault fault_table[];

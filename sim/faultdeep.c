@@ -15,6 +15,7 @@
 #include "sim/scenario.h"
 #include "sim/trace.h"
 #include "sim/world.h"
+#include "wire/msg.h"
 
 void
 fault_hostile_guest(struct world *world, const struct scenario_fault *fault,
@@ -43,41 +44,42 @@ fault_lie_meter(struct world *world, const struct scenario_fault *fault,
     world->meter_permille = on ? (uint32_t)fault->value : 1000;
 }
 
-void
-fault_lose_pstate(struct world *world, const struct scenario_fault *fault,
-                  bool on)
-{
-    fault_set_hardware(world, fault, on, SIM_FAULT_GONE);
-}
-
 /* Lines. */
 
-void
-fault_stall_back(struct world *world, const struct scenario_fault *fault,
-                 bool on)
+static struct pipe *
+line_of(struct world *world, const struct scenario_fault *fault)
 {
-    world->back_to_engine.stalled = on;
+    switch ((enum fault_line)fault->fault->how) {
+    case FAULT_BACK_LINE:
+        return &world->back_to_engine;
+    case FAULT_PLATFORM_LINE:
+        return &world->platform_to_engine;
+    case FAULT_ENGINE_LINE:
+        break;
+    }
+    return &world->engine_to_platform;
 }
 
 void
-fault_stall_platform(struct world *world, const struct scenario_fault *fault,
-                     bool on)
+fault_stall(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    world->platform_to_engine.stalled = on;
+    line_of(world, fault)->stalled = on;
 }
 
 void
-fault_stall_engine(struct world *world, const struct scenario_fault *fault,
-                   bool on)
+fault_block(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    world->engine_to_platform.stalled = on;
+    line_of(world, fault)->full = on;
 }
 
 void
-fault_block_back(struct world *world, const struct scenario_fault *fault,
-                 bool on)
+fault_lose(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    world->back_to_engine.full = on;
+    unsigned type = (unsigned)fault->fault->how;
+    struct pipe *line = type == MSG_OUTCOME ? &world->platform_to_engine
+                                            : &world->engine_to_platform;
+
+    line->lose_type = on ? type : 0;
 }
 
 void
@@ -115,24 +117,9 @@ crash(struct world *world, const struct scenario_fault *fault, bool on,
 }
 
 void
-fault_crash_back(struct world *world, const struct scenario_fault *fault,
-                 bool on)
+fault_crash(struct world *world, const struct scenario_fault *fault, bool on)
 {
-    crash(world, fault, on, SIM_BACK, false);
-}
-
-void
-fault_crash_engine(struct world *world, const struct scenario_fault *fault,
-                   bool on)
-{
-    crash(world, fault, on, SIM_ENGINE, false);
-}
-
-void
-fault_crash_platform(struct world *world, const struct scenario_fault *fault,
-                     bool on)
-{
-    crash(world, fault, on, SIM_PLATFORM, false);
+    crash(world, fault, on, (enum sim_process)fault->fault->how, false);
 }
 
 void
@@ -153,24 +140,11 @@ fault_cut_power(struct world *world, const struct scenario_fault *fault,
 /* The disk. */
 
 void
-fault_fill_disk(struct world *world, const struct scenario_fault *fault,
-                bool on)
+fault_break_disk(struct world *world, const struct scenario_fault *fault,
+                 bool on)
 {
-    disk_set_fault(world->disk, on ? DISK_FULL : DISK_WORKS);
-}
-
-void
-fault_fail_disk(struct world *world, const struct scenario_fault *fault,
-                bool on)
-{
-    disk_set_fault(world->disk, on ? DISK_FAILS : DISK_WORKS);
-}
-
-void
-fault_fail_sync(struct world *world, const struct scenario_fault *fault,
-                bool on)
-{
-    disk_set_fault(world->disk, on ? DISK_SYNC_FAILS : DISK_WORKS);
+    disk_set_fault(world->disk,
+                   on ? (enum disk_fault)fault->fault->how : DISK_WORKS);
 }
 
 /* Clocks. */

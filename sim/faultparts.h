@@ -4,27 +4,25 @@
 #define SIM_FAULTPARTS_H
 
 #include <stdbool.h>
-#include <stdint.h>
-
-#include "hardware/sim.h"
 
 struct scenario_fault;
 struct world;
 
 typedef void fault_fn(struct world *, const struct scenario_fault *, bool on);
 
-/* fault.c */
-uint32_t fault_domain_of(const struct world *, uint32_t cpu);
-void fault_set_hardware(struct world *, const struct scenario_fault *, bool on,
-                        enum sim_fault kind);
+/* Which line within the broker a fault is of: 'how' of its row. */
+enum fault_line {
+    FAULT_BACK_LINE,     /* From back to the engine, */
+    FAULT_PLATFORM_LINE, /* from the platform to it, */
+    FAULT_ENGINE_LINE,   /* and from it to the platform. */
+};
 
 /* faultdeep.c */
-fault_fn fault_hostile_guest, fault_lie_meter, fault_lose_pstate;
-fault_fn fault_stall_back, fault_stall_platform, fault_stall_engine;
-fault_fn fault_block_back, fault_delay_lines, fault_repeat_orders;
-fault_fn fault_crash_back, fault_crash_engine, fault_crash_platform;
-fault_fn fault_crash_broker, fault_cut_power;
-fault_fn fault_fill_disk, fault_fail_disk, fault_fail_sync;
+fault_fn fault_hostile_guest, fault_lie_meter;
+fault_fn fault_stall, fault_block, fault_lose, fault_delay_lines;
+fault_fn fault_repeat_orders;
+fault_fn fault_crash, fault_crash_broker, fault_cut_power;
+fault_fn fault_break_disk;
 fault_fn fault_jump_wall, fault_jump_guest, fault_stop_time;
 fault_fn fault_control_vm;
 
