@@ -424,6 +424,10 @@ oracle_vm_operated(struct world *world, const struct uuid *vm, enum vm_op op)
                     "something else is",
                     msg->vm_control.command);
     }
+    if (world->now > msg->vm_control.expires_ns) {
+        world_break(world, "VM_CONTROL %" PRIu64 " is done after its time",
+                    msg->vm_control.command);
+    }
     count_done(world, find_order(world->oracle, msg->vm_control.command));
 }
 

@@ -285,9 +285,11 @@ engine_send_vm_command(struct engine *engine, const struct uuid *vm,
     msg.vm_control.cause = cause;
     msg.vm_control.vm = *vm;
     msg.vm_control.op = op;
+    msg.vm_control.expires_ns = now + VM_COMMAND_EXPIRES_NS;
     engine_subject_vm(engine, vm, NAME_VM, subject);
     engine_detail(engine, &line);
     jsonline_text(&line, "op", vm_op_name(op));
+    jsonline_int(&line, "expires_ns", msg.vm_control.expires_ns);
     engine_record(engine, JOURNAL_ACTION, cause, msg.vm_control.command,
                   subject, "VM_CONTROL", &line, now);
     int error = op == VM_OP_END && !engine->journal_error

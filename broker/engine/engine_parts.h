@@ -38,6 +38,7 @@
 #define ACTION_GIVEN_UP_NS (10 * NSEC_PER_SEC) /* Between tries after that. */
 #define ACTION_BUSY_NS (5 * NSEC_PER_MSEC)     /* The channel was full. */
 #define VM_COMMAND_TIMEOUT_NS (30 * NSEC_PER_SEC)
+#define VM_COMMAND_EXPIRES_NS (5 * NSEC_PER_SEC) /* Not begun after that. */
 #define CAP_TIMEOUT_NS                                                         \
     (20 * NSEC_PER_SEC)                   /* The platform's tries, and more.   \
                                            */

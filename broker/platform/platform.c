@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -732,6 +733,10 @@ control_vm(struct platform *platform, const struct msg_vm_control *action,
         !config_guest(platform->config, &action->vm)) {
         error = -EPERM;
         text_copy(why, sizeof why, "the configuration names no such VM");
+    } else if (platform->hypervisor_class && now > action->expires_ns) {
+        error = -ETIME;
+        snprintf(why, sizeof why, "the order expired %" PRId64 " ms ago",
+                 (now - action->expires_ns) / NSEC_PER_MSEC);
     } else if (platform->hypervisor_class) {
         outcome.checked_ns = outcome.received_ns;
         why[0] = '\0';

@@ -335,7 +335,8 @@ an_orders_number_can_not_be_used_for_another(void **state)
                         .vm_control = {.command = command,
                                        .cause = 9,
                                        .vm = config.guests[0].uuid,
-                                       .op = VM_OP_END}};
+                                       .op = VM_OP_END,
+                                       .expires_ns = INT64_MAX}};
     platform_on_msg(platform, &other, now);
     pass(SECOND);
     assert_true(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
@@ -367,7 +368,8 @@ an_operation_on_a_vm_happens_once(void **state)
                          .vm_control = {.command = ++command,
                                         .cause = 9,
                                         .vm = config.guests[0].uuid,
-                                        .op = VM_OP_FREEZE}};
+                                        .op = VM_OP_FREEZE,
+                                        .expires_ns = INT64_MAX}};
     platform_on_msg(platform, &freeze, now);
     pass(SECOND);
     control(&config.guests[0].uuid, VM_OP_THAW);
@@ -378,6 +380,28 @@ an_operation_on_a_vm_happens_once(void **state)
     assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, 0);
     pass(SECOND);
     assert_true(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
+}
+
+static void
+an_operation_on_a_vm_whose_time_has_passed_is_not_begun(void **state)
+{
+    start();
+    struct msg end = {.type = MSG_VM_CONTROL,
+                      .vm_control = {.command = ++command,
+                                     .cause = 9,
+                                     .vm = config.guests[0].uuid,
+                                     .op = VM_OP_END,
+                                     .expires_ns = now - 7 * NSEC_PER_MSEC}};
+    platform_on_msg(platform, &end, now);
+    pass(SECOND);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, ETIME);
+    assert_string_equal(find(MSG_OUTCOME, -1)->outcome.reason,
+                        "the order expired 7 ms ago");
+    assert_true(hypervisor_sim_runs(hypervisor, &config.guests[0].uuid));
+    end.vm_control.command = ++command;
+    end.vm_control.expires_ns = now; /* Just in time. */
+    platform_on_msg(platform, &end, now);
+    assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, 0);
 }
 
 static void
@@ -627,6 +651,7 @@ main(void)
         TEST(an_orders_number_can_not_be_used_for_another),
         TEST(an_action_that_failed_fails_again_without_being_tried),
         TEST(an_operation_on_a_vm_happens_once),
+        TEST(an_operation_on_a_vm_whose_time_has_passed_is_not_begun),
         TEST(an_order_that_is_forgotten_is_refused),
         TEST(what_was_found_is_on_disk_before_the_first_write),
         TEST(nothing_is_written_if_what_was_found_can_not_be_saved),

@@ -213,9 +213,12 @@ release(uint32_t domain)
 static inline const struct msg_outcome *
 control(const struct uuid *vm, enum vm_op op)
 {
-    struct msg msg = {
-        .type = MSG_VM_CONTROL,
-        .vm_control = {.command = ++command, .cause = 9, .vm = *vm, .op = op}};
+    struct msg msg = {.type = MSG_VM_CONTROL,
+                      .vm_control = {.command = ++command,
+                                     .cause = 9,
+                                     .vm = *vm,
+                                     .op = op,
+                                     .expires_ns = now}};
 
     platform_on_msg(platform, &msg, now);
     const struct msg *outcome = find(MSG_OUTCOME, -1);
