@@ -90,7 +90,8 @@ try_elsewhere(const struct sandbox_plan *plan, bool users, char *why,
     int ends[2], status = 0;
 
     if (pipe2(ends, O_CLOEXEC)) {
-        return -errno;
+        snprintf(why, why_size, "no process to try it: %s", strerror(errno));
+        return -EAGAIN;
     }
     pid_t child = _Fork();
     if (!child) {

@@ -10,9 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -32,11 +30,11 @@
 
 #include "broker/sandbox/parts.h"
 #include "tests/unit/broker/attempts.h"
+#include "tests/unit/broker/counted.h"
 
 #define NOBODY 65534
 #define FIRST_UID 60940 /* Not the broker's own: one may run here. */
 #define ALARM_S 60
-#define STACK_SIZE (4 << 20) /* A plan alone has 256 KiB. */
 #define CPU_DIR "devices/system/cpu/"
 #define MAX_FREQ CPU_DIR "cpu0/cpufreq/scaling_max_freq"
 
@@ -212,14 +210,6 @@ end_sibling(void)
     assert_int_equal(waitpid(sibling, NULL, 0), sibling);
 }
 
-/* Builds that count branches.  Nobody can write counts, which are files, from
- * inside, nor who was killed for what he tried.  So who enters shares the
- * memory of one who stays outside, and that one writes them when the other is
- * over. */
-
-extern void __gcov_dump(void) __attribute__((weak));
-extern void __gcov_reset(void) __attribute__((weak));
-
 struct entry {
     enum role role;
     const struct walls *walls;
@@ -237,83 +227,14 @@ enter_and_try(void *ctx)
 }
 
 /* Who shares memory can't have a user namespace: nobody's processes that get
- * one are not counted. */
-static bool
-is_counted(enum role role, const struct walls *walls)
-{
-    return __gcov_dump && __gcov_reset &&
-           (walls->as_root || role == ROLE_ENGINE);
-}
-
-/* Waits for one whom only the tests' process may wait for. */
-static int
-wait_for_end(pid_t pid)
-{
-    struct pollfd pidfd = {.fd = (int)syscall(SYS_pidfd_open, pid, 0),
-                           .events = POLLIN};
-
-    return pidfd.fd < 0 || poll(&pidfd, 1, -1) != 1 ? -1 : 0;
-}
-
-/* The one outside.  Who enters is a child of the tests' process, as ever: a
- * parent of the same memory could be read. */
-static _Noreturn void
-enter_counted(struct entry *entry, pid_t *entered)
-{
-    char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-
-    if (stack == MAP_FAILED) {
-        _exit(NO_SANDBOX);
-    }
-    __gcov_reset(); /* What was counted before the fork is the parent's. */
-    *entered = clone(enter_and_try, stack + STACK_SIZE,
-                     CLONE_VM | CLONE_PARENT | SIGCHLD, entry);
-    if (*entered < 0 || wait_for_end(*entered)) {
-        _exit(NO_SANDBOX);
-    }
-    __gcov_dump();
-    _exit(0);
-}
-
-/* Returns the wait status of who entered. */
-static int
-in_sandbox_counted(struct entry *entry)
-{
-    pid_t *entered = mmap(NULL, sizeof *entered, PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int status;
-
-    assert_true(entered != MAP_FAILED);
-    pid_t outside = fork();
-    if (!outside) {
-        enter_counted(entry, entered);
-    }
-    assert_true(outside > 0);
-    assert_int_equal(waitpid(outside, &status, 0), outside);
-    assert_int_equal(status, 0);
-    assert_int_equal(waitpid(*entered, &status, 0), *entered);
-    munmap(entered, sizeof *entered);
-    return status;
-}
-
-/* Returns the child's wait status. */
+ * one are not counted.  Returns the child's wait status. */
 static int
 in_sandbox(enum role role, const struct walls *walls, long (*try)(void))
 {
     struct entry entry = {.role = role, .walls = walls, .try = try};
-    int status;
 
-    if (is_counted(role, walls)) {
-        return in_sandbox_counted(&entry);
-    }
-    pid_t child = fork();
-    if (!child) {
-        enter_and_try(&entry);
-    }
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
+    return run_counted(walls->as_root || role == ROLE_ENGINE, enter_and_try,
+                       &entry);
 }
 
 static bool
