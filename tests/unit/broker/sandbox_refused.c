@@ -126,6 +126,11 @@ static const struct refused all_refused[] = {
 };
 
 static char dir[64];
+/* What is refused from when the child that tries it first was made; the linker
+ * puts this in the way of _Fork(). */
+static const struct refused *late;
+pid_t __real__Fork(void);
+pid_t __wrap__Fork(void);
 
 /* What came of it, in memory that the child shares. */
 struct told {
@@ -136,6 +141,7 @@ struct told {
 struct child {
     const struct refused *refused;
     struct told *told;
+    bool is_late;
     int odd_fd; /* In place of the first directory, or -1: none. */
 };
 
@@ -158,6 +164,27 @@ refuse(const struct refusal *refusal)
     if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
         _exit(1);
     }
+}
+
+static void
+refuse_all(const struct refused *refused)
+{
+    for (int i = 0; i < N_REFUSALS; i++) {
+        if (refused->refusals[i].call) {
+            refuse(&refused->refusals[i]);
+        }
+    }
+}
+
+pid_t
+__wrap__Fork(void)
+{
+    pid_t pid = __real__Fork();
+
+    if (pid > 0 && late) {
+        refuse_all(late);
+    }
+    return pid;
 }
 
 static int
@@ -209,10 +236,9 @@ enter(void *ctx)
     if (child->odd_fd >= 0) {
         plan.dirs[0].fd = child->odd_fd;
     }
-    for (int i = 0; child->refused && i < N_REFUSALS; i++) {
-        if (child->refused->refusals[i].call) {
-            refuse(&child->refused->refusals[i]);
-        }
+    late = child->is_late ? child->refused : NULL;
+    if (child->refused && !child->is_late) {
+        refuse_all(child->refused);
     }
     child->told->error = sandbox_enter(&plan, &child->told->report);
     _exit(0);
@@ -220,11 +246,11 @@ enter(void *ctx)
 
 /* Its own memory, which is to be freed. */
 static struct told *
-try_entering(const struct refused *refused, int odd_fd)
+try_entering(const struct refused *refused, bool is_late, int odd_fd)
 {
     struct told *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct child child = {refused, told, odd_fd};
+    struct child child = {refused, told, is_late, odd_fd};
 
     assert_true(told != MAP_FAILED);
     told->error = 1; /* Nothing was told. */
@@ -278,7 +304,7 @@ what_is_refused_is_said(void **state)
         skip();
     }
     for (size_t i = 0; i < sizeof all_refused / sizeof all_refused[0]; i++) {
-        struct told *told = try_entering(&all_refused[i], -1);
+        struct told *told = try_entering(&all_refused[i], false, -1);
 
         if (!is_as_expected(told, &all_refused[i])) {
             print_error("refused %s: %d, has \"%s\", lacks \"%s\"\n",
@@ -291,6 +317,53 @@ what_is_refused_is_said(void **state)
     assert_int_equal(n_wrong, 0);
 }
 
+static bool
+is_step_of_root(const struct refused *refused)
+{
+    static const char *const steps[] = {"making namespaces",
+                                        "finding its directories", "mounting",
+                                        "opening its directories"};
+
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        if (!strcmp(refused->said, steps[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What went for the child that tried it first does not go for the process: it
+ * has half a root, from which there is no way back. */
+static void
+what_is_refused_late_ends_it(void **state)
+{
+    int n_wrong = 0, n = 0;
+
+    (void)state;
+    if (can_not_be_tried()) {
+        skip();
+    }
+    for (size_t i = 0; i < sizeof all_refused / sizeof all_refused[0]; i++) {
+        if (!is_step_of_root(&all_refused[i])) {
+            continue;
+        }
+        struct told *told = try_entering(&all_refused[i], true, -1);
+
+        n++;
+        if (told->error != -ECANCELED || told->report.has_root ||
+            told->report.has_ids || told->report.in_force[0] ||
+            !strstr(told->report.missing, all_refused[i].said)) {
+            print_error("refused %s late: %d, has \"%s\", lacks \"%s\"\n",
+                        all_refused[i].what, told->error, told->report.in_force,
+                        told->report.missing);
+            n_wrong++;
+        }
+        munmap(told, sizeof *told);
+    }
+    assert_true(n > 0);
+    assert_int_equal(n_wrong, 0);
+}
+
 static void
 nothing_refused_is_all_in_force(void **state)
 {
@@ -298,7 +371,7 @@ nothing_refused_is_all_in_force(void **state)
     if (can_not_be_tried()) {
         skip();
     }
-    struct told *told = try_entering(NULL, -1);
+    struct told *told = try_entering(NULL, false, -1);
     assert_int_equal(told->error, 0);
     assert_string_equal(told->report.missing, "");
     assert_true(told->report.has_ids && told->report.has_root &&
@@ -318,7 +391,7 @@ what_is_no_directory_is_not_mounted(void **state)
         skip();
     }
     assert_int_equal(pipe(ends), 0);
-    struct told *told = try_entering(NULL, ends[0]);
+    struct told *told = try_entering(NULL, false, ends[0]);
     assert_false(told->report.has_root);
     assert_non_null(strstr(told->report.missing, "finding its directories"));
     munmap(told, sizeof *told);
@@ -341,7 +414,7 @@ a_directory_that_went_is_not_mounted(void **state)
     int fd = open_dir("gone");
     assert_true(fd >= 0);
     assert_int_equal(rmdir(path), 0);
-    struct told *told = try_entering(NULL, fd);
+    struct told *told = try_entering(NULL, false, fd);
     assert_false(told->report.has_root);
     assert_non_null(strstr(told->report.missing, "finding its directories"));
     munmap(told, sizeof *told);
@@ -387,6 +460,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_refused_is_all_in_force),
         cmocka_unit_test(what_is_refused_is_said),
+        cmocka_unit_test(what_is_refused_late_ends_it),
         cmocka_unit_test(what_is_no_directory_is_not_mounted),
         cmocka_unit_test(a_directory_that_went_is_not_mounted),
     };
