@@ -202,6 +202,72 @@ guests_come_change_and_go(void **state)
     assert_string_equal(words, "nothing changed");
 }
 
+/* Each setting of a guest's own, both ways. */
+static void
+whatever_differs_a_guest_is_changed(void **state)
+{
+    static const char *const own[] = {
+        "quota = { messages_per_second = 7; };",
+        "quota = { bytes_per_second = 70000; };",
+        "quota = { rows_per_second = 7; };",
+        "quota = { memory_kb = 128; };",
+        "command = \"/bin/true\";",
+        "pid_file = \"/run/web1.pid\";",
+    };
+    const char *process = BASE "hypervisor = { driver = \"process\"; };\n";
+    char with[2048], without[2048];
+
+    (void)state;
+    snprintf(without, sizeof without, "%sguests = ( %s, %s );\n", process, WEB1,
+             WEB2);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        snprintf(with, sizeof with,
+                 "%sguests = ( { name = \"web1\"; vcpus = [0]; %s }, %s );\n",
+                 process, own[i], WEB2);
+        assert_int_equal(go(without, with), 0);
+        assert_string_equal(words, "guest web1 changed");
+        assert_int_equal(go(with, without), 0);
+        assert_string_equal(words, "guest web1 changed");
+    }
+}
+
+/* The driver stays, but not what it was told. */
+static void
+a_drivers_options_may_not_change(void **state)
+{
+    static const struct {
+        const char *from, *to, *word;
+    } may_not[] = {
+        {"hypervisor = { driver = \"process\"; };",
+         "hypervisor = { driver = \"process\"; pin = false; };", "hypervisor"},
+        {"pstate = { driver = \"cpufreq\"; };",
+         "pstate = { driver = \"cpufreq\"; steps = 7; };", "pstate"},
+        {"power = { driver = \"sim\"; };",
+         "power = { driver = \"sim\"; power_w = 3; };", "power"},
+    };
+    static const char *const base =
+        "host_id = \"t\"; run_dir = \"/run/t\"; state_dir = \"/var/t\";\n"
+        "cpus = [0, 1];\n";
+    char from[1024], to[1024], head[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof may_not / sizeof may_not[0]; i++) {
+        const char *sim = !strcmp(may_not[i].word, "pstate")
+                              ? ""
+                              : "pstate = { driver = \"sim\"; };\n";
+
+        snprintf(from, sizeof from, "%s%s%s", base, sim, may_not[i].from);
+        snprintf(to, sizeof to, "%s%s%s", base, sim, may_not[i].to);
+        assert_int_equal(go(from, from), 0);
+        assert_int_equal(go(from, to), -EPERM);
+        snprintf(head, sizeof head, "b:%d: %s can't change", sim[0] ? 4 : 3,
+                 may_not[i].word);
+        if (strncmp(why, head, strlen(head)) != 0) {
+            fail_msg("%s: %s", may_not[i].word, why);
+        }
+    }
+}
+
 static void
 a_guest_that_stays_keeps_what_its_session_hangs_on(void **state)
 {
@@ -297,6 +363,8 @@ main(void)
         cmocka_unit_test(what_is_in_the_text_already_may_not_change_either),
         cmocka_unit_test(policies_differ_by_name_and_by_options),
         cmocka_unit_test(guests_come_change_and_go),
+        cmocka_unit_test(whatever_differs_a_guest_is_changed),
+        cmocka_unit_test(a_drivers_options_may_not_change),
         cmocka_unit_test(a_guest_that_stays_keeps_what_its_session_hangs_on),
         cmocka_unit_test(the_room_is_what_it_was_at_the_start),
         cmocka_unit_test(guests_max_has_room_for_those_that_are_named),
