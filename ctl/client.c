@@ -272,6 +272,7 @@ read_answer(struct ctl *ctl, struct lines *lines, json_t **data)
     json_decref(answer);
     if (!json_is_object(*data)) {
         json_decref(*data);
+        *data = NULL;
         ctl_say(ctl, "the broker's answer says nothing", NULL,
                 "is it of another version? \"mctl --version\" says ours");
         return CTL_UNREACHABLE;

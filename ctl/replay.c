@@ -124,11 +124,10 @@ print_summary(struct ctl *ctl, const json_t *summary)
 static enum ctl_exit
 run(struct ctl *ctl, int argc, char **argv)
 {
-    struct lines lines = {.differences = json_array()};
-
     if (argc != 1) {
         return ctl_usage(ctl, &verb_replay, "one file has to be named");
     }
+    struct lines lines = {.differences = json_array()};
     const char *const arguments[] = {"mjournal", "replay",
                                      "--policy", ctl->policy ? ctl->policy : "",
                                      "--config", ctl->config ? ctl->config : "",

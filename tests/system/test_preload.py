@@ -34,6 +34,12 @@ def library(tmp_path_factory):
     return out
 
 
+def sanitizer():
+    """Its library has to come before others."""
+    needs = subprocess.run(["ldd", str(MBROKERD)], text=True, capture_output=True).stdout
+    return " ".join(line.split()[2] for line in needs.splitlines() if "libasan" in line)
+
+
 class Faulty(Capped):
     """A broker whose disk and wall clock do as a test says."""
 
@@ -44,7 +50,8 @@ class Faulty(Capped):
         path.chmod(0o666)
         file = open(path, "r+b")
         self.map = mmap.mmap(file.fileno(), 4096)
-        self.variables = {"LD_PRELOAD": str(library), "MBROKER_TEST_FAULT": str(path)}
+        self.variables = {"LD_PRELOAD": "%s %s" % (sanitizer(), library),
+                          "MBROKER_TEST_FAULT": str(path)}
 
     def launch(self):
         before = {name: os.environ.get(name) for name in self.variables}

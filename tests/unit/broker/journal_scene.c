@@ -82,7 +82,8 @@ see(void *ctx, const struct journal_row *row)
         seen->first = *row;
     } else {
         seen->disorder |= row->id <= seen->last.id;
-        seen->jump |= row->time != seen->last.time + 1;
+        seen->jump |= seen->last.time == INT64_MAX ||
+                      row->time != seen->last.time + 1;
     }
     seen->last = *row;
     seen->n++;
