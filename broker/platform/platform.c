@@ -1,72 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The platform core: the one who opens drivers and hypervisor, and the one who
- * writes.  Observing is sampler.c's, writing with a way back is knobs.c's;
- * here they are put together, guests are started and ended, and every action
- * gets an outcome, which waits in the outbox if the engine is slow.  Called by
+/* The platform core: the one who opens drivers and hypervisor
+ * (platform_open.c), and the one who writes (platform_act.c).  Observing is
+ * sampler.c's, writing with a way back is knobs.c's; here they are put
+ * together, guests are started and ended, and the engine is told.  Called by
  * role_platform.c and msim. */
-#include "broker/platform/platform.h"
+#include "broker/platform/platform_parts.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "broker/config/config.h"
-#include "broker/outbox.h"
 #include "broker/platform/caps.h"
-#include "broker/platform/drivers.h"
 #include "broker/platform/knobs.h"
-#include "broker/platform/orders.h"
 #include "broker/platform/sampler.h"
-#include "wire/grant.h"
 #include "wire/msg.h"
 
 #define OUTCOMES_MAX 64 /* Actions whose outcomes may wait. */
 #define RETRY_NS NSEC_PER_MSEC
 
-struct platform {
-    const struct broker_config *config; /* Borrowed. */
-    struct platform_env env;
-    struct driver pstate, power, cap;
-    struct knobs *knobs;                             /* Null: no p-states. */
-    struct caps *caps;                               /* Null: no cap. */
-    const struct hypervisor_class *hypervisor_class; /* Null: not open. */
-    struct hypervisor *hypervisor;
-    struct hypervisor_env hypervisor_env;
-    struct hypervisor_guest *guests;      /* What hypervisor_env points to. */
-    struct hypervisor_guest *next_guests; /* Of what is prepared. */
-    struct sampler *sampler;
-    struct outbox outbox;
-    struct orders orders;
-    nsec_t next_sample, last_try;
-    struct platform_stats stats;
-};
-
-static void open_pstate(struct platform *);
-static void open_power(struct platform *);
-static void open_cap(struct platform *, nsec_t now);
-static void open_hypervisor(struct platform *);
 static void start_guests(struct platform *, const struct broker_config *was,
                          nsec_t now);
 static void tell_domains(struct platform *);
 static void put_back_leftovers(struct platform *, nsec_t now);
 static void tell_ready(struct platform *);
-static void tell_trouble(struct platform *, const char *where,
-                         const char *reason);
-
-static bool is_repeated(struct platform *, const struct msg *);
-static void set_pstate(struct platform *, const struct msg_set_pstate *,
-                       nsec_t now);
-static void release(struct platform *, const struct msg_release *, nsec_t now);
-static void set_cap(struct platform *, const struct msg_set_cap *, nsec_t now);
-static void run_caps(struct platform *, nsec_t now);
-static void control_vm(struct platform *, const struct msg_vm_control *,
-                       nsec_t now);
-static void tell_outcome(struct platform *, struct msg_outcome *, int error,
-                         const char *why);
 static void on_sample(void *ctx, const struct msg *);
 static int on_news(void *ctx, const struct msg *);
 
@@ -96,10 +56,7 @@ platform_create(struct platform **out, const struct broker_config *config,
         snprintf(why, why_size, "no memory");
         goto fail;
     }
-    open_pstate(platform);
-    open_power(platform);
-    open_cap(platform, now);
-    open_hypervisor(platform);
+    platform_open(platform, now);
     struct sampler_env sampler_env = {
         .proc_dirfd = env->proc_dirfd,
         .hypervisor_class = platform->hypervisor_class,
@@ -120,7 +77,7 @@ platform_create(struct platform **out, const struct broker_config *config,
     sampler_run(platform->sampler, now);
     start_guests(platform, NULL, now);
     if (platform->caps) {
-        run_caps(platform, now);
+        platform_run_caps(platform, now);
     }
     tell_ready(platform);
     platform->next_sample = now + config->sample_ns;
@@ -169,31 +126,12 @@ platform_has_room(const struct platform *platform)
 }
 
 void
-platform_on_msg(struct platform *platform, const struct msg *msg, nsec_t now)
-{
-    assert(grant_find(msg->type, GRANT_ENGINE, GRANT_PLATFORM));
-    if (is_repeated(platform, msg)) {
-        return;
-    }
-    if (msg->type == MSG_SET_PSTATE) {
-        set_pstate(platform, &msg->set_pstate, now);
-    } else if (msg->type == MSG_RELEASE) {
-        release(platform, &msg->release, now);
-    } else if (msg->type == MSG_SET_CAP) {
-        set_cap(platform, &msg->set_cap, now);
-    } else {
-        assert(msg->type == MSG_VM_CONTROL);
-        control_vm(platform, &msg->vm_control, now);
-    }
-}
-
-void
 platform_run(struct platform *platform, nsec_t now)
 {
     platform->last_try = now;
     outbox_flush(&platform->outbox, platform->env.to_engine, platform->env.ctx);
     if (platform->caps) {
-        run_caps(platform, now);
+        platform_run_caps(platform, now);
     }
     if (now < platform->next_sample) {
         return;
@@ -334,7 +272,7 @@ platform_reconfigure(struct platform *platform, const struct broker_config *was,
     if (platform->caps && (was->budget_max_mw != config->budget_max_mw ||
                            was->budget_safe_mw != config->budget_safe_mw)) {
         caps_set_budget(platform->caps, config, now);
-        run_caps(platform, now);
+        platform_run_caps(platform, now);
     }
     for (uint32_t i = 0; i < config->n_guests; i++) {
         if (!config_guest(was, &config->guests[i].uuid)) {
@@ -360,135 +298,6 @@ platform_stats(const struct platform *platform, struct platform_stats *out)
 
 /* Start. */
 
-static void
-open_pstate(struct platform *platform)
-{
-    const struct broker_config *config = platform->config;
-    char why[CONFIG_WHY_SIZE];
-
-    if (!config->pstate || !config->n_cpus) {
-        return;
-    }
-    int error = driver_open(&platform->pstate, config->pstate, &platform->env,
-                            config, config->cpus, config->n_cpus,
-                            &config->pstate_options, why, sizeof why);
-    if (!error) {
-        error = knobs_create(&platform->knobs, config, config->pstate,
-                             platform->pstate.hw, platform->env.saved_dirfd,
-                             platform->env.clock, why, sizeof why);
-        if (error) {
-            driver_close(&platform->pstate);
-        }
-    }
-    if (why[0]) {
-        tell_trouble(platform, config->pstate->name, why);
-    } else if (error) {
-        tell_trouble(platform, config->pstate->name, strerror(-error));
-    }
-}
-
-/* A driver that offers p-states and power is opened once, with the options of
- * its p-states: they are two sides of one thing. */
-static void
-open_power(struct platform *platform)
-{
-    const struct broker_config *config = platform->config;
-    char why[CONFIG_WHY_SIZE];
-
-    if (!config->power) {
-        return;
-    }
-    if (platform->pstate.class == config->power) {
-        platform->power.class = platform->pstate.class;
-        platform->power.hw = platform->pstate.hw;
-        return;
-    }
-    int error = driver_open(&platform->power, config->power, &platform->env,
-                            config, config->cpus, config->n_cpus,
-                            &config->power_options, why, sizeof why);
-    if (error) {
-        tell_trouble(platform, config->power->name,
-                     why[0] ? why : strerror(-error));
-    }
-}
-
-/* As open_power(): with the options of what was opened first. */
-static void
-open_cap(struct platform *platform, nsec_t now)
-{
-    const struct broker_config *config = platform->config;
-    struct driver *driver = &platform->cap;
-    char why[CONFIG_WHY_SIZE] = "";
-    int error = 0;
-
-    if (!config->cap) {
-        return;
-    }
-    if (platform->pstate.class == config->cap) {
-        driver->class = platform->pstate.class;
-        driver->hw = platform->pstate.hw;
-    } else if (platform->power.class == config->cap) {
-        driver->class = platform->power.class;
-        driver->hw = platform->power.hw;
-    } else {
-        error = driver_open(driver, config->cap, &platform->env, config,
-                            config->cpus, config->n_cpus, &config->cap_options,
-                            why, sizeof why);
-    }
-    if (!error) {
-        const struct caps_env env = {
-            .class = driver->class,
-            .hw = driver->hw,
-            .knobs = platform->knobs,
-            .dirfd = platform->env.cap_dirfd,
-            .kept = platform->env.cap_record,
-            .proc_dirfd = platform->env.proc_dirfd,
-        };
-
-        error =
-            caps_create(&platform->caps, config, &env, now, why, sizeof why);
-    }
-    if (error || why[0]) {
-        tell_trouble(platform, config->cap->name,
-                     why[0] ? why : strerror(-error));
-    }
-}
-
-static void
-open_hypervisor(struct platform *platform)
-{
-    const struct broker_config *config = platform->config;
-    const struct hypervisor_class *class = config->hypervisor;
-    char why[CONFIG_WHY_SIZE] = "";
-
-    if (!class) {
-        return;
-    }
-    platform->guests = platform_guests(config);
-    if (!platform->guests) {
-        tell_trouble(platform, class->name, "no memory");
-        return;
-    }
-    platform->hypervisor_env = (struct hypervisor_env){
-        .proc_dirfd = platform->env.proc_dirfd,
-        .state_dirfd = platform->env.state_dirfd,
-        .helper = platform->env.helper,
-        .helper_ctx = platform->env.helper_ctx,
-        .guests = platform->guests,
-        .n_guests = config->n_guests,
-        .options = &config->hypervisor_options,
-        .seed = config->seed,
-        .sim = platform->env.hypervisor_sim,
-    };
-    int error = class->open(&platform->hypervisor, &platform->hypervisor_env,
-                            why, sizeof why);
-    if (error) {
-        tell_trouble(platform, class->name, why[0] ? why : strerror(-error));
-        return;
-    }
-    platform->hypervisor_class = class;
-}
-
 /* All that are configured with a command and don't run; but none that '*was'
  * (null: nothing) had, as it may have ended since. */
 static void
@@ -510,8 +319,8 @@ start_guests(struct platform *platform, const struct broker_config *was,
             platform->hypervisor, &guest->uuid, VM_OP_START, now, why,
             sizeof why);
         if (error && error != -EALREADY) {
-            tell_trouble(platform, guest->name,
-                         why[0] ? why : strerror(-error));
+            platform_tell_trouble(platform, guest->name,
+                                  why[0] ? why : strerror(-error));
         }
     }
 }
@@ -535,7 +344,7 @@ tell_domain(struct platform *platform, uint32_t i)
     }
     msg.domain.pstate = knobs_pstate(platform->knobs, i);
     msg.domain.emulated = domain->emulated;
-    return on_news(platform, &msg);
+    return platform_tell(platform, &msg);
 }
 
 static void
@@ -571,198 +380,18 @@ tell_ready(struct platform *platform)
              platform->power.class ? platform->power.class->name : "none",
              platform->hypervisor_class ? platform->hypervisor_class->name
                                         : "none");
-    on_news(platform, &msg);
+    platform_tell(platform, &msg);
 }
 
-static void
-tell_trouble(struct platform *platform, const char *where, const char *reason)
+void
+platform_tell_trouble(struct platform *platform, const char *where,
+                      const char *reason)
 {
     struct msg msg = {.type = MSG_TROUBLE};
 
     text_copy_printable(msg.trouble.where, sizeof msg.trouble.where, where);
     text_copy_printable(msg.trouble.reason, sizeof msg.trouble.reason, reason);
-    on_news(platform, &msg);
-}
-
-/* Actions. */
-
-static struct msg_outcome
-begin_outcome(const struct platform *platform, uint64_t command, uint64_t cause,
-              nsec_t now)
-{
-    struct msg_outcome outcome = {
-        .command = command,
-        .cause = cause,
-        .received_ns = platform->env.clock ? platform->env.clock() : now,
-    };
-
-    return outcome;
-}
-
-static void
-put_steps(struct msg_outcome *outcome, const struct knob_steps *steps)
-{
-    outcome->pstate = steps->pstate;
-    outcome->checked_ns = steps->checked;
-    outcome->written_ns = steps->written;
-    outcome->read_ns = steps->read;
-}
-
-/* What comes again is answered again, and not done again. */
-static bool
-is_repeated(struct platform *platform, const struct msg *action)
-{
-    struct msg msg = {.type = MSG_OUTCOME};
-    enum orders_verdict verdict =
-        orders_take(&platform->orders, action, &msg.outcome);
-
-    if (verdict == ORDERS_NEW) {
-        return false;
-    }
-    platform->stats.n_repeated++;
-    int error = verdict == ORDERS_ANSWERED ? on_news(platform, &msg) : 0;
-    assert(!error);
-    return true;
-}
-
-static void
-set_pstate(struct platform *platform, const struct msg_set_pstate *action,
-           nsec_t now)
-{
-    char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
-    struct knob_steps steps = {0};
-    int error = -ENODEV;
-    struct msg_outcome outcome =
-        begin_outcome(platform, action->command, action->cause, now);
-
-    if (platform->knobs) {
-        error =
-            knobs_set(platform->knobs, (uint32_t)action->domain,
-                      (uint32_t)action->pstate, now, &steps, why, sizeof why);
-    }
-    put_steps(&outcome, &steps);
-    tell_outcome(platform, &outcome, error, why);
-}
-
-static void
-release(struct platform *platform, const struct msg_release *action, nsec_t now)
-{
-    char why[CONFIG_WHY_SIZE] = "no driver for p-states is open";
-    struct knob_steps steps = {0};
-    int error = -ENODEV;
-    struct msg_outcome outcome =
-        begin_outcome(platform, action->command, action->cause, now);
-
-    if (platform->knobs) {
-        error = knobs_release(platform->knobs, (uint32_t)action->domain, now,
-                              &steps, why, sizeof why);
-    }
-    put_steps(&outcome, &steps);
-    tell_outcome(platform, &outcome, error, why);
-}
-
-/* Its outcome comes when it is known, unless it is refused. */
-static void
-set_cap(struct platform *platform, const struct msg_set_cap *order, nsec_t now)
-{
-    char why[CONFIG_WHY_SIZE] = "no driver for a power cap is open";
-    struct msg_outcome outcome =
-        begin_outcome(platform, order->command, order->cause, now);
-    int error = -ENODEV;
-
-    if (platform->caps) {
-        error = caps_order(platform->caps, order, now, why, sizeof why);
-    }
-    if (error) {
-        tell_outcome(platform, &outcome, error, why);
-    }
-}
-
-/* What is known of the cap, then what came of an order. */
-static void
-run_caps(struct platform *platform, nsec_t now)
-{
-    struct msg msg = {.type = MSG_CAP};
-    struct caps_outcome came;
-    struct power_cap cap;
-
-    caps_run(platform->caps, now);
-    if (caps_take_news(platform->caps, &cap)) {
-        msg.cap.phase = cap.phase;
-        msg.cap.mw = cap.mw;
-        msg.cap.read_mw = cap.read_mw;
-        msg.cap.known = cap.known;
-        msg.cap.safe = cap.safe;
-        msg.cap.term = cap.term;
-        msg.cap.order = cap.order;
-        msg.cap.command = cap.command;
-        msg.cap.until_ns = cap.until;
-        msg.cap.low_mw = cap.low_mw;
-        msg.cap.high_mw = cap.high_mw;
-        text_copy_printable(msg.cap.driver, sizeof msg.cap.driver,
-                            platform->cap.class->name);
-        text_copy_printable(msg.cap.reason, sizeof msg.cap.reason, cap.reason);
-        if (on_news(platform, &msg)) {
-            caps_untake_news(platform->caps);
-            return;
-        }
-    }
-    if (platform_has_room(platform) &&
-        caps_take_outcome(platform->caps, &came)) {
-        struct msg_outcome outcome = {.command = came.command,
-                                      .cause = came.cause,
-                                      .received_ns = came.received,
-                                      .checked_ns = came.checked,
-                                      .written_ns = came.written,
-                                      .read_ns = came.read};
-
-        tell_outcome(platform, &outcome, came.error, came.reason);
-    }
-}
-
-static void
-control_vm(struct platform *platform, const struct msg_vm_control *action,
-           nsec_t now)
-{
-    char why[CONFIG_WHY_SIZE] = "no hypervisor is open";
-    int error = -ENODEV;
-    struct msg_outcome outcome =
-        begin_outcome(platform, action->command, action->cause, now);
-
-    if (platform->hypervisor_class &&
-        !config_guest(platform->config, &action->vm)) {
-        error = -EPERM;
-        text_copy(why, sizeof why, "the configuration names no such VM");
-    } else if (platform->hypervisor_class && now > action->expires_ns) {
-        error = -ETIME;
-        snprintf(why, sizeof why, "the order expired %" PRId64 " ms ago",
-                 (now - action->expires_ns) / NSEC_PER_MSEC);
-    } else if (platform->hypervisor_class) {
-        outcome.checked_ns = outcome.received_ns;
-        why[0] = '\0';
-        error = platform->hypervisor_class->control(
-            platform->hypervisor, &action->vm, (enum vm_op)action->op, now, why,
-            sizeof why);
-    }
-    tell_outcome(platform, &outcome, error, why);
-}
-
-/* The caller made sure that there is room. */
-static void
-tell_outcome(struct platform *platform, struct msg_outcome *outcome, int error,
-             const char *why)
-{
-    struct msg msg = {.type = MSG_OUTCOME};
-
-    if (error) {
-        outcome->error = (uint64_t)-error;
-        text_copy_printable(outcome->reason, sizeof outcome->reason,
-                            why[0] ? why : strerror(-error));
-    }
-    msg.outcome = *outcome;
-    orders_settle(&platform->orders, outcome);
-    error = on_news(platform, &msg);
-    assert(!error);
+    platform_tell(platform, &msg);
 }
 
 /* To the engine. */
@@ -790,8 +419,12 @@ on_sample(void *ctx, const struct msg *msg)
 static int
 on_news(void *ctx, const struct msg *msg)
 {
-    struct platform *platform = ctx;
+    return platform_tell(ctx, msg);
+}
 
+int
+platform_tell(struct platform *platform, const struct msg *msg)
+{
     int error = outbox_add(&platform->outbox, msg);
     if (!error) {
         outbox_flush(&platform->outbox, platform->env.to_engine,
