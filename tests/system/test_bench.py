@@ -310,6 +310,35 @@ def test_a_name_that_is_no_bench_is_refused():
     assert done.returncode == 2 and "no bench speed" in done.stderr
 
 
+def test_a_round_that_counted_nothing_is_tried_once_more_and_longer(monkeypatch):
+    tried = []
+
+    def once(_self, _arguments, seconds, _pinned, _program):
+        tried.append(seconds)
+        return {"n": counts.pop(0)}
+
+    monkeypatch.setattr(channel.Runner, "run_once", once)
+    runner = object.__new__(channel.Runner)
+    counts = [0, 7]
+    assert runner.run([], 0.5, True) == {"n": 7}
+    assert tried == [0.5, 5.0]
+    counts = [0, 0]
+    with pytest.raises(RuntimeError, match="nothing was counted in 5 s"):
+        runner.run([], 0.5, True)
+
+
+def test_a_table_without_ours_says_why_and_shows_the_others(capsys):
+    class Ran:
+        left_out = {}
+        failures = {("shm_rate_64", "shm"): "nothing was counted in 0.3 s"}
+
+    row = next(row for row in channel.rows() if row.name == "shm_rate_64")
+    channel.show_row(Ran, row, None, {"bare": (5e7, 5e7), "zeromq": (4e6, 4e6)})
+    shown = capsys.readouterr().out
+    assert "left out: nothing was counted in 0.3 s" in shown
+    assert "50 M/s" in shown and "met" not in shown.lower()
+
+
 def test_benches_name_the_figures_they_replace():
     import importlib
     seen = set()
