@@ -5,12 +5,14 @@
 #include "tests/scarce.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,7 +20,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define ARMED_MAX 4
+#define ARMED_MAX 16
 
 static struct {
     const char *name; /* Null: it came. */
@@ -110,6 +112,22 @@ WRAP(int, renameat, "rename",
      (from_fd, from, to_fd, to))
 WRAP(int, unlinkat, "unlink", (int fd, const char *name, int flags),
      (fd, name, flags))
+WRAP(int, mkdir, "mkdir", (const char *path, mode_t mode), (path, mode))
+WRAP(int, flock, "flock", (int fd, int how), (fd, how))
+WRAP(int, fchown, "chown", (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
+WRAP(int, lchown, "chown", (const char *path, uid_t uid, gid_t gid),
+     (path, uid, gid))
+WRAP(int, socket, "socket", (int domain, int type, int protocol),
+     (domain, type, protocol))
+WRAP(int, listen, "listen", (int fd, int backlog), (fd, backlog))
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+DIR *
+__wrap_fdopendir(int fd)
+{
+    return fails("fdopendir") ? NULL : __real_fdopendir(fd);
+}
+
 int __real_uname(struct utsname *out);
 int __wrap_uname(struct utsname *out);
 int

@@ -39,6 +39,7 @@ static gid_t owner_gid(const struct hold *, enum owner);
 static int open_own_dir(const struct hold *, int dirfd, const char *name,
                         enum owner, char *why, size_t why_size);
 static int open_dir(const char *path);
+static int open_needed(const char *path, char *why, size_t why_size);
 static int open_data_dir(const char *path);
 static int lock_run_dir(struct hold *, char *why, size_t why_size);
 static int lock_cpus(struct hold *, char *why, size_t why_size);
@@ -154,18 +155,17 @@ open_dirs(struct hold *hold, const char *state_dir, char *why, size_t why_size)
         snprintf(path, sizeof path, "%s/" RUNDIR_CAP, config->state_dir);
         hold->cap_dir = open_dir(path);
     }
-    hold->sys_dir = open_dir(config->sys_dir);
-    hold->proc_dir = open_dir(config->proc_dir);
-    hold->data_dir = open_data_dir(config->data_dir);
-    if (hold->sys_dir < 0 || hold->proc_dir < 0) {
-        int error = -errno;
-
-        snprintf(why, why_size, "%.200s can't be opened: %s",
-                 hold->sys_dir < 0 ? config->sys_dir : config->proc_dir,
-                 strerror(-error));
-        return error;
+    hold->sys_dir = open_needed(config->sys_dir, why, why_size);
+    if (hold->sys_dir < 0) {
+        return hold->sys_dir;
     }
-    return 0; /* Who needs a data directory that isn't there will say so. */
+    hold->proc_dir = open_needed(config->proc_dir, why, why_size);
+    if (hold->proc_dir < 0) {
+        return hold->proc_dir;
+    }
+    /* Who needs a data directory that isn't there will say so. */
+    hold->data_dir = open_data_dir(config->data_dir);
+    return 0;
 }
 
 static uid_t
@@ -193,6 +193,20 @@ static int
 open_dir(const char *path)
 {
     return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* -Exxx and 'why' if it is not there. */
+static int
+open_needed(const char *path, char *why, size_t why_size)
+{
+    int fd = open_dir(path);
+
+    if (fd < 0) {
+        fd = -errno;
+        snprintf(why, why_size, "%.200s can't be opened: %s", path,
+                 strerror(-fd));
+    }
+    return fd;
 }
 
 /* Without a setting the data is where it was installed, or lies beside this

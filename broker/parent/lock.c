@@ -9,6 +9,7 @@
  * mbrokerd. */
 #include "broker/parent/lock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -109,7 +110,8 @@ write_holder(int fd, const struct lock_holder *self)
 
     int size =
         snprintf(text, sizeof text, "%d %s\n", (int)self->pid, self->run_dir);
-    if (size < (int)sizeof text && !ftruncate(fd, 0)) {
+    assert(size < (int)sizeof text);
+    if (!ftruncate(fd, 0)) {
         ssize_t put = pwrite(fd, text, (size_t)size, 0);
 
         (void)put;
@@ -120,9 +122,8 @@ static void
 read_holder(int fd, struct lock_holder *out)
 {
     char text[LOCK_HOLDER_SIZE + 32];
-    int64_t pid;
-
     struct stat status;
+    int64_t pid;
 
     *out = (struct lock_holder){.uid = (uid_t)-1};
     if (!fstat(fd, &status)) {

@@ -72,7 +72,7 @@ rundir_open_below(int dirfd, const char *name, uid_t uid, gid_t gid, char *why,
     if (fd < 0) {
         int error = -errno;
 
-        snprintf(why, why_size, "%.60s in the run directory: %s", name,
+        snprintf(why, why_size, "%.60s in the broker's directory: %s", name,
                  strerror(-error));
         return error;
     }
@@ -152,6 +152,9 @@ rundir_listen(const struct guest_config *guest, char *why, size_t why_size)
                  error == -EADDRINUSE ? "somebody else is there"
                                       : strerror(-error));
         close(fd);
+        if (!bound) {
+            remove_socket(path);
+        }
         return error;
     }
     return fd;
