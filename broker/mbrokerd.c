@@ -108,7 +108,6 @@ read_args(struct args *args, int argc, char **argv)
         {"state-dir", required_argument, NULL, 's'},
         {"lock-dir", required_argument, NULL, 'L'},
         {"log-level", required_argument, NULL, 'l'},
-        {"foreground", no_argument, NULL, 'f'},
         {"check", required_argument, NULL, 'C'},
         {"restore", no_argument, NULL, 'R'},
         {"plugins", no_argument, NULL, 'p'},
@@ -215,7 +214,6 @@ print_help(FILE *to)
           "  --lock-dir DIR   where brokers of a host lock CPUs; default\n"
           "                   /run/lock, or /tmp\n"
           "  --log-level L    error, warn, info (default) or debug\n"
-          "  --foreground     as always; for those who are used to say so\n"
           "  --check FILE     say whether a configuration is right, and leave\n"
           "  --restore        put back what a dead broker left changed, and "
           "leave\n"
@@ -340,11 +338,12 @@ run_check(const char *path)
         return EXIT_FAILURE;
     }
     printf("%s: ok (%u CPUs, %u guests, policy %s, hypervisor %s, p-states %s, "
-           "power %s)\n",
+           "power %s, cap %s)\n",
            path, config.n_cpus, config.n_guests, config.policy->name,
            config.hypervisor ? config.hypervisor->name : "none",
            config.pstate ? config.pstate->name : "none",
-           config.power ? config.power->name : "none");
+           config.power ? config.power->name : "none",
+           config.cap ? config.cap->name : "none");
     if (names_unseen_guests(&config, why, sizeof why)) {
         printf("%s: note: %s\n", path, why);
     }

@@ -3,7 +3,8 @@
  * ahead of the user into one buffer, so that an acknowledgement is never stuck
  * behind messages that he does not take; they are checked there once and given
  * out from there.  What came from a ring is copied before anybody looks at it;
- * its header was copied by ring.c.  Called by mchan.c. */
+ * its header was copied by ring.c.  Called by mchan.c and by
+ * the other parts of a channel that send. */
 #include "channel/link.h"
 
 #include <assert.h>

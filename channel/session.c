@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state machine of session.h.  mgmtfront.c and mgmtback.c decide what is
- * said in HELLO and accepted of it; mchan.c brings in what the link carried.
+ * said in HELLO and accepted of it; mchan.c, judge.c and
+ * message.c bring in what the link carried.
  * Whatever a peer claims is checked here against our own numbers before they
  * change. */
 #include "channel/session.h"

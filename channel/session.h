@@ -20,8 +20,8 @@
  * the guest has said that it heard that, the MVM's user is not told and can't
  * send; see settle.c.
  *
- * What was not acknowledged when a transport is lost is kept by channel.c
- * (window.h).  When the same session goes on, the peer's HELLO says what it was
+ * What was not acknowledged when a transport is lost is kept by
+ * replay/keep.c (window.h).  When the same session goes on, the peer's HELLO says what it was
  * given, and the rest is put before anything new.  Messages that can't be sent
  * any more are passed over with a RECORD_SKIP; the sender's user is told of
  * them by DROPPED and the receiver's by GAP.  If the peer has forgotten the

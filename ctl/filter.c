@@ -3,7 +3,7 @@
  * hands out the programs themselves (PTRACE_SECCOMP_GET_FILTER); run here for
  * each call, they tell how many are let through.  Where a program looks at a
  * call's arguments both ways are followed, as its jumps go forward only. Called
- * by doctor.c. */
+ * by doctor.c and facts.c. */
 #include "ctl/filter.h"
 
 #include <errno.h>

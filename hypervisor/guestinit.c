@@ -11,7 +11,7 @@
  * execs, keeps to that for life.  XXX: It also keeps a copy-on-write image of
  * the platform process; a program of its own would be smaller.  It is the
  * exception to "exits only in files with main": it is a process of its own.
- * Called by process.c. */
+ * Called by guestfiles.c. */
 #include "hypervisor/guestinit.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to the hypervisors: which VMs there are, on which CPUs, how busy,
- * and how to start, freeze, thaw and end them.  Used by the platform process
- * only.  A driver reads no clock and never logs. */
+ * and how to start, freeze, thaw and end them.  The platform process opens
+ * it; configuration and the restorer only name one.  A driver reads no clock and never logs. */
 #ifndef HYPERVISOR_HYPERVISOR_H
 #define HYPERVISOR_HYPERVISOR_H
 
@@ -85,13 +85,6 @@ struct vm_sample {
     nsec_t instance_since; /* When that began, MVM clock; 0: not known. */
 };
 
-enum vm_op {
-    VM_OP_START,
-    VM_OP_FREEZE,
-    VM_OP_THAW,
-    VM_OP_END, /* Asked first, killed after a grace the driver documents. */
-};
-
 struct hypervisor_class {
     const char *name, *summary;
     const struct option_desc *options; /* May be null. */
@@ -124,6 +117,5 @@ extern const struct hypervisor_class *const hypervisor_table[];
 extern const char *const hypervisor_left_out[];
 
 const struct hypervisor_class *hypervisor_find(const char *name);
-const char *vm_op_name(enum vm_op);
 
 #endif

@@ -5,7 +5,7 @@
  * say when the process started; others' are checked against the time they were
  * written, and may name only what their writer could stop himself.  XXX: A
  * directory on the way may be a link of his to a file of root's; keep pid files
- * where root alone makes directories.  Called by process.c. */
+ * where root alone makes directories.  Called by guestfiles.c. */
 #include "hypervisor/pidfile.h"
 
 #include <errno.h>

@@ -79,6 +79,8 @@ static int freeze(struct hypervisor *, struct guest *, char *why,
 static int thaw(struct hypervisor *, struct guest *, char *why,
                 size_t why_size);
 static void process_close(struct hypervisor *);
+static struct guest *same_guest(const struct hypervisor *,
+                                const struct uuid *);
 
 static int
 process_open(struct hypervisor **out, const struct hypervisor_env *env,
@@ -183,13 +185,8 @@ static int
 process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
                 nsec_t now, char *why, size_t why_size)
 {
-    struct guest *guest = NULL;
+    struct guest *guest = same_guest(hv, uuid);
 
-    for (uint32_t i = 0; i < hv->n && !guest; i++) {
-        if (uuid_equal(&hv->guests[i].conf->uuid, uuid)) {
-            guest = &hv->guests[i];
-        }
-    }
     if (!guest) {
         snprintf(why, why_size, "no such guest in the configuration");
         return -ENOENT;

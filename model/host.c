@@ -158,3 +158,20 @@ host_remove_vm(struct host *host, struct vm *vm)
     last->notes = notes;
     host->n_vms--;
 }
+
+const char *
+vm_op_name(enum vm_op op)
+{
+    switch (op) {
+    case VM_OP_START:
+        return "start";
+    case VM_OP_FREEZE:
+        return "freeze";
+    case VM_OP_THAW:
+        return "thaw";
+    case VM_OP_END:
+        return "end";
+    }
+    assert(!"an operation without a name");
+    return "";
+}

@@ -46,6 +46,14 @@ enum vm_state {
     VM_ENDED,
 };
 
+/* What can be done to a VM. */
+enum vm_op {
+    VM_OP_START,
+    VM_OP_FREEZE,
+    VM_OP_THAW,
+    VM_OP_END, /* Asked first, killed after a grace the driver documents. */
+};
+
 /* What a guest's agent said of one epoch.  Times are on the MVM's clock,
  * converted by the channel's beats. */
 struct sla_epoch {
@@ -141,5 +149,8 @@ const struct note *vm_note(const struct vm *, const char *type);
 struct vm *host_add_vm(struct host *, const struct uuid *);
 /* Removes a VM; those behind it move up, so pointers to VMs end here. */
 void host_remove_vm(struct host *, struct vm *);
+
+/* As people read it: "start", "freeze", ... */
+const char *vm_op_name(enum vm_op);
 
 #endif

@@ -45,9 +45,3 @@ crash_any(const struct crash *crash)
     return crash->dead[SIM_BACK] || crash->dead[SIM_ENGINE] ||
            crash->dead[SIM_PLATFORM];
 }
-
-const char *
-crash_name(enum sim_process who)
-{
-    return names[who];
-}

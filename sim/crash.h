@@ -35,6 +35,5 @@ void crash_arm(struct crash *, enum sim_process, uint32_t n, bool together);
 bool crash_point(struct crash *, struct trace *, enum sim_process,
                  const char *where);
 bool crash_any(const struct crash *);
-const char *crash_name(enum sim_process);
 
 #endif

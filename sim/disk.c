@@ -501,22 +501,6 @@ disk_has_saved(const struct disk *disk, uint32_t cpu)
     return !faccessat(disk->saved_dirfd, name, F_OK, 0);
 }
 
-uint32_t
-disk_n_saved(const struct disk *disk)
-{
-    DIR *dir = opendir(disk->saved);
-    const struct dirent *entry;
-    uint32_t n = 0;
-
-    while (dir && (entry = readdir(dir))) {
-        n += entry->d_name[0] != '.';
-    }
-    if (dir) {
-        closedir(dir);
-    }
-    return n;
-}
-
 uint64_t
 disk_n_syncs(const struct disk *disk)
 {

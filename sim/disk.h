@@ -39,7 +39,6 @@ const char *disk_journal_path(const struct disk *);
 int disk_saved_dirfd(const struct disk *);
 /* Whether what was found of the domain with this lowest CPU is kept. */
 bool disk_has_saved(const struct disk *, uint32_t cpu);
-uint32_t disk_n_saved(const struct disk *);
 /* Successful ones, of the journal. */
 uint64_t disk_n_syncs(const struct disk *);
 

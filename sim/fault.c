@@ -487,17 +487,3 @@ fault_find(const char *name)
     }
     return NULL;
 }
-
-const char *
-fault_class_name(enum fault_class class)
-{
-    static const char *const names[] = {
-        [FAULT_CHANNEL] = "channel", [FAULT_AGENT] = "agent",
-        [FAULT_VM] = "vm",           [FAULT_HARDWARE] = "hardware",
-        [FAULT_LINE] = "line",       [FAULT_CRASH] = "crash",
-        [FAULT_DISK] = "disk",       [FAULT_CLOCK] = "clock",
-        [FAULT_OPERATOR] = "operator",
-    };
-
-    return names[class];
-}

@@ -47,6 +47,5 @@ extern const struct fault fault_table[];
 
 /* Null if there is none of that name. */
 const struct fault *fault_find(const char *name);
-const char *fault_class_name(enum fault_class);
 
 #endif

@@ -12,7 +12,6 @@
 
 #define LETTERS_MAX 512
 #define NEWS_MAX 64
-#define NO_HOST UINT32_MAX
 #define RING_SIZE 16384
 #define SNAPSHOT_MAX 65536
 

@@ -589,3 +589,10 @@ read_mode(const struct confscan_at *at, const config_setting_t *setting,
     guest->mode = mode;
     return 0;
 }
+
+uint32_t
+config_guest_places(const struct broker_config *config)
+{
+    return config->n_guests > config->guests_max ? config->n_guests
+                                                 : config->guests_max;
+}

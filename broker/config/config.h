@@ -126,6 +126,9 @@ void config_fini(struct broker_config *);
 
 /* Whether a CPU is one of those to manage; the guest of that UUID, or null. */
 bool config_has_cpu(const struct broker_config *, uint32_t cpu);
+/* How many guests there must be room for; more than guests_max only in a
+ * configuration made by hand. */
+uint32_t config_guest_places(const struct broker_config *);
 const struct guest_config *config_guest(const struct broker_config *,
                                         const struct uuid *);
 

@@ -585,7 +585,8 @@ show_plugins(const struct control_env *env, nsec_t now)
         add_plugin(&plugins, "hardware", hardware_table[i]->name,
                    hardware_table[i]->summary,
                    hardware_table[i] == config->pstate ||
-                       hardware_table[i] == config->power,
+                       hardware_table[i] == config->power ||
+                       hardware_table[i] == config->cap,
                    hardware_table[i]->options);
     }
     add_left_out(&plugins, "hardware", hardware_left_out);

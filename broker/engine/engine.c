@@ -6,8 +6,8 @@
  *
  * While the journal fails the engine is read-only: it takes back all wishes,
  * which releases all domains, and does not ask the policy, until a row is taken
- * again.  Then the policy begins afresh.  After engine_create() only
- * engine_set_policy() allocates. */
+ * again.  Then the policy begins afresh.  After engine_create() memory is taken
+ * only where another policy or configuration is put in force. */
 #include "broker/engine/engine.h"
 
 #include <assert.h>
@@ -30,10 +30,7 @@ make_tables(struct engine *engine)
 {
     const struct broker_config *config = engine->config;
     uint32_t n_domains = config->n_cpus + 1; /* Of one CPU each, at most. */
-    /* A configuration made by hand has no room beyond its guests. */
-    uint32_t n_vms = config->n_guests > config->guests_max ? config->n_guests
-                                                           : config->guests_max;
-    n_vms += ENGINE_VMS_SPARE;
+    uint32_t n_vms = config_guest_places(config) + ENGINE_VMS_SPARE;
     uint32_t n_wishes = n_vms * VM_VCPUS_MAX;
     size_t n_times = (size_t)n_domains * PSTATES_MAX;
 

@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "hypervisor/hypervisor.h"
+#include "model/host.h"
+#include "policy/policy.h"
 
 struct arbiter;
 struct broker_config;
@@ -39,7 +40,8 @@ struct engine_port {
     void (*note)(void *ctx, const struct vm *, const struct note *);
 };
 
-/* 'config', 'port' and 'journal' are borrowed until engine_destroy(). */
+/* 'config', 'port' and 'journal' are borrowed until engine_destroy().  0,
+ * -ENOMEM, or what opening the configuration's policy came to. */
 int engine_create(struct engine **out, const struct broker_config *config,
                   const struct engine_port *port, struct journal *journal,
                   nsec_t now);
@@ -91,6 +93,7 @@ struct engine_counts {
     uint64_t n_notes; /* Applications' own messages. */
 };
 
+/* All pointers are borrowed until the next call of any function here. */
 struct engine_status {
     const struct host *host;
     const struct policy_class *policy;

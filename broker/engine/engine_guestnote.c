@@ -2,7 +2,7 @@
 /* Applications' own messages: kept as their VM's notes, given to the policy
  * that asked for their types, shown to who follows them.  Never parsed: what
  * the bytes mean is between who sent them and who asked.  Called by
- * engine_note.c as they come and by engine.c's turn.
+ * engine_note.c as they come and by engine_policy.c.
  *
  * The newest of each type is kept whether or not somebody asked for it yet, so
  * that a policy put in force later, or a person who looks, finds it; model/note

@@ -4,7 +4,7 @@
  * whoever repeats it: a line that was replayed, or an engine that was taken
  * over and would have an operation on a VM happen twice.  The outcomes of the
  * last few are kept for it.  A number belongs to one life of the platform
- * process, which ends with its engine's.  Called by platform.c. */
+ * process, which ends with its engine's.  Called by platform_act.c. */
 #include "broker/platform/orders.h"
 
 #include <assert.h>

@@ -30,13 +30,6 @@ static void tell_ready(struct platform *);
 static void on_sample(void *ctx, const struct msg *);
 static int on_news(void *ctx, const struct msg *);
 
-static uint32_t
-room_for(const struct broker_config *config)
-{
-    return config->n_guests > config->guests_max ? config->n_guests
-                                                 : config->guests_max;
-}
-
 int
 platform_create(struct platform **out, const struct broker_config *config,
                 const struct platform_env *env, nsec_t now, char *why,
@@ -51,7 +44,7 @@ platform_create(struct platform **out, const struct broker_config *config,
     platform->config = config;
     platform->env = *env;
     int error = outbox_init(&platform->outbox, OUTCOMES_MAX + config->n_cpus +
-                                                   4 * room_for(config) + 16);
+                                                   4 * config_guest_places(config) + 16);
     if (error) {
         snprintf(why, why_size, "no memory");
         goto fail;

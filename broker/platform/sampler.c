@@ -93,9 +93,7 @@ sampler_create(struct sampler **out, const struct broker_config *config,
     sampler->vm_source.name =
         env->hypervisor_class ? env->hypervisor_class->name : "";
     sampler->power_source.name = env->power_class ? env->power_class->name : "";
-    sampler->max_vms = SPARE_VMS + (config->n_guests > config->guests_max
-                                        ? config->n_guests
-                                        : config->guests_max);
+    sampler->max_vms = SPARE_VMS + config_guest_places(config);
     int error = cpu_uses_init(&sampler->cpus, cpus, (uint32_t)n);
     sampler->load = calloc(n_cpus + 1, sizeof *sampler->load);
     sampler->load_busy_ns = calloc(n_cpus + 1, sizeof(uint64_t));

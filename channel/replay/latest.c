@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slots of latest.h.  Called by message.c, which sets, and by channel.c,
+/* The slots of latest.h.  Called by message.c, which sets, and by keep.c,
  * which puts when there is room and after each attachment. */
 #include "channel/replay/latest.h"
 

@@ -130,7 +130,7 @@ def test_help_names_every_option():
     done = run("--help")
     assert done.returncode == 0
     for option in ("config", "run-dir", "state-dir", "lock-dir", "log-level", "check",
-                   "restore", "plugins", "foreground", "help", "version"):
+                   "restore", "plugins", "help", "version"):
         assert "--" + option in done.stdout
 
 
