@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mctl vms: the VMs, their agents and their SLAs; and starting, freezing,
- * thawing and ending one. */
+ * thawing, ending and migrating one. */
 #include <string.h>
 
 #include "base/text.h"
@@ -10,7 +10,8 @@
 #include "ctl/table.h"
 
 static enum ctl_exit list(struct ctl *);
-static enum ctl_exit control(struct ctl *, const char *op, const char *vm);
+static enum ctl_exit control(struct ctl *, const char *op, const char *vm,
+                             const char *to);
 static void print_vms(struct ctl *, const json_t *);
 
 static enum ctl_exit
@@ -21,10 +22,15 @@ run(struct ctl *ctl, int argc, char **argv)
     if (argc == 0) {
         return list(ctl);
     }
+    if (!strcmp(argv[0], "migrate")) {
+        return argc == 3 ? control(ctl, argv[0], argv[1], argv[2])
+                         : ctl_usage(ctl, &verb_vms,
+                                     "a VM and a host have to be named");
+    }
     for (size_t i = 0; ops[i]; i++) {
         if (!strcmp(ops[i], argv[0])) {
             return argc == 2
-                       ? control(ctl, ops[i], argv[1])
+                       ? control(ctl, ops[i], argv[1], NULL)
                        : ctl_usage(ctl, &verb_vms, "one VM has to be named");
         }
     }
@@ -51,14 +57,15 @@ list(struct ctl *ctl)
 }
 
 static enum ctl_exit
-control(struct ctl *ctl, const char *op, const char *vm)
+control(struct ctl *ctl, const char *op, const char *vm, const char *to)
 {
     char verb[16];
     json_t *data;
 
     snprintf(verb, sizeof verb, "vm_%s", op);
-    enum ctl_exit result =
-        client_ask(ctl, json_pack("{s:s,s:s}", "verb", verb, "vm", vm), &data);
+    enum ctl_exit result = client_ask(
+        ctl, json_pack("{s:s,s:s,s:s*}", "verb", verb, "vm", vm, "to", to),
+        &data);
     if (result != CTL_OK) {
         return result;
     }
@@ -150,12 +157,14 @@ print_vms(struct ctl *ctl, const json_t *data)
 
 const struct verb verb_vms = {
     .name = "vms",
-    .usage = "[start|freeze|thaw|end NAME]",
+    .usage = "[start|freeze|thaw|end NAME | migrate NAME HOST]",
     .summary = "the VMs, their agents and their SLAs; or control one",
     .help = "NAME is a VM's name or UUID. TOO SLOW counts requests above the "
             "SLA's\nthreshold since the broker started, as the agents saw "
             "them; UNHEARD messages\nof its agent beyond its quota, or that "
             "made no sense. An operation\nis asked for and journalled; it "
-            "needs root, the broker's own user, or the\noperator group.\n",
+            "needs root, the broker's own user, or the\noperator group. HOST "
+            "is one that the\nhypervisor knows; a VM of which it "
+            "is not known whether it arrived is\n\"unsure\" and left alone.\n",
     .run = run,
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to the hypervisors: which VMs there are, on which CPUs, how busy,
- * and how to start, freeze, thaw and end them.  The platform process opens
- * it; configuration and the restorer only name one.  A driver reads no clock and never logs. */
+ * and how to start, freeze, thaw, end and migrate them.  The platform process opens
+ * it; configuration and the restorer only name one.  A driver reads no clock
+ * and never logs. */
 #ifndef HYPERVISOR_HYPERVISOR_H
 #define HYPERVISOR_HYPERVISOR_H
 
@@ -99,6 +100,13 @@ struct hypervisor_class {
     /* Begins an operation and returns at once; sample() shows when it is done.
      * Returns 0, -ENOENT, -EALREADY, -ENOTSUP or -Exxx with 'why'. */
     int (*control)(struct hypervisor *, const struct uuid *, enum vm_op,
+                   nsec_t now, char *why, size_t why_size);
+    /* Begins to migrate a running VM to a host 'to', which it knows by that
+     * name, and returns at once.  sample() shows the VM as VM_MOVING, then as
+     * VM_LEFT once, VM_RUNNING if it stays, or VM_UNSURE until one of the two
+     * is proved; a driver opened anew shows the same.  Returns as control().
+     * Null: it can't. */
+    int (*migrate)(struct hypervisor *, const struct uuid *, const char *to,
                    nsec_t now, char *why, size_t why_size);
     /* The configuration names other guests: 'guests' (borrowed until the next
      * call, or close) take the place of those of the environment, of which the

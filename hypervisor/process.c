@@ -79,8 +79,7 @@ static int freeze(struct hypervisor *, struct guest *, char *why,
 static int thaw(struct hypervisor *, struct guest *, char *why,
                 size_t why_size);
 static void process_close(struct hypervisor *);
-static struct guest *same_guest(const struct hypervisor *,
-                                const struct uuid *);
+static struct guest *same_guest(const struct hypervisor *, const struct uuid *);
 
 static int
 process_open(struct hypervisor **out, const struct hypervisor_env *env,
@@ -204,6 +203,7 @@ process_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
     }
     switch (op) {
     case VM_OP_START:
+    case VM_OP_MIGRATE: /* Has a way of its own, which this driver lacks. */
         break;
     case VM_OP_FREEZE:
         return freeze(hv, guest, why, why_size);

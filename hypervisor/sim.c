@@ -19,7 +19,28 @@ struct sim_vm {
     struct vm_sample sample;
     nsec_t reset_at; /* NSEC_NEVER: it is not. */
     bool asked_end;  /* Ends at the next sample. */
+    /* Of its migration. */
+    const struct destination *to; /* Null: there was none. */
+    nsec_t moved_at, known_at;
+    bool arrived;   /* A copy runs there. */
+    bool left_told; /* That it left, by a sample. */
 };
+
+/* Where VMs can go. */
+struct destination {
+    const char *name;
+    bool arrives;
+    nsec_t unsure_ns; /* How long it isn't known whether it arrived. */
+};
+static const struct destination destinations[] = {
+    {"near", true, 0},
+    {"full", false, 0},
+    {"silent", true, 10 * NSEC_PER_SEC},
+    {"dead", false, 10 * NSEC_PER_SEC},
+    {"lost", true, NSEC_NEVER / 2},
+    {NULL},
+};
+#define MOVE_NS (2 * NSEC_PER_SEC)
 
 struct hypervisor_sim {
     uint32_t n;
@@ -41,6 +62,7 @@ static struct sim_vm *find_vm(const struct hypervisor_sim *,
 static int start(struct hypervisor *, const struct uuid *, nsec_t now,
                  char *why, size_t why_size);
 static void renew(struct hypervisor_sim *, struct sim_vm *, nsec_t now);
+static void go_on_moving(struct sim_vm *, nsec_t now);
 
 /* The driver. */
 
@@ -96,9 +118,15 @@ sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
         if (now >= vm->reset_at) {
             renew(sim, vm, now);
         }
+        go_on_moving(vm, now);
         bool told = n < max;
+        if (vm->left_told) {
+            sim->vms[n_kept++] = *vm; /* Its other copy is remembered. */
+            continue;
+        }
         if (told) {
             out[n++] = vm->sample;
+            vm->left_told = vm->sample.state == VM_LEFT;
         }
         if (!told || vm->sample.state != VM_ENDED) {
             sim->vms[n_kept++] = *vm;
@@ -106,6 +134,20 @@ sim_sample(struct hypervisor *hv, nsec_t now, struct vm_sample *out, size_t max)
     }
     sim->n = n_kept;
     return (int)n;
+}
+
+/* Source and destination change hands at one moment, as seen from here. */
+static void
+go_on_moving(struct sim_vm *vm, nsec_t now)
+{
+    if (vm->sample.state == VM_MOVING && now >= vm->moved_at) {
+        vm->arrived = vm->to->arrives;
+        vm->known_at = vm->moved_at + vm->to->unsure_ns;
+        vm->sample.state = VM_UNSURE;
+    }
+    if (vm->sample.state == VM_UNSURE && now >= vm->known_at) {
+        vm->sample.state = vm->arrived ? VM_LEFT : VM_RUNNING;
+    }
 }
 
 static int
@@ -120,14 +162,16 @@ operate(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
         return start(hv, uuid, now, why, why_size);
     }
     struct sim_vm *vm = find_vm(hv->sim, uuid);
-    if (!vm) {
-        snprintf(why, why_size, "no such VM is running");
+    if (!vm || vm->sample.state == VM_LEFT) {
+        text_copy(why, why_size,
+                  vm ? "it runs on another host" : "no such VM is running");
         return -ENOENT;
     }
     enum vm_state is = vm->sample.state;
+    /* One that is unsure is a stopped one to a hypervisor. */
     bool done = op == VM_OP_END      ? vm->asked_end || is == VM_ENDED
                 : op == VM_OP_FREEZE ? is != VM_RUNNING
-                                     : is != VM_FROZEN;
+                                     : is != VM_FROZEN && is != VM_UNSURE;
     if (done) {
         snprintf(why, why_size, "VM %s: nothing to %s", vm->sample.name,
                  vm_op_name(op));
@@ -160,6 +204,52 @@ sim_control(struct hypervisor *hv, const struct uuid *uuid, enum vm_op op,
 }
 
 static int
+begin_move(struct hypervisor *hv, const struct uuid *uuid, const char *to,
+           nsec_t now, char *why, size_t why_size)
+{
+    struct sim_vm *vm = find_vm(hv->sim, uuid);
+    const struct destination *host = destinations;
+
+    if (hv->sim->error) {
+        snprintf(why, why_size, "made to fail");
+        return hv->sim->error;
+    }
+    if (!vm || vm->sample.state != VM_RUNNING || vm->asked_end) {
+        snprintf(why, why_size, "no such VM is running");
+        return -ENOENT;
+    }
+    while (host->name && strcmp(host->name, to)) {
+        host++;
+    }
+    if (!host->name) {
+        snprintf(why, why_size, "there is no host \"%.64s\"", to);
+        return -EHOSTUNREACH;
+    }
+    vm->to = host;
+    vm->moved_at = now + MOVE_NS;
+    vm->sample.state = VM_MOVING;
+    return 0;
+}
+
+static int
+sim_migrate(struct hypervisor *hv, const struct uuid *uuid, const char *to,
+            nsec_t now, char *why, size_t why_size)
+{
+    struct hypervisor_sim *sim = hv->sim;
+    int error = -ENODEV;
+
+    snprintf(why, why_size, "nobody is there");
+    if (!sim->watch || sim->watch(sim->watch_ctx, uuid, VM_OP_MIGRATE, false)) {
+        error = begin_move(hv, uuid, to, now, why, why_size);
+    }
+    if (!error && sim->watch &&
+        !sim->watch(sim->watch_ctx, uuid, VM_OP_MIGRATE, true)) {
+        error = -ENODEV;
+    }
+    return error;
+}
+
+static int
 begin(struct hypervisor *hv, const struct hypervisor_guest *guest, nsec_t now)
 {
     int64_t reset_ms = option_int(hv->env->options, "reset_after_ms");
@@ -179,8 +269,11 @@ static int
 start(struct hypervisor *hv, const struct uuid *uuid, nsec_t now, char *why,
       size_t why_size)
 {
-    if (find_vm(hv->sim, uuid)) {
-        snprintf(why, why_size, "it is running already");
+    const struct sim_vm *vm = find_vm(hv->sim, uuid);
+    if (vm) {
+        text_copy(why, why_size,
+                  vm->sample.state == VM_LEFT ? "it runs on another host"
+                                              : "it is running already");
         return -EALREADY;
     }
     for (uint32_t i = 0; i < hv->env->n_guests; i++) {
@@ -330,7 +423,16 @@ hypervisor_sim_runs(const struct hypervisor_sim *sim, const struct uuid *uuid)
 {
     const struct sim_vm *vm = find_vm(sim, uuid);
 
-    return vm && vm->sample.state == VM_RUNNING;
+    return vm && vm_state_runs(vm->sample.state);
+}
+
+bool
+hypervisor_sim_is_here(const struct hypervisor_sim *sim,
+                       const struct uuid *uuid)
+{
+    const struct sim_vm *vm = find_vm(sim, uuid);
+
+    return vm && vm->sample.state != VM_ENDED && vm->sample.state != VM_LEFT;
 }
 
 uint32_t
@@ -340,8 +442,13 @@ hypervisor_sim_n_copies(const struct hypervisor_sim *sim,
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < sim->n; i++) {
-        n += uuid_equal(&sim->vms[i].sample.uuid, uuid) &&
-             sim->vms[i].sample.state != VM_ENDED;
+        const struct sim_vm *vm = &sim->vms[i];
+
+        if (uuid_equal(&vm->sample.uuid, uuid)) {
+            n += vm_state_runs(vm->sample.state) ||
+                 vm->sample.state == VM_FROZEN;
+            n += vm->arrived;
+        }
     }
     return n;
 }
@@ -380,5 +487,6 @@ const struct hypervisor_class hypervisor_sim = {
     .open = sim_open,
     .sample = sim_sample,
     .control = sim_control,
+    .migrate = sim_migrate,
     .close = sim_close,
 };

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Made-up VMs: what msim and the tests hold behind the back of the driver
- * "sim".  They outlive the driver, so that a broker that dies and comes back
- * finds its VMs.  Operations take effect at the driver's next sample(). */
+/* Made-up VMs, and hosts to migrate them to: what msim and the tests hold
+ * behind the back of the driver "sim".  They outlive the driver, so that a
+ * broker that dies and comes back finds its VMs.  Operations take effect at the
+ * driver's next sample().
+ *
+ * A migration takes 2 s; the host's name says what comes of it:
+ *   near    it arrives
+ *   full    it stays here
+ *   silent  it arrives, which is known 10 s later
+ *   dead    it does not arrive, which is known 10 s later
+ *   lost    it arrives, which is never known */
 #ifndef HYPERVISOR_SIM_H
 #define HYPERVISOR_SIM_H
 
@@ -48,7 +56,10 @@ typedef bool hypervisor_sim_watch_fn(void *ctx, const struct uuid *, enum vm_op,
                                      bool done);
 void hypervisor_sim_watch(struct hypervisor_sim *, hypervisor_sim_watch_fn *,
                           void *ctx);
-/* How many copies of the VM run. */
+/* Whether the VM is here, running or not. */
+bool hypervisor_sim_is_here(const struct hypervisor_sim *, const struct uuid *);
+/* How many copies of the VM there are that run or may be thawed, here and where
+ * it was migrated to. */
 uint32_t hypervisor_sim_n_copies(const struct hypervisor_sim *,
                                  const struct uuid *);
 /* While 'error' (-Exxx) is not 0, sample() and control() return it. */

@@ -171,7 +171,36 @@ vm_op_name(enum vm_op op)
         return "thaw";
     case VM_OP_END:
         return "end";
+    case VM_OP_MIGRATE:
+        return "migrate";
     }
     assert(!"an operation without a name");
     return "";
+}
+
+const char *
+vm_state_name(enum vm_state state)
+{
+    switch (state) {
+    case VM_RUNNING:
+        return "running";
+    case VM_FROZEN:
+        return "frozen";
+    case VM_ENDED:
+        return "ended";
+    case VM_MOVING:
+        return "moving";
+    case VM_UNSURE:
+        return "unsure";
+    case VM_LEFT:
+        return "left";
+    }
+    assert(!"a state without a name");
+    return "";
+}
+
+bool
+vm_state_runs(enum vm_state state)
+{
+    return state == VM_RUNNING || state == VM_MOVING;
 }

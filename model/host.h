@@ -44,6 +44,11 @@ enum vm_state {
     VM_RUNNING,
     VM_FROZEN,
     VM_ENDED,
+    VM_MOVING, /* Runs, and is on its way to another host. */
+    /* Stopped here; whether it runs on the other host is not known.  Nobody may
+     * let it go on, or end it, before that is proved. */
+    VM_UNSURE,
+    VM_LEFT, /* It arrived: runs on another host, and not here. */
 };
 
 /* What can be done to a VM. */
@@ -52,6 +57,7 @@ enum vm_op {
     VM_OP_FREEZE,
     VM_OP_THAW,
     VM_OP_END, /* Asked first, killed after a grace the driver documents. */
+    VM_OP_MIGRATE,
 };
 
 /* What a guest's agent said of one epoch.  Times are on the MVM's clock,
@@ -150,7 +156,10 @@ struct vm *host_add_vm(struct host *, const struct uuid *);
 /* Removes a VM; those behind it move up, so pointers to VMs end here. */
 void host_remove_vm(struct host *, struct vm *);
 
-/* As people read it: "start", "freeze", ... */
+/* As people read them: "start", "freeze", ...; "running", "frozen", ... */
 const char *vm_op_name(enum vm_op);
+const char *vm_state_name(enum vm_state);
+/* Whether a VM in that state uses CPU time here. */
+bool vm_state_runs(enum vm_state);
 
 #endif

@@ -3,7 +3,8 @@
  * faster; every util_period_ms a utilization below util_low_percent makes them
  * one slower.  Relies on the view alone; called by the engine through
  * policy_basic.  Both rules may fire in one turn; 'tie' says what then
- * (docs/decisions/0004-basic-tie.md).  A VM whose agent is lost wants nothing. */
+ * (docs/decisions/0004-basic-tie.md).  A VM whose agent is lost wants nothing.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -122,7 +123,7 @@ decide_vm(struct basic_vm *state, const struct platform_view *view,
     struct reason reason = {.rule = "basic/hold"};
     bool wanted = state->wants;
 
-    if (!vm->agent_up || vm->state != VM_RUNNING) {
+    if (!vm->agent_up || !vm_state_runs(vm->state)) {
         *state = (struct basic_vm){0};
         reason.rule = "basic/lost";
         reason.cause = vm->agent_up ? CAUSE_NONE : vm->agent_cause;

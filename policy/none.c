@@ -29,7 +29,7 @@ none_decide(void *host_state, const struct platform_view *view, nsec_t now,
     }
     for (uint32_t i = 0; i < host->n_vms; i++) {
         const struct vm *vm = &host->vms[i];
-        if (vm->state != VM_RUNNING) {
+        if (!vm_state_runs(vm->state)) {
             continue;
         }
         int error = wish_vm_pstate(out, host, vm, 0, valid_until, &reason);

@@ -100,7 +100,7 @@ sim_decide(void *host_state, const struct platform_view *view, nsec_t now,
         struct sim_vm *state = vm->policy_state;
         struct reason reason = {.rule = "sim/hold"};
 
-        if (!vm->agent_up || vm->state != VM_RUNNING) {
+        if (!vm->agent_up || !vm_state_runs(vm->state)) {
             *state = (struct sim_vm){0};
             continue; /* What it wished ends by itself. */
         }

@@ -383,8 +383,8 @@ world_start_agent(struct world *world, uint32_t index)
     int error;
 
     if (guest->agent || guest->hostile || !scenario->agent ||
-        !hypervisor_sim_n_copies(world->hypervisor,
-                                 &world->scenario->config.guests[index].uuid)) {
+        !hypervisor_sim_is_here(world->hypervisor,
+                                &world->scenario->config.guests[index].uuid)) {
         return 0;
     }
     error = open_channel(world, index, false, &channel);

@@ -95,7 +95,9 @@ static const struct kind kinds[] = {
     {"stop_time", FAULT_CLOCK, 1, 0, 20},
 
     {"set_policy", FAULT_OPERATOR, 1, .texts = "basic|none"},
-    {"control_vm", FAULT_OPERATOR, 4, .texts = "freeze|thaw|freeze|thaw|end"},
+    {"control_vm", FAULT_OPERATOR, 4, 
+     .texts = "freeze|thaw|freeze|thaw|end|migrate near|migrate full|"
+              "migrate silent|migrate dead|migrate lost"},
     {NULL},
 };
 /* clang-format on */

@@ -305,9 +305,8 @@ send_note(struct world *world, const struct scenario_fault *fault, bool on)
 
     snprintf(type, sizeof type, "%.*s", (int)length, fault->text);
     if (!guest->agent ||
-        agent_add_note(guest->agent, &note,
-                       world->now + guest->clock_ahead_ns, &number,
-                       why, sizeof why)) {
+        agent_add_note(guest->agent, &note, world->now + guest->clock_ahead_ns,
+                       &number, why, sizeof why)) {
         trace_add(world->trace, guest->scenario->name, "note not taken: %s",
                   why);
     } else {
@@ -471,7 +470,8 @@ const struct fault fault_table[] = {
      "nobody but requests moves for value seconds, then it is that much later",
      0, 600, fault_stop_time},
     {"control_vm", FAULT_OPERATOR, FAULT_GUEST | FAULT_TEXT,
-     "an operator wants the VM to do text: freeze, thaw or end", 0, 0,
+     "an operator wants the VM to do text: freeze, thaw, end or migrate HOST, "
+     "of those in hypervisor/sim.h", 0, 0,
      fault_control_vm},
     {0},
 };

@@ -179,6 +179,7 @@ fault_control_vm(struct world *world, const struct scenario_fault *fault,
                  bool on)
 {
     static const enum vm_op ops[] = {VM_OP_FREEZE, VM_OP_THAW, VM_OP_END};
+    static const char migrate[] = "migrate ";
     const struct uuid *vm = &world->scenario->config.guests[fault->guest].uuid;
     char why[160] = "there is no broker";
     int error = -1;
@@ -189,6 +190,11 @@ fault_control_vm(struct world *world, const struct scenario_fault *fault,
         }
         error = engine_control_vm(world->engine, vm, ops[i], world->now, why,
                                   sizeof why);
+    }
+    if (world->engine && !strncmp(fault->text, migrate, sizeof migrate - 1)) {
+        error = engine_migrate_vm(world->engine, vm,
+                                  fault->text + sizeof migrate - 1, world->now,
+                                  why, sizeof why);
     }
     trace_add(world->trace, "operator", "%s %s: %s", fault->text,
               world->guests[fault->guest].scenario->name,

@@ -268,10 +268,11 @@ agent(const struct world *world, uint32_t guest, char out[GAUGE_TEXT_SIZE])
 static void
 vm_state(const struct world *world, uint32_t guest, char out[GAUGE_TEXT_SIZE])
 {
-    static const char *const names[] = {"running", "frozen", "ended"};
     const struct vm *vm = vm_of(world, guest);
 
-    say(out, !world->engine ? "stopped" : vm ? names[vm->state] : "gone");
+    say(out, !world->engine ? "stopped"
+             : vm           ? vm_state_name(vm->state)
+                            : "gone");
 }
 
 static double
@@ -333,9 +334,7 @@ clock_error_us(const struct world *world, uint32_t guest)
     agent_stats(of->agent, &stats);
     return stats.offset_error_ns == UINT64_MAX
                ? NAN
-               : fabs(
-                     (double)(stats.offset_ns - of->clock_ahead_ns)) /
-                     1000;
+               : fabs((double)(stats.offset_ns - of->clock_ahead_ns)) / 1000;
 }
 
 static double

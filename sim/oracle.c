@@ -239,7 +239,8 @@ oracle_ordered(struct world *world, const struct msg *msg)
         check_wanted_pstate(world, order);
     } else if (msg->type == MSG_RELEASE) {
         oracle->domains[order->domain].wanted = false;
-    } else if (msg->type == MSG_SET_CAP || order->op == VM_OP_END) {
+    } else if (msg->type == MSG_SET_CAP || order->op == VM_OP_END ||
+               order->op == VM_OP_MIGRATE) {
         check_on_disk(world, order);
     }
 }

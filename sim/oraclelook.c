@@ -325,7 +325,7 @@ check_healed_guest(struct world *world, uint32_t i,
         world_break(world, "%s: its agent is %s, the broker says it is %s",
                     name, here ? "here" : "gone", here ? "gone" : "here");
     }
-    if (vm && (vm->state == VM_RUNNING) != world_guest_runs(world, i)) {
+    if (vm && vm_state_runs(vm->state) != world_guest_runs(world, i)) {
         world_break(world, "%s: the broker is wrong about whether it runs",
                     name);
     }

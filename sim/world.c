@@ -393,7 +393,7 @@ world_follow_hardware(struct world *world)
         const struct uuid *vm = &config->guests[i].uuid;
 
         machine_set_running(world->machine, i, world_guest_runs(world, i));
-        if (!hypervisor_sim_n_copies(world->hypervisor, vm)) {
+        if (!hypervisor_sim_is_here(world->hypervisor, vm)) {
             world_kill_agent(world, i);
         }
     }

@@ -15,7 +15,7 @@
 struct fields;
 
 #define MSG_VERSION_MIN 1 /* Oldest protocol version we speak. */
-#define MSG_VERSION_MAX 4
+#define MSG_VERSION_MAX 5
 #define MSG_SIZE_MAX 4096      /* Bytes of the largest encoded message. */
 #define MSG_NOTE_SIZE_MAX 3840 /* Of an application's message. */
 #define MSG_NOTE_TYPE_SIZE 65  /* Of its type's name, with a null. */

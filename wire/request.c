@@ -20,7 +20,7 @@
 struct verb {
     const char *name;
     const char *subject; /* The field that names it; null: takes none. */
-    bool options, n, notes, rows, cap;
+    bool options, n, notes, rows, cap, to;
 };
 
 static const struct verb verbs[REQUEST_VERB_N] = {
@@ -42,6 +42,7 @@ static const struct verb verbs[REQUEST_VERB_N] = {
     [REQUEST_VM_FREEZE] = {"vm_freeze", "vm"},
     [REQUEST_VM_THAW] = {"vm_thaw", "vm"},
     [REQUEST_VM_END] = {"vm_end", "vm"},
+    [REQUEST_VM_MIGRATE] = {"vm_migrate", "vm", .to = true},
     [REQUEST_RELOAD] = {"reload"},
 };
 
@@ -442,15 +443,19 @@ decode_field(struct request *out, const struct verb *verb, const char *name,
     if (verb->options && !strcmp(name, "options")) {
         return decode_options(out, value, fault);
     }
+    if (verb->to && !strcmp(name, "to")) {
+        return decode_text(out->to, sizeof out->to, name, value, fault);
+    }
     if (verb->n && !strcmp(name, "n")) {
         return decode_n(out, value, fault);
     }
     request_printable(word, sizeof word, name);
     snprintf(
-        next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s%s%s",
+        next, sizeof next, "leave it out; \"%s\" takes%s%s%s%s%s%s%s%s%s",
         verb->name, verb->subject ? " " : "",
-        verb->subject ? verb->subject : "", verb->options ? " options" : "",
-        verb->n ? " n" : "", verb->notes ? " vm, type and follow" : "",
+        verb->subject ? verb->subject : "", verb->to ? " and to" : "",
+        verb->options ? " options" : "", verb->n ? " n" : "",
+        verb->notes ? " vm, type and follow" : "",
         verb->rows ? ", since_ns, until_ns, vm, type, after and before" : "",
         verb->cap ? " mw, term, order, lease_ms and within_ms" : "",
         verb->subject || verb->n || verb->notes || verb->cap ? ""
@@ -483,6 +488,10 @@ decode_object(struct request *out, json_t *root, struct request_fault *fault)
     if (verb->subject && !request.subject[0]) {
         return fault_set(fault, "a field is missing", "add it to the request",
                          "\"%s\" needs \"%s\"", verb->name, verb->subject);
+    }
+    if (verb->to && !request.to[0]) {
+        return fault_set(fault, "a field is missing", "add it to the request",
+                         "\"%s\" needs \"to\", a host", verb->name);
     }
     if (verb->cap && !request.cap_mw) {
         return fault_set(fault, "a field is missing", "add it to the request",

@@ -35,6 +35,7 @@ enum request_verb {
     REQUEST_VM_FREEZE,
     REQUEST_VM_THAW,
     REQUEST_VM_END,
+    REQUEST_VM_MIGRATE,
     REQUEST_RELOAD,
     REQUEST_VERB_N, /* Not a verb: how many there are. */
 };
@@ -44,6 +45,7 @@ struct request {
     char subject[REQUEST_SUBJECT_SIZE]; /* Policy, knob, cause or VM; or "". */
     uint32_t n;                         /* Rows, for REQUEST_EVENTS. */
     char type[65]; /* Of REQUEST_NOTES and REQUEST_EVENTS; "": any. */
+    char to[65];   /* Of REQUEST_VM_MIGRATE: a host. */
     bool follow;   /* Of REQUEST_NOTES. */
     /* Of REQUEST_EVENTS: wall clock, 0: no bound; and ids of rows, between
      * which is looked: 0: all.  With 'forward' beginning with the oldest. */

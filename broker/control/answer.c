@@ -77,6 +77,8 @@ answer_request(const struct control_env *env, const struct request *request,
         return control_vm(env, request, VM_OP_THAW, now, fault);
     case REQUEST_VM_END:
         return control_vm(env, request, VM_OP_END, now, fault);
+    case REQUEST_VM_MIGRATE:
+        return control_vm(env, request, VM_OP_MIGRATE, now, fault);
     case REQUEST_RELOAD:
         return reload(env, fault);
     case REQUEST_VERB_N:
@@ -200,8 +202,11 @@ control_vm(const struct control_env *env, const struct request *request,
     if (!vm) {
         return NULL;
     }
-    int error =
-        engine_control_vm(env->engine, &vm->uuid, op, now, why, sizeof why);
+    int error = op == VM_OP_MIGRATE
+                    ? engine_migrate_vm(env->engine, &vm->uuid, request->to,
+                                        now, why, sizeof why)
+                    : engine_control_vm(env->engine, &vm->uuid, op, now, why,
+                                        sizeof why);
     if (error) {
         snprintf(what, sizeof what, "can't %s \"%s\"", vm_op_name(op),
                  vm->name);

@@ -395,7 +395,6 @@ show_usage_of_all(const struct host *host)
 static json_t *
 show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
 {
-    static const char *const states[] = {"running", "frozen", "ended"};
     json_t *vcpus = json_array(), *offers = json_array();
     char uuid[UUID_TEXT_SIZE], name[NAME_TEXT_SIZE];
 
@@ -410,10 +409,9 @@ show_vm(const struct vm *vm, const struct control_env *env, nsec_t now)
     return json_pack(
         "{s:s,s:s,s:s,s:s,s:b,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o}",
         "name", vm->name, "uuid", uuid, "mgmt", name, "state",
-        (unsigned)vm->state < 3 ? states[vm->state] : "?", "agent",
-        vm->agent_up, "software", show_text(vm->software), "probes", offers,
-        "vcpu_cpus", vcpus, "util_percent", percent(vm->util_permille),
-        "sample_age_s",
+        vm_state_name(vm->state), "agent", vm->agent_up, "software",
+        show_text(vm->software), "probes", offers, "vcpu_cpus", vcpus,
+        "util_percent", percent(vm->util_permille), "sample_age_s",
         vm->sample_time ? seconds(now - vm->sample_time) : json_null(),
         "requests", (json_int_t)vm->n_requests, "violations",
         (json_int_t)vm->n_violations, "violation_percent",

@@ -317,9 +317,9 @@ engine_account(struct engine *engine, nsec_t now)
 
 /* What people ask. */
 
-int
-engine_control_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
-                  nsec_t now, char *why, size_t why_size)
+static int
+ask_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
+       const char *to, nsec_t now, char *why, size_t why_size)
 {
     char subject[NAME_TEXT_SIZE];
     struct jsonline line;
@@ -340,9 +340,28 @@ engine_control_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
     engine_subject_vm(engine, uuid, NAME_VM, subject);
     engine_detail(engine, &line);
     jsonline_text(&line, "op", vm_op_name(op));
+    if (op == VM_OP_MIGRATE) {
+        jsonline_text(&line, "to", to);
+    }
     engine_record(engine, JOURNAL_EVENT, cause, 0, subject, "VM_ASKED", &line,
                   now);
-    return engine_send_vm_command(engine, uuid, op, cause, now, why, why_size);
+    return engine_send_vm_command(engine, uuid, op, to, cause, now, why,
+                                  why_size);
+}
+
+int
+engine_control_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
+                  nsec_t now, char *why, size_t why_size)
+{
+    assert(op != VM_OP_MIGRATE);
+    return ask_vm(engine, uuid, op, "", now, why, why_size);
+}
+
+int
+engine_migrate_vm(struct engine *engine, const struct uuid *uuid,
+                  const char *to, nsec_t now, char *why, size_t why_size)
+{
+    return ask_vm(engine, uuid, VM_OP_MIGRATE, to, now, why, why_size);
 }
 
 void

@@ -79,6 +79,10 @@ void engine_config_refused(struct engine *, const char *why, nsec_t now);
 int engine_control_vm(struct engine *, const struct uuid *, enum vm_op,
                       nsec_t now, char *why, size_t why_size);
 
+/* The same for a migration to a host, on disk before it is asked. */
+int engine_migrate_vm(struct engine *, const struct uuid *, const char *to,
+                      nsec_t now, char *why, size_t why_size);
+
 /* Orders a limit of the host's power: in the journal, on disk, before it is
  * sent; carried out once or refused.  0 or -Exxx with 'why': -ESTALE (a lower
  * term), -EALREADY (not a higher number), -ERANGE, -ENODEV, -EROFS (the journal

@@ -266,8 +266,8 @@ free_vm_command(struct engine *engine, nsec_t now)
 
 int
 engine_send_vm_command(struct engine *engine, const struct uuid *vm,
-                       enum vm_op op, uint64_t cause, nsec_t now, char *why,
-                       size_t why_size)
+                       enum vm_op op, const char *to, uint64_t cause,
+                       nsec_t now, char *why, size_t why_size)
 {
     struct engine_vm_command *place = free_vm_command(engine, now);
     char subject[NAME_TEXT_SIZE];
@@ -286,15 +286,20 @@ engine_send_vm_command(struct engine *engine, const struct uuid *vm,
     msg.vm_control.vm = *vm;
     msg.vm_control.op = op;
     msg.vm_control.expires_ns = now + VM_COMMAND_EXPIRES_NS;
+    text_copy_printable(msg.vm_control.to, sizeof msg.vm_control.to, to);
     engine_subject_vm(engine, vm, NAME_VM, subject);
     engine_detail(engine, &line);
     jsonline_text(&line, "op", vm_op_name(op));
+    if (op == VM_OP_MIGRATE) {
+        jsonline_text(&line, "to", msg.vm_control.to);
+    }
     jsonline_int(&line, "expires_ns", msg.vm_control.expires_ns);
     engine_record(engine, JOURNAL_ACTION, cause, msg.vm_control.command,
                   subject, "VM_CONTROL", &line, now);
-    int error = op == VM_OP_END && !engine->journal_error
-                    ? journal_sync(engine->journal)
-                    : engine->journal_error;
+    /* What can't be taken back is on disk before it is asked. */
+    bool final = op == VM_OP_END || op == VM_OP_MIGRATE;
+    int error = final && !engine->journal_error ? journal_sync(engine->journal)
+                                                : engine->journal_error;
     if (error) {
         snprintf(why, why_size, "the journal does not take it: %s",
                  strerror(-error));

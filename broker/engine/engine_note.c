@@ -451,18 +451,13 @@ static void
 record_vm(struct engine *engine, const struct vm *vm, const char *name,
           const char *reason, uint64_t cause, nsec_t now)
 {
-    static const char *const states[] = {
-        [VM_RUNNING] = "running",
-        [VM_FROZEN] = "frozen",
-        [VM_ENDED] = "ended",
-    };
     char subject[NAME_TEXT_SIZE];
     struct jsonline line;
 
     engine_subject_vm(engine, &vm->uuid, NAME_VM, subject);
     engine_detail(engine, &line);
     jsonline_text(&line, "name", vm->name);
-    jsonline_text(&line, "state", states[vm->state]);
+    jsonline_text(&line, "state", vm_state_name(vm->state));
     if (jsonline_open_array(&line, "vcpu_cpus")) {
         for (uint32_t i = 0; i < vm->n_vcpus; i++) {
             jsonline_uint(&line, NULL, vm->vcpu_cpu[i]);
@@ -499,7 +494,7 @@ note_vm_found(struct engine *engine, const struct msg_vm_found *found,
     for (uint32_t i = 0; i < found->n_vcpu_cpus; i++) {
         vm->vcpu_cpu[i] = (uint32_t)found->vcpu_cpus[i];
     }
-    engine->urgent |= vm->state != VM_RUNNING;
+    engine->urgent |= !vm_state_runs(vm->state);
     if (vm->state == VM_ENDED) {
         notes_clear(vm->notes);
     }

@@ -242,8 +242,8 @@ nsec_t engine_act_deadline(const struct engine *);
 void engine_record_outcome(struct engine *, const struct msg_outcome *,
                            const char *subject, nsec_t now);
 int engine_send_vm_command(struct engine *, const struct uuid *, enum vm_op,
-                           uint64_t cause, nsec_t now, char *why,
-                           size_t why_size);
+                           const char *to, uint64_t cause, nsec_t now,
+                           char *why, size_t why_size);
 /* engine_cap.c */
 /* Takes up what the journal says was ordered last. */
 void engine_recall_cap(struct engine *);

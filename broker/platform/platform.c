@@ -43,8 +43,9 @@ platform_create(struct platform **out, const struct broker_config *config,
 
     platform->config = config;
     platform->env = *env;
-    int error = outbox_init(&platform->outbox, OUTCOMES_MAX + config->n_cpus +
-                                                   4 * config_guest_places(config) + 16);
+    int error = outbox_init(&platform->outbox,
+                            OUTCOMES_MAX + config->n_cpus +
+                                4 * config_guest_places(config) + 16);
     if (error) {
         snprintf(why, why_size, "no memory");
         goto fail;
@@ -170,9 +171,8 @@ platform_end_guests(struct platform *platform, nsec_t now)
         const struct guest_config *guest = &platform->config->guests[i];
 
         if (platform->hypervisor_class && guest->command[0]) {
-            platform->hypervisor_class->control(platform->hypervisor,
-                                                &guest->uuid, VM_OP_END, now,
-                                                why, sizeof why);
+            platform_operate(platform, &guest->uuid, VM_OP_END, NULL, now, why,
+                             sizeof why);
         }
     }
 }
@@ -185,8 +185,8 @@ platform_guests_left(const struct platform *platform)
     for (uint32_t i = 0; i < platform->config->n_guests; i++) {
         const struct guest_config *guest = &platform->config->guests[i];
 
-        if (guest->command[0] &&
-            sampler_sees(platform->sampler, &guest->uuid)) {
+        enum vm_state state = sampler_vm_state(platform->sampler, &guest->uuid);
+        if (guest->command[0] && (state == VM_RUNNING || state == VM_FROZEN)) {
             n_left++;
         }
     }
@@ -308,9 +308,8 @@ start_guests(struct platform *platform, const struct broker_config *was,
             continue;
         }
         why[0] = '\0';
-        int error = platform->hypervisor_class->control(
-            platform->hypervisor, &guest->uuid, VM_OP_START, now, why,
-            sizeof why);
+        int error = platform_operate(platform, &guest->uuid, VM_OP_START, NULL,
+                                     now, why, sizeof why);
         if (error && error != -EALREADY) {
             platform_tell_trouble(platform, guest->name,
                                   why[0] ? why : strerror(-error));

@@ -156,6 +156,35 @@ platform_run_caps(struct platform *platform, nsec_t now)
     }
 }
 
+int
+platform_operate(struct platform *platform, const struct uuid *vm,
+                 enum vm_op op, const char *to, nsec_t now, char *why,
+                 size_t why_size)
+{
+    const struct hypervisor_class *class = platform->hypervisor_class;
+    enum vm_state state = sampler_vm_state(platform->sampler, vm);
+
+    if (state == VM_MOVING) {
+        snprintf(why, why_size,
+                 "it is on its way to another host; wait until it is there");
+        return -EBUSY;
+    }
+    if (state == VM_UNSURE) {
+        snprintf(why, why_size,
+                 "whether it runs on another host is not known; it stays "
+                 "stopped here until it is proved that it does not");
+        return -EBUSY;
+    }
+    if (op != VM_OP_MIGRATE) {
+        return class->control(platform->hypervisor, vm, op, now, why, why_size);
+    }
+    if (!class->migrate) {
+        snprintf(why, why_size, "hypervisor %s can't migrate VMs", class->name);
+        return -ENOTSUP;
+    }
+    return class->migrate(platform->hypervisor, vm, to, now, why, why_size);
+}
+
 static void
 control_vm(struct platform *platform, const struct msg_vm_control *action,
            nsec_t now)
@@ -176,9 +205,8 @@ control_vm(struct platform *platform, const struct msg_vm_control *action,
     } else if (platform->hypervisor_class) {
         outcome.checked_ns = outcome.received_ns;
         why[0] = '\0';
-        error = platform->hypervisor_class->control(
-            platform->hypervisor, &action->vm, (enum vm_op)action->op, now, why,
-            sizeof why);
+        error = platform_operate(platform, &action->vm, (enum vm_op)action->op,
+                                 action->to, now, why, sizeof why);
     }
     tell_outcome(platform, &outcome, error, why);
 }

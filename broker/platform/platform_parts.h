@@ -36,6 +36,12 @@ int platform_tell(struct platform *, const struct msg *);
 void platform_tell_trouble(struct platform *, const char *where,
                            const char *reason);
 
+/* platform_act.c.  Operates on a VM as the driver can, unless its migration
+ * forbids it: from when that begins until its outcome is known the VM is left
+ * alone.  'to' is for VM_OP_MIGRATE.  0 or -Exxx with 'why'. */
+int platform_operate(struct platform *, const struct uuid *, enum vm_op,
+                     const char *to, nsec_t now, char *why, size_t why_size);
+
 /* platform_open.c.  What can't be opened is left out, and told. */
 void platform_open(struct platform *, nsec_t now);
 

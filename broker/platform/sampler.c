@@ -148,12 +148,24 @@ sampler_tell_again(struct sampler *sampler, const struct uuid *vm)
     }
 }
 
+static bool
+is_gone(enum vm_state state)
+{
+    return state == VM_ENDED || state == VM_LEFT;
+}
+
 bool
 sampler_sees(const struct sampler *sampler, const struct uuid *vm)
 {
+    return !is_gone(sampler_vm_state(sampler, vm));
+}
+
+enum vm_state
+sampler_vm_state(const struct sampler *sampler, const struct uuid *vm)
+{
     const struct seen_vm *seen = find_vm(sampler, vm);
 
-    return seen && seen->last.state != VM_ENDED;
+    return seen ? seen->last.state : VM_ENDED;
 }
 
 /* The five steps. */
@@ -219,10 +231,11 @@ tell_vms(struct sampler *sampler, nsec_t now)
         if (!vm->used) {
             continue;
         }
-        bool ended = vm->last.state == VM_ENDED;
-        if (!vm->seen || ended) {
-            const char *reason =
-                ended ? "it ended" : "the hypervisor no longer knows it";
+        if (!vm->seen || is_gone(vm->last.state)) {
+            const char *reason = !vm->seen ? "the hypervisor no longer knows it"
+                                 : vm->last.state == VM_ENDED
+                                     ? "it ended"
+                                     : "it runs on another host now";
 
             vm->used = vm->known && tell_gone(sampler, vm, reason);
             continue;
@@ -321,7 +334,7 @@ see_vm(struct sampler *sampler, const struct vm_sample *sample, nsec_t now)
         for (uint32_t i = 0; i < sampler->max_vms && !vm; i++) {
             vm = sampler->vms[i].used ? NULL : &sampler->vms[i];
         }
-        if (!vm || sample->state == VM_ENDED) {
+        if (!vm || is_gone(sample->state)) {
             return;
         }
         *vm = (struct seen_vm){.used = true, .last = *sample};

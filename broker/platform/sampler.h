@@ -43,7 +43,9 @@ void sampler_run(struct sampler *, nsec_t now);
 /* Tells of that VM again, if it is there, when it next looks. */
 void sampler_tell_again(struct sampler *, const struct uuid *);
 
-/* Whether that VM ran or was frozen when it was last looked at. */
+/* Whether that VM was there when it was last looked at, running or not. */
 bool sampler_sees(const struct sampler *, const struct uuid *);
+/* How it was then; VM_ENDED if it was not there. */
+enum vm_state sampler_vm_state(const struct sampler *, const struct uuid *);
 
 #endif

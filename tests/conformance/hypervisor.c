@@ -281,6 +281,37 @@ what_is_so_already_is_refused_with_a_why(void **state)
     }
 }
 
+static int
+migrate(struct fixture *f, int guest, const char *to)
+{
+    f->why[0] = '\0';
+    return f->class->migrate(f->hv, &f->guests[guest].uuid, to, now_of(f),
+                             f->why, sizeof f->why);
+}
+
+/* Who can migrate refuses what can't be, and the VM stays as it is. */
+static void
+guest_that_has_nowhere_to_go_stays(void **state)
+{
+    FOR_EACH_CLASS(class)
+    {
+        struct fixture f;
+
+        prepare(&f, class);
+        if (class->migrate) {
+            assert_true(migrate(&f, 0, "nowhere") < 0); /* It isn't there. */
+            assert_true(f.why[0]);
+            assert_int_equal(control(&f, 0, VM_OP_START), 0);
+            await(&f, VM_RUNNING);
+            refused(migrate(&f, 0, "nowhere"), -EHOSTUNREACH, &f);
+            refused(migrate(&f, 0, ""), -EHOSTUNREACH, &f);
+            f.skipped += 10 * NSEC_PER_SEC;
+            await(&f, VM_RUNNING);
+        }
+        finish(&f);
+    }
+}
+
 static void
 guest_that_is_not_there_is_refused_with_a_why(void **state)
 {
@@ -374,6 +405,7 @@ main(void)
         cmocka_unit_test(guest_goes_through_its_life),
         cmocka_unit_test(instance_is_another_after_another_start_only),
         cmocka_unit_test(what_is_so_already_is_refused_with_a_why),
+        cmocka_unit_test(guest_that_has_nowhere_to_go_stays),
         cmocka_unit_test(guest_that_is_not_there_is_refused_with_a_why),
         cmocka_unit_test(unknown_guest_is_refused_with_a_why),
         cmocka_unit_test(guest_without_a_command_is_not_started),

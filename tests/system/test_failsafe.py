@@ -271,3 +271,32 @@ def test_a_sensor_that_is_lost_leaves_the_budget(tmp_path):
         assert broker.ctl("power")["power_w"] == 300
         (zone / "energy_uj.away").rename(zone / "energy_uj")
         wait_until(lambda: broker.ctl("power")["quality"] == "measured", "it is back")
+
+
+def test_a_vm_that_may_run_elsewhere_is_left_alone():
+    commands = {"web1": "-", "web2": "-"}
+    with Broker(hypervisor="sim", commands=commands) as broker:
+        broker.start()
+
+        def state(name):
+            return [vm["state"] for vm in broker.ctl("vms")["vms"] if vm["name"] == name]
+
+        def refused():
+            return [row["detail"]["reason"] for row in broker.ctl("events", "-n", "500")["rows"]
+                    if row["name"] == "OUTCOME" and "reason" in row["detail"]]
+
+        for guest, to in (("web1", "silent"), ("web2", "dead")):
+            wait_until(lambda name=guest: state(name) == ["running"], "%s runs" % guest)
+            assert broker.run_ctl("vms", "migrate", guest, to).returncode == 0
+        wait_until(lambda: state("web1") == state("web2") == ["unsure"], "nobody knows")
+        for op in ("thaw", "end", "start"):
+            broker.run_ctl("vms", op, "web1")
+        wait_until(lambda: len(refused()) >= 3, "they are refused")
+        assert all("stays stopped here" in reason for reason in refused())
+        assert state("web1") == ["unsure"]
+        wait_until(lambda: state("web1") == ["ended"], "web1 is proved to run there")
+        wait_until(lambda: state("web2") == ["running"], "web2 is proved not to")
+        gone = [row["detail"]["reason"] for row in broker.ctl("events", "-n", "500")["rows"]
+                if row["name"] == "VM_GONE"]
+        assert gone == ["it runs on another host now"]
+        assert broker.run_ctl("vms", "migrate", "web2").returncode == 2

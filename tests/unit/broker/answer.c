@@ -220,6 +220,11 @@ vms_are_controlled_by_name_and_by_uuid(void **state)
     assert_true(uuid_equal(&f->engine.control_uuid, &f->host.vms[0].uuid));
     assert_refused(f, "{\"verb\":\"vm_thaw\",\"vm\":\"web7\"}", "web0 web1");
     assert_int_equal(f->engine.n_changes, 2);
+    json_decref(
+        ask(f, "{\"verb\":\"vm_migrate\",\"vm\":\"web1\",\"to\":\"near\"}"));
+    assert_int_equal(f->engine.control_op, VM_OP_MIGRATE);
+    assert_string_equal(f->engine.migrate_to, "near");
+    f->engine.n_changes--;
     f->engine.control_error = -EALREADY;
     assert_refused(f, "{\"verb\":\"vm_end\",\"vm\":\"web1\"}",
                    "it is ended already");

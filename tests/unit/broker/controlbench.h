@@ -44,6 +44,7 @@ struct engine {
     struct uuid control_uuid;
     struct cap_order cap_order;
     enum vm_op control_op;
+    char migrate_to[65];
     int n_changes;
 };
 
@@ -91,6 +92,14 @@ engine_control_vm(struct engine *engine, const struct uuid *uuid, enum vm_op op,
         snprintf(why, why_size, "it is ended already");
     }
     return engine->control_error;
+}
+
+int
+engine_migrate_vm(struct engine *engine, const struct uuid *uuid,
+                  const char *to, nsec_t now, char *why, size_t why_size)
+{
+    snprintf(engine->migrate_to, sizeof engine->migrate_to, "%s", to);
+    return engine_control_vm(engine, uuid, VM_OP_MIGRATE, now, why, why_size);
 }
 
 int

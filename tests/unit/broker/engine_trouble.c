@@ -328,6 +328,13 @@ vm_operation_is_journalled_then_sent(void **state)
                                        VM_OP_END, bench->now, why, sizeof why),
                      0);
     assert_int_equal(bench->journal->n_syncs, 1); /* It can't be undone. */
+    tell_outcome(bench, 0, 0);
+    assert_int_equal(engine_migrate_vm(bench->engine, &bench->guests[1].uuid,
+                                       "host-b", bench->now, why, sizeof why),
+                     0);
+    assert_int_equal(bench->last.vm_control.op, VM_OP_MIGRATE);
+    assert_string_equal(bench->last.vm_control.to, "host-b");
+    assert_int_equal(bench->journal->n_syncs, 2);
 }
 
 static void

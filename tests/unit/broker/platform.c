@@ -404,6 +404,63 @@ an_operation_on_a_vm_whose_time_has_passed_is_not_begun(void **state)
     assert_int_equal(find(MSG_OUTCOME, -1)->outcome.error, 0);
 }
 
+static const struct msg_outcome *
+migrate(const struct uuid *vm, const char *to)
+{
+    struct msg msg = {.type = MSG_VM_CONTROL,
+                      .vm_control = {.command = ++command,
+                                     .cause = 9,
+                                     .vm = *vm,
+                                     .op = VM_OP_MIGRATE,
+                                     .expires_ns = now}};
+
+    strcpy(msg.vm_control.to, to);
+    platform_on_msg(platform, &msg, now);
+    return &find(MSG_OUTCOME, -1)->outcome;
+}
+
+static void
+a_vm_that_may_run_elsewhere_is_left_alone(void **state)
+{
+    static const enum vm_op ops[] = {VM_OP_START, VM_OP_FREEZE, VM_OP_THAW,
+                                     VM_OP_END};
+    const struct uuid *vm = &config.guests[0].uuid;
+
+    start();
+    pass(SECOND);
+    assert_int_equal(migrate(vm, "nowhere")->error, EHOSTUNREACH);
+    assert_int_equal(migrate(vm, "silent")->error, 0);
+    pass(SECOND);
+    assert_int_equal(find(MSG_VM_FOUND, -1)->vm_found.state, VM_MOVING);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(control(vm, ops[i])->error, EBUSY);
+        assert_non_null(strstr(find(MSG_OUTCOME, -1)->outcome.reason, "way"));
+    }
+    pass(3 * SECOND);
+    assert_int_equal(find(MSG_VM_FOUND, -1)->vm_found.state, VM_UNSURE);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(control(vm, ops[i])->error, EBUSY);
+        assert_non_null(strstr(find(MSG_OUTCOME, -1)->outcome.reason,
+                               "stays stopped here"));
+    }
+    assert_int_equal(migrate(vm, "near")->error, EBUSY);
+    /* The next broker leaves it alone as well, and does not wait for it. */
+    platform_end_guests(platform, now);
+    pass(SECOND);
+    assert_int_equal(platform_guests_left(platform), 0);
+    platform_destroy(platform);
+    platform = NULL;
+    n_told = 0;
+    start();
+    assert_int_equal(control(vm, VM_OP_THAW)->error, EBUSY);
+    assert_int_equal(hypervisor_sim_n_copies(hypervisor, vm), 1);
+    pass(12 * SECOND);
+    assert_string_equal(find(MSG_VM_GONE, -1)->vm_gone.reason,
+                        "it runs on another host now");
+    assert_int_equal(control(vm, VM_OP_THAW)->error, ENOENT);
+    assert_int_equal(hypervisor_sim_n_copies(hypervisor, vm), 1);
+}
+
 static void
 an_order_that_is_forgotten_is_refused(void **state)
 {
@@ -652,6 +709,7 @@ main(void)
         TEST(an_action_that_failed_fails_again_without_being_tried),
         TEST(an_operation_on_a_vm_happens_once),
         TEST(an_operation_on_a_vm_whose_time_has_passed_is_not_begun),
+        TEST(a_vm_that_may_run_elsewhere_is_left_alone),
         TEST(an_order_that_is_forgotten_is_refused),
         TEST(what_was_found_is_on_disk_before_the_first_write),
         TEST(nothing_is_written_if_what_was_found_can_not_be_saved),

@@ -269,10 +269,8 @@ started_vm_resets_itself_once_if_told_to(void **state)
     struct fixture *f = *state;
     char why[160];
 
-    f->guest = (struct hypervisor_guest){.uuid = a,
-                                         .name = "web",
-                                         .n_vcpus = 1,
-                                         .command = "true"};
+    f->guest = (struct hypervisor_guest){
+        .uuid = a, .name = "web", .n_vcpus = 1, .command = "true"};
     f->env.guests = &f->guest;
     f->env.n_guests = 1;
     assert_int_equal(options_set(&f->options, "reset_after_ms", "20", why, 160),
@@ -302,6 +300,82 @@ unknown_vms_are_refused(void **state)
     assert_false(hypervisor_sim_runs(f->sim, &a));
 }
 
+static int
+migrate(struct fixture *f, const char *to)
+{
+    return driver()->migrate(f->hv, &a, to, 0, f->why, 256);
+}
+
+static void
+migrated_vm_is_there_or_here_or_nobody_knows(void **state)
+{
+    static const struct {
+        const char *to;
+        enum vm_state at_3_s, at_13_s;
+    } cases[] = {
+        {"near", VM_LEFT, VM_LEFT},     {"full", VM_RUNNING, VM_RUNNING},
+        {"silent", VM_UNSURE, VM_LEFT}, {"dead", VM_UNSURE, VM_RUNNING},
+        {"lost", VM_UNSURE, VM_UNSURE},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool here = cases[i].at_13_s != VM_LEFT;
+
+        hypervisor_sim_add(f->sim, &a, "web", 1, cpus);
+        assert_int_equal(migrate(f, cases[i].to), 0);
+        assert_int_equal(control(f, &a, VM_OP_FREEZE), -EALREADY);
+        assert_int_equal(migrate(f, "near"), -ENOENT);
+        assert_int_equal(sample_at(f, 2 * NSEC_PER_SEC - 1), 1);
+        assert_int_equal(f->samples[0].state, VM_MOVING);
+        assert_true(hypervisor_sim_runs(f->sim, &a));
+        assert_int_equal(sample_at(f, 3 * NSEC_PER_SEC), 1);
+        assert_int_equal(f->samples[0].state, cases[i].at_3_s);
+        assert_true(hypervisor_sim_n_copies(f->sim, &a) <= 1);
+        /* It outlives the driver. */
+        driver()->close(f->hv);
+        assert_int_equal(driver()->open(&f->hv, &f->env, f->why, 256), 0);
+        int n = sample_at(f, 13 * NSEC_PER_SEC);
+        assert_int_equal(n, cases[i].at_3_s != VM_LEFT); /* Said once. */
+        assert_true(!n || f->samples[0].state == cases[i].at_13_s);
+        assert_true(hypervisor_sim_is_here(f->sim, &a) == here);
+        if (!here) {
+            assert_int_equal(control(f, &a, VM_OP_START), -EALREADY);
+            assert_int_equal(control(f, &a, VM_OP_THAW), -ENOENT);
+        }
+        assert_int_equal(hypervisor_sim_vanish(f->sim, &a), 0);
+    }
+}
+
+static void
+what_can_not_move_is_said(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(migrate(f, "near"), -ENOENT);
+    hypervisor_sim_add(f->sim, &a, "web", 1, cpus);
+    assert_int_equal(migrate(f, "nowhere"), -EHOSTUNREACH);
+    assert_string_equal(f->why, "there is no host \"nowhere\"");
+    assert_int_equal(control(f, &a, VM_OP_FREEZE), 0);
+    assert_int_equal(migrate(f, "near"), -ENOENT);
+    hypervisor_sim_fail(f->sim, -EIO);
+    assert_int_equal(migrate(f, "near"), -EIO);
+}
+
+/* As a hypervisor would: it is the platform that must not ask for it. */
+static void
+unsure_vm_that_is_thawed_may_run_twice(void **state)
+{
+    struct fixture *f = *state;
+
+    hypervisor_sim_add(f->sim, &a, "web", 1, cpus);
+    assert_int_equal(migrate(f, "lost"), 0);
+    sample_at(f, 3 * NSEC_PER_SEC);
+    assert_int_equal(hypervisor_sim_n_copies(f->sim, &a), 1);
+    assert_int_equal(control(f, &a, VM_OP_THAW), 0);
+    assert_int_equal(hypervisor_sim_n_copies(f->sim, &a), 2);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -322,6 +396,9 @@ main(void)
         T(renewed_vm_is_another_instance_since_then),
         T(started_vm_resets_itself_once_if_told_to),
         T(unknown_vms_are_refused),
+        T(migrated_vm_is_there_or_here_or_nobody_knows),
+        T(what_can_not_move_is_said),
+        T(unsure_vm_that_is_thawed_may_run_twice),
     };
 
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);

@@ -255,6 +255,22 @@ nothing_is_known_without_a_sample_or_over_a_restart(void **state)
     assert_float_equal(percent, 50, 0.001);
 }
 
+static void
+states_and_operations_have_names_of_their_own(void **state)
+{
+    for (enum vm_state a = VM_RUNNING; a <= VM_LEFT; a++) {
+        for (enum vm_state b = VM_RUNNING; b < a; b++) {
+            assert_string_not_equal(vm_state_name(a), vm_state_name(b));
+        }
+        assert_true(vm_state_runs(a) == (a == VM_RUNNING || a == VM_MOVING));
+    }
+    for (enum vm_op a = VM_OP_START; a <= VM_OP_MIGRATE; a++) {
+        for (enum vm_op b = VM_OP_START; b < a; b++) {
+            assert_string_not_equal(vm_op_name(a), vm_op_name(b));
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -272,6 +288,7 @@ main(void)
         TEST(vcpus_wish_no_slower_than_their_cpu_goes),
         TEST(full_list_is_said_and_not_overrun),
         cmocka_unit_test(period_ends_with_the_growth_in_it),
+        cmocka_unit_test(states_and_operations_have_names_of_their_own),
         cmocka_unit_test(nothing_is_known_without_a_sample_or_over_a_restart),
     };
 

@@ -236,12 +236,12 @@ a_role_that_is_none_has_no_right(void **state)
 /* Requests. */
 
 static void
-seven_verbs_change_and_what_is_none_would(void **state)
+eight_verbs_change_and_what_is_none_would(void **state)
 {
     static const enum request_verb changing[] = {
-        REQUEST_POLICY_SET, REQUEST_VM_START, REQUEST_VM_FREEZE,
-        REQUEST_VM_THAW,    REQUEST_VM_END,   REQUEST_CAP_SET,
-        REQUEST_RELOAD};
+        REQUEST_POLICY_SET, REQUEST_VM_START,  REQUEST_VM_FREEZE,
+        REQUEST_VM_THAW,    REQUEST_VM_END,    REQUEST_CAP_SET,
+        REQUEST_RELOAD,     REQUEST_VM_MIGRATE};
 
     for (int verb = 0; verb < REQUEST_VERB_N; verb++) {
         bool changes = false;
@@ -282,7 +282,7 @@ main(void)
         cmocka_unit_test(every_message_has_a_row),
         cmocka_unit_test(no_role_speaks_to_itself_and_guests_to_back_alone),
         cmocka_unit_test(a_role_that_is_none_has_no_right),
-        cmocka_unit_test(seven_verbs_change_and_what_is_none_would),
+        cmocka_unit_test(eight_verbs_change_and_what_is_none_would),
         cmocka_unit_test(every_verb_has_a_rate),
     };
 

@@ -50,12 +50,13 @@ every_verb_is_read(void **state)
 
     for (int i = 0; i < REQUEST_VERB_N; i++) {
         const char *name = request_verb_name((enum request_verb)i);
-        const char *field = strstr(name, "vm_") ? ",\"vm\":\"web1\""
-                            : !strcmp(name, "policy_set")
-                                ? ",\"name\":\"basic\""
-                            : !strcmp(name, "why")   ? ",\"knob\":\"cpu3\""
-                            : !strcmp(name, "trace") ? ",\"cause\":\"1.4\""
-                                                     : "";
+        const char *field =
+            !strcmp(name, "vm_migrate")   ? ",\"vm\":\"web1\",\"to\":\"near\""
+            : strstr(name, "vm_")         ? ",\"vm\":\"web1\""
+            : !strcmp(name, "policy_set") ? ",\"name\":\"basic\""
+            : !strcmp(name, "why")        ? ",\"knob\":\"cpu3\""
+            : !strcmp(name, "trace")      ? ",\"cause\":\"1.4\""
+                                          : "";
         bool cap = !strcmp(name, "cap_set");
         if (cap) {
             field = ",\"mw\":1000";
@@ -68,19 +69,19 @@ every_verb_is_read(void **state)
 }
 
 static void
-only_seven_verbs_change_anything(void **state)
+only_eight_verbs_change_anything(void **state)
 {
     static const enum request_verb changing[] = {
-        REQUEST_POLICY_SET, REQUEST_VM_START, REQUEST_VM_FREEZE,
-        REQUEST_VM_THAW,    REQUEST_VM_END,   REQUEST_CAP_SET,
-        REQUEST_RELOAD};
+        REQUEST_POLICY_SET, REQUEST_VM_START,  REQUEST_VM_FREEZE,
+        REQUEST_VM_THAW,    REQUEST_VM_END,    REQUEST_CAP_SET,
+        REQUEST_RELOAD,     REQUEST_VM_MIGRATE};
     int n = 0;
 
     for (int i = 0; i < REQUEST_VERB_N; i++) {
         n += grant_verb_changes((enum request_verb)i);
     }
-    assert_int_equal(n, 7);
-    for (size_t i = 0; i < 7; i++) {
+    assert_int_equal(n, 8);
+    for (size_t i = 0; i < 8; i++) {
         assert_true(grant_verb_changes(changing[i]));
     }
     /* What is no verb must not slip through as one that only reads. */
@@ -150,6 +151,9 @@ missing_fields_are_named(void **state)
     assert_refused("{\"verb\":\"why\"}", "\"knob\"");
     assert_refused("{\"verb\":\"trace\"}", "\"cause\"");
     assert_refused("{\"verb\":\"vm_end\"}", "\"vm\"");
+    assert_refused("{\"verb\":\"vm_migrate\",\"vm\":\"web1\"}", "\"to\"");
+    assert_refused("{\"verb\":\"vm_end\",\"vm\":\"web1\",\"to\":\"a\"}",
+                   "no field \"to\"");
     assert_refused("{\"verb\":\"policy_set\",\"options\":{}}", "\"name\"");
 }
 
@@ -374,7 +378,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_is_read),
-        cmocka_unit_test(only_seven_verbs_change_anything),
+        cmocka_unit_test(only_eight_verbs_change_anything),
         cmocka_unit_test(options_become_text),
         cmocka_unit_test(too_many_options_are_refused),
         cmocka_unit_test(options_of_another_kind_are_refused),
