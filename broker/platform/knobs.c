@@ -24,6 +24,7 @@ struct knob {
     bool changed;              /* 'found' is to be put back. */
     bool adopted;              /* An earlier broker changed it, not we. */
     bool held;                 /* By the clamp, and nobody set it since. */
+    bool let_go;               /* By the clamp's end; the engine isn't told. */
     char found[HARDWARE_SAVED_SIZE];
 };
 
@@ -260,11 +261,24 @@ knobs_clamp(struct knobs *knobs, bool on, nsec_t now, char *why,
 
         if (knobs->knob[i].held) {
             knobs->knob[i].held = false;
+            knobs->knob[i].let_go = true;
             n_failed +=
                 knobs_release(knobs, i, now, &steps, why, why_size) != 0;
         }
     }
     return n_failed;
+}
+
+bool
+knobs_let_go(const struct knobs *knobs, uint32_t domain)
+{
+    return domain < knobs_n(knobs) && knobs->knob[domain].let_go;
+}
+
+void
+knobs_told_let_go(struct knobs *knobs, uint32_t domain)
+{
+    knobs->knob[domain].let_go = false;
 }
 
 bool

@@ -61,6 +61,10 @@ int knobs_release_all(struct knobs *, nsec_t now, char *why, size_t why_size);
 int knobs_clamp(struct knobs *, bool on, nsec_t now, char *why,
                 size_t why_size);
 bool knobs_clamped(const struct knobs *);
+/* Whether the clamp's end put a domain back and the engine was not told so yet;
+ * and that it is told. */
+bool knobs_let_go(const struct knobs *, uint32_t domain);
+void knobs_told_let_go(struct knobs *, uint32_t domain);
 
 /* Frequencies and voltages of a CPU now, for power models; 0 where unknown. */
 void knobs_fill_load(const struct knobs *, struct cpu_load *);

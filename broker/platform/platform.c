@@ -317,8 +317,8 @@ start_guests(struct platform *platform, const struct broker_config *was,
     }
 }
 
-static int
-tell_domain(struct platform *platform, uint32_t i)
+int
+platform_tell_domain(struct platform *platform, uint32_t i)
 {
     const struct pstate_domain *domain = knobs_domain(platform->knobs, i);
     struct msg msg = {.type = MSG_DOMAIN};
@@ -343,7 +343,7 @@ static void
 tell_domains(struct platform *platform)
 {
     for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
-        (void)tell_domain(platform, i);
+        (void)platform_tell_domain(platform, i);
     }
 }
 
@@ -355,7 +355,7 @@ put_back_leftovers(struct platform *platform, nsec_t now)
     for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
         if (outbox_room(&platform->outbox) > 0 &&
             knobs_put_back(platform->knobs, i, now)) {
-            (void)tell_domain(platform, i);
+            (void)platform_tell_domain(platform, i);
         }
     }
 }

@@ -154,6 +154,12 @@ platform_run_caps(struct platform *platform, nsec_t now)
 
         tell_outcome(platform, &outcome, came.error, came.reason);
     }
+    for (uint32_t i = 0; i < knobs_n(platform->knobs); i++) {
+        if (knobs_let_go(platform->knobs, i) &&
+            !platform_tell_domain(platform, i)) {
+            knobs_told_let_go(platform->knobs, i);
+        }
+    }
 }
 
 int

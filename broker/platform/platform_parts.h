@@ -33,6 +33,8 @@ struct platform {
 /* platform.c.  To the engine, as soon as it takes it: 0, or -EAGAIN if too much
  * waits. */
 int platform_tell(struct platform *, const struct msg *);
+/* Where a domain stands now. */
+int platform_tell_domain(struct platform *, uint32_t domain);
 void platform_tell_trouble(struct platform *, const char *where,
                            const char *reason);
 
