@@ -17,7 +17,7 @@ help:
 	@echo 'make test-faults 2,000 made-up scenarios of faults, and planted bugs that they must find'
 	@echo 'make test-death 1,000 kills of each end, over shm and unix (two minutes)'
 	@echo 'make test-journal a journal damaged at every bit (20 minutes)'
-	@echo 'make test-inside every N-th allocation and write fails, none left out (two hours)'
+	@echo 'make test-inside every N-th allocation, write and call fails, none left out (hours)'
 	@echo 'make test-hostile 10^8 hostile writes into shared memory, 10^6 frames, libqb beside (15 minutes)'
 	@echo 'make test-load  1,000 channels for 12 minutes: all is heard, nothing grows (LOAD=...)'
 	@echo 'make bench      our figures beside their peers, into $(BUILD)/bench.json (NAMES=..., QUICK=1)'
@@ -62,7 +62,7 @@ test-journal:
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/unit/broker/unit_broker_journal_damage --all
 
-# Each allocation and each write fails once, and then all after it; in pieces of
+# Each allocation, write and other call fails once, and then all after it; in pieces of
 # the programs, and in the programs as they are.
 test-inside:
 	@tools/bootstrap --test

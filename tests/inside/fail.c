@@ -7,15 +7,24 @@
  * inside.c, and by preload.c for programs as they are. */
 #include "tests/inside/fail.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -28,7 +37,8 @@ extern void __libc_free(void *);
 
 enum { RESERVE_NONE, RESERVE_ASKED, RESERVE_HELD };
 
-static _Atomic int reserve, ends;
+static _Atomic int reserve, ending;
+static _Atomic bool held;
 static struct fail_state own;
 static struct fail_state *state = &own;
 
@@ -61,6 +71,18 @@ fail_n_live(void)
     return atomic_load(&state->n_live);
 }
 
+uint64_t
+fail_n_calls(enum fail_kind which)
+{
+    return atomic_load(&state->n_calls[which]);
+}
+
+void
+fail_hold(bool on)
+{
+    atomic_store(&held, on);
+}
+
 static void
 end_with_main(void)
 {
@@ -70,7 +92,8 @@ end_with_main(void)
 static bool
 fails(enum fail_kind which)
 {
-    if (which == FAIL_ALLOC && atomic_load(&reserve) == RESERVE_HELD) {
+    if (atomic_load(&held) ||
+        (which == FAIL_ALLOC && atomic_load(&reserve) == RESERVE_HELD)) {
         return false;
     }
     atomic_fetch_add(&state->n_calls[which], 1);
@@ -82,7 +105,7 @@ fails(enum fail_kind which)
         (was == 0 && atomic_load(&state->on))) {
         /* Behind main() a build that counts branches writes its counts, and
          * can't do without memory. */
-        if (state != &own && !atomic_exchange(&ends, 1)) {
+        if (state != &own && !atomic_exchange(&ending, 1)) {
             atexit(end_with_main);
         }
         atomic_store(&state->failed, 1);
@@ -90,6 +113,175 @@ fails(enum fail_kind which)
         return true;
     }
     return false;
+}
+
+/* Asking the kernel for what it may refuse: descriptors, maps, threads, what is
+ * known of a file.  Not unlink() and the like, by which a failure is cleaned
+ * up, nor epoll_ctl(), after which libuv ends the process. */
+
+#define CALL(of, name, declared, given)                                        \
+    static of(*real_##name) declared;                                          \
+    of name declared                                                           \
+    {                                                                          \
+        return call_fails() ? (of)-1 : real_##name given;                      \
+    }
+
+static void find_real(void);
+static int (*real_open64)(const char *, int, ...);
+
+static bool
+call_fails(void)
+{
+    if (!real_open64) { /* Another library's constructor was before ours. */
+        find_real();
+    }
+    if (!fails(FAIL_CALL)) {
+        return false;
+    }
+    errno = atomic_load(&state->on) ? EIO : EMFILE;
+    return true;
+}
+
+CALL(int, accept4,
+     (int fd, struct sockaddr *address, socklen_t *size, int flags),
+     (fd, address, size, flags))
+CALL(int, bind, (int fd, const struct sockaddr *address, socklen_t size),
+     (fd, address, size))
+CALL(int, chmod, (const char *path, mode_t mode), (path, mode))
+CALL(int, connect, (int fd, const struct sockaddr *address, socklen_t size),
+     (fd, address, size))
+CALL(int, dup, (int fd), (fd))
+CALL(int, dup3, (int from, int to, int flags), (from, to, flags))
+CALL(int, epoll_create1, (int flags), (flags))
+CALL(int, eventfd, (unsigned value, int flags), (value, flags))
+CALL(int, faccessat, (int fd, const char *path, int mode, int flags),
+     (fd, path, mode, flags))
+CALL(int, fchmod, (int fd, mode_t mode), (fd, mode))
+CALL(int, flock, (int fd, int how), (fd, how))
+CALL(int, fstat64, (int fd, struct stat64 *out), (fd, out))
+CALL(int, fstatat64, (int fd, const char *path, struct stat64 *out, int flags),
+     (fd, path, out, flags))
+CALL(int, getrlimit64, (__rlimit_resource_t which, struct rlimit64 *out),
+     (which, out))
+CALL(int, getsockopt,
+     (int fd, int level, int name, void *value, socklen_t *size),
+     (fd, level, name, value, size))
+CALL(int, listen, (int fd, int backlog), (fd, backlog))
+CALL(int, lstat64, (const char *path, struct stat64 *out), (path, out))
+CALL(int, memfd_create, (const char *name, unsigned flags), (name, flags))
+CALL(int, mkdir, (const char *path, mode_t mode), (path, mode))
+CALL(int, mkdirat, (int fd, const char *path, mode_t mode), (fd, path, mode))
+CALL(void *, mmap64,
+     (void *at, size_t size, int how, int flags, int fd, off64_t from),
+     (at, size, how, flags, fd, from))
+CALL(ssize_t, pread64, (int fd, void *data, size_t size, off64_t at),
+     (fd, data, size, at))
+CALL(int, setrlimit64,
+     (__rlimit_resource_t which, const struct rlimit64 *limit), (which, limit))
+CALL(int, setsockopt,
+     (int fd, int level, int name, const void *value, socklen_t size),
+     (fd, level, name, value, size))
+CALL(int, socket, (int family, int type, int protocol),
+     (family, type, protocol))
+CALL(int, socketpair, (int family, int type, int protocol, int pair[2]),
+     (family, type, protocol, pair))
+CALL(int, stat64, (const char *path, struct stat64 *out), (path, out))
+CALL(int, timerfd_create, (clockid_t clock, int flags), (clock, flags))
+
+static int (*real_pipe2)(int[2], int);
+static int (*real_openat64)(int, const char *, int, ...);
+static int (*real_fcntl64)(int, int, ...);
+static DIR *(*real_fdopendir)(int);
+static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *,
+                                  void *(*)(void *), void *);
+
+int
+open64(const char *path, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return call_fails() ? -1 : real_open64(path, flags, mode);
+}
+
+int
+openat64(int fd, const char *path, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return call_fails() ? -1 : real_openat64(fd, path, flags, mode);
+}
+
+int
+fcntl64(int fd, int what, ...)
+{
+    va_list rest;
+
+    va_start(rest, what);
+    void *more = va_arg(rest, void *); /* A number goes the same way. */
+    va_end(rest);
+    return call_fails() ? -1 : real_fcntl64(fd, what, more);
+}
+
+/* libuv, too, ends the process if it gets no pipe for its signals. */
+int
+pipe2(int pair[2], int flags)
+{
+    Dl_info from;
+
+    return (!dladdr(__builtin_return_address(0), &from) ||
+            !strstr(from.dli_fname, "libuv")) &&
+                   call_fails()
+               ? -1
+               : real_pipe2(pair, flags);
+}
+
+DIR *
+fdopendir(int fd)
+{
+    return call_fails() ? NULL : real_fdopendir(fd);
+}
+
+int
+pthread_create(pthread_t *out, const pthread_attr_t *attributes,
+               void *(*run)(void *), void *ctx)
+{
+    return call_fails() ? EAGAIN
+                        : real_pthread_create(out, attributes, run, ctx);
+}
+
+/* Before main(): where these run later, there may be nothing left to open. */
+__attribute__((constructor(101))) static void
+find_real(void)
+{
+    static const struct {
+        const char *name;
+        void *at;
+    } all[] = {
+#define FOUND(name) {#name, &real_##name}
+        FOUND(accept4),        FOUND(bind),         FOUND(chmod),
+        FOUND(connect),        FOUND(dup),          FOUND(dup3),
+        FOUND(epoll_create1),  FOUND(eventfd),      FOUND(faccessat),
+        FOUND(fchmod),         FOUND(fcntl64),      FOUND(fdopendir),
+        FOUND(flock),          FOUND(fstat64),      FOUND(fstatat64),
+        FOUND(getrlimit64),    FOUND(getsockopt),   FOUND(listen),
+        FOUND(lstat64),        FOUND(memfd_create), FOUND(mkdir),
+        FOUND(mkdirat),        FOUND(mmap64),       FOUND(open64),
+        FOUND(openat64),       FOUND(pipe2),        FOUND(pread64),
+        FOUND(pthread_create), FOUND(setrlimit64),  FOUND(setsockopt),
+        FOUND(socket),         FOUND(socketpair),   FOUND(stat64),
+        FOUND(timerfd_create),
+#undef FOUND
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        *(void **)all[i].at = dlsym(RTLD_NEXT, all[i].name);
+    }
 }
 
 /* Memory. */
@@ -160,9 +352,10 @@ mallopt(int which, int value)
 static bool
 wakes(int fd)
 {
-    struct stat st;
+    struct stat64 st;
 
-    return !fstat(fd, &st) && (S_ISFIFO(st.st_mode) || !(st.st_mode & S_IFMT));
+    return !real_fstat64(fd, &st) &&
+           (S_ISFIFO(st.st_mode) || !(st.st_mode & S_IFMT));
 }
 
 ssize_t

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Faults from inside: a piece of work is done over and over, and each time the
- * next of its allocations, or of its writes, fails, until no call is left to
- * fail.  Each time it must end in good order: no crash, no hang, nothing left
- * allocated, and what it did is done or not done, never half.  Every try is a
- * process of its own, so that one that dies is counted and the next goes on.
+ * next of its allocations fails, or of its writes, or of what else the kernel
+ * may refuse, until no call is left to fail.  Each time it must end in good
+ * order: no crash, no hang, nothing left allocated, and what it did is done or
+ * not done, never half.  Every try is a process of its own, so that one that
+ * dies is counted and the next goes on.
  *
  *     inside [--all] [NAME...]
  *
- * Without --all the long pieces of work are tried for the first SHORT_MAX calls
- * and then for each STRIDE-th. */
+ * Without --all the long pieces of work are tried for the first calls and then
+ * for some of the others, SOME in all. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,22 +17,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confscan.h"
 #include "broker/config/config.h"
 #include "broker/journal/journal.h"
 #include "broker/platform/caprecord.h"
 #include "broker/platform/knobs.h"
 #include "broker/platform/saved.h"
+#include "broker/replay/again.h"
 #include "hardware/hardware.h"
 #include "hardware/sim.h"
 #include "include/mchan.h"
+#include "sim/disk.h"
 #include "sim/run.h"
+#include "sim/unsynced.h"
 #include "tests/inside/fail.h"
 
-#define SHORT_MAX 200
-#define STRIDE 37
+#define SOME 160
 #define CALLS_MAX 200000
 #define PATIENCE_S 60 /* Of one try. */
 
@@ -47,7 +52,8 @@ static char dir[64];
 
 struct work {
     const char *name;
-    bool writes, is_long;
+    unsigned kinds; /* Bits 1 << enum fail_kind. */
+    bool is_long;
     void (*prepare)(void); /* What is there before; may be null. */
     /* Does it, with calls failing; then disarms and says if all is well. */
     bool (*run)(void);
@@ -161,8 +167,11 @@ write_record(void)
     struct caprecord found;
     int fd = open(dir, O_RDONLY | O_DIRECTORY);
 
-    int error = caprecord_write(fd, &new);
+    int error = fd < 0 ? -errno : caprecord_write(fd, &new);
     fail_disarm();
+    if (fd < 0) {
+        return true; /* What failed was ours. */
+    }
     int unread = caprecord_read(fd, &found);
     close(fd);
     /* Written is new; failed is one of both, whole. */
@@ -197,6 +206,10 @@ set_pstate(void)
     uint32_t at = 0;
 
     options_init(&options, class->options);
+    if (saved < 0) {
+        fail_disarm(); /* What failed was ours. */
+        return true;
+    }
     error = hardware_sim_create(&sim, &domain, 1);
     env.sim = sim;
     if (!error) {
@@ -296,26 +309,137 @@ run_broker(void)
 {
     run_scenario(&scenario, NULL, &result);
     fail_disarm();
-    if (result.broken[0] && !strstr(result.broken, "memory")) {
+    /* A driver that could not be opened is done without. */
+    if (result.broken[0] && !strstr(result.broken, "memory") &&
+        !strstr(result.broken, "and the broker does not know it")) {
         fprintf(stderr, "# %s\n", result.broken);
         return false;
     }
     return true;
 }
 
+/* More of a broker's life: another configuration while it runs, guests that
+ * come and go and say notes, a VM that moves. */
+static void
+read_long_scenario(void)
+{
+    char why[512];
+    char *text;
+
+    if (!scenario.duration &&
+        (confscan_load(&text, LONG_SCENARIO, why, sizeof why) ||
+         scenario_parse(&scenario, text, LONG_SCENARIO, why, sizeof why))) {
+        fprintf(stderr, "%s\n", why);
+        exit(99);
+    }
+}
+
+/* What a simulated disk remembers, as a witness, can't do without memory. */
+void __real_unsynced_touch(struct unsynced *, int fd, uint64_t at,
+                           uint64_t size);
+void __wrap_unsynced_touch(struct unsynced *, int fd, uint64_t at,
+                           uint64_t size);
+
+void
+__wrap_unsynced_touch(struct unsynced *unsynced, int fd, uint64_t at,
+                      uint64_t size)
+{
+    fail_hold(true);
+    __real_unsynced_touch(unsynced, fd, at, size);
+    fail_hold(false);
+}
+
+/* A journal with what its engine was told, and that replayed. */
+static bool copies;
+
+int __real_journal_open(struct journal **out, const char *path,
+                        const struct journal_opts *, char *why,
+                        size_t why_size);
+int __wrap_journal_open(struct journal **out, const char *path,
+                        const struct journal_opts *, char *why,
+                        size_t why_size);
+
+int
+__wrap_journal_open(struct journal **out, const char *path,
+                    const struct journal_opts *opts, char *why, size_t why_size)
+{
+    struct journal_opts more = *opts;
+
+    more.inputs_max = copies ? more.size_max / 2 : more.inputs_max;
+    return __real_journal_open(out, path, &more, why, why_size);
+}
+
+void __real_disk_destroy(struct disk *);
+void __wrap_disk_destroy(struct disk *);
+
+void
+__wrap_disk_destroy(struct disk *disk)
+{
+    char command[256];
+
+    if (copies) {
+        snprintf(command, sizeof command, "cp %s* %s", disk_journal_path(disk),
+                 dir);
+        copies = system(command) != 0;
+    }
+    __real_disk_destroy(disk);
+}
+
+static void
+keep_journal(void)
+{
+    if (access(path("journal.db"), F_OK)) {
+        read_long_scenario();
+        copies = true;
+        run_scenario(&scenario, NULL, &result);
+        if (access(path("journal.db"), F_OK)) {
+            fprintf(stderr, "no journal: %s\n", result.broken);
+            exit(99);
+        }
+        scenario_fini(&scenario);
+        memset(&scenario, 0, sizeof scenario);
+    }
+}
+
+/* All of it, or a reason. */
+static bool
+replay_journal(void)
+{
+    const struct again again = {
+        .path = path("journal.db"), .policy = "none", .config = ""};
+    char why[512] = "";
+    static char said[1 << 20];
+    FILE *out = fmemopen(said, sizeof said, "w");
+
+    int error = out ? again_replay(&again, out, why, sizeof why) : -ENOMEM;
+    if (out) {
+        fclose(out);
+    }
+    fail_disarm();
+    return error ? !out || error == -ENOMEM || why[0]
+                 : strstr(said, "\"replay\"") != NULL;
+}
+
+#define ALLOCS (1 << FAIL_ALLOC)
+#define WRITES (1 << FAIL_WRITE)
+#define CALLS (1 << FAIL_CALL)
+
 static const struct work works[] = {
-    {"configuration", .run = read_configuration},
-    {"journal", .is_long = true, .prepare = begin_journal,
-     .run = write_journal},
-    {"journal-writes", true, .prepare = begin_journal, .run = write_journal},
-    {"cap-record-writes", true, .prepare = begin_record, .run = write_record},
-    {"p-state", .prepare = forget_saved, .run = set_pstate},
-    {"p-state-writes", true, .prepare = forget_saved, .run = set_pstate},
-    {"channel-unix", .run = use_unix_channel},
-    {"channel-unix-writes", true, .run = use_unix_channel},
-    {"channel-shm", .run = use_shm_channel},
-    {"channel-shm-writes", true, .run = use_shm_channel},
-    {"broker", .is_long = true, .prepare = read_scenario, .run = run_broker},
+    {"configuration", ALLOCS, .run = read_configuration},
+    {"journal", ALLOCS | WRITES | CALLS, .is_long = true,
+     .prepare = begin_journal, .run = write_journal},
+    {"cap-record", WRITES | CALLS, .prepare = begin_record,
+     .run = write_record},
+    {"p-state", ALLOCS | WRITES | CALLS, .prepare = forget_saved,
+     .run = set_pstate},
+    {"channel-unix", ALLOCS | WRITES | CALLS, .run = use_unix_channel},
+    {"channel-shm", ALLOCS | WRITES | CALLS, .run = use_shm_channel},
+    {"replay", ALLOCS | CALLS, .is_long = true, .prepare = keep_journal,
+     .run = replay_journal},
+    {"broker", ALLOCS, .is_long = true, .prepare = read_scenario,
+     .run = run_broker},
+    {"long-broker", ALLOCS, .is_long = true, .prepare = read_long_scenario,
+     .run = run_broker},
     {NULL},
 };
 
@@ -334,7 +458,8 @@ end_try(enum ended ended)
 }
 
 static int
-try(const struct work *work, uint64_t n, bool on, int error)
+try(const struct work *work, enum fail_kind kind, uint64_t n, bool on,
+    int error, uint64_t *n_calls_out)
 {
     if (work->prepare) {
         work->prepare();
@@ -348,8 +473,10 @@ try(const struct work *work, uint64_t n, bool on, int error)
             work->prepare();
         }
         int64_t before = fail_n_live();
-        fail_arm(work->writes ? FAIL_WRITE : FAIL_ALLOC, n, on, error);
+        uint64_t n_calls = fail_n_calls(kind);
+        fail_arm(kind, n, on, error);
         bool well = work->run();
+        *n_calls_out = fail_n_calls(kind) - n_calls;
         bool any = fail_disarm();
         int64_t leaked = fail_n_live() - before;
         end_try(!well        ? HALF_DONE
@@ -364,12 +491,12 @@ try(const struct work *work, uint64_t n, bool on, int error)
 }
 
 static bool
-tell(const struct work *work, uint64_t n, const char *how, int status)
+tell(const char *name, uint64_t n, const char *how, int status)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) <= NOTHING_LEFT) {
         return true;
     }
-    printf("# %s, call %" PRIu64 " fails (%s): %s\n", work->name, n, how,
+    printf("# %s, call %" PRIu64 " fails (%s): %s\n", name, n, how,
            WIFSIGNALED(status)                ? strsignal(WTERMSIG(status))
            : WEXITSTATUS(status) == LEAKED    ? "something leaks"
            : WEXITSTATUS(status) == HALF_DONE ? "it is half done"
@@ -378,7 +505,8 @@ tell(const struct work *work, uint64_t n, const char *how, int status)
 }
 
 static bool
-try_all(const struct work *work, bool all)
+try_all(const struct work *work, enum fail_kind kind, bool all,
+        uint64_t *n_calls, const char *name)
 {
     static const struct {
         bool on;
@@ -389,19 +517,56 @@ try_all(const struct work *work, bool all)
     bool good = true;
 
     for (size_t i = 0; i < 2; i++) {
-        for (n = 1; n < CALLS_MAX; n_tried++) {
-            int status = try(work, n, ways[i].on, ways[i].error);
+        int status = try(work, kind, CALLS_MAX, false, 0, n_calls);
+        bool some = work->is_long && !all && *n_calls > SOME;
+        uint64_t stride = some ? *n_calls / (SOME / 2) : 1;
 
-            good &= tell(work, n, ways[i].how, status);
+        good &= tell(name, 0, "none", status);
+        for (n = 1; n < CALLS_MAX; n_tried++) {
+            status = try(work, kind, n, ways[i].on, ways[i].error, n_calls);
+            good &= tell(name, n, ways[i].how, status);
             if (WIFEXITED(status) && WEXITSTATUS(status) == NOTHING_LEFT) {
                 break;
             }
-            n += work->is_long && !all && n >= SHORT_MAX ? STRIDE : 1;
+            n += n >= SOME / 2 ? stride : 1;
         }
     }
-    printf("# %s: %" PRIu64 " tries, up to call %" PRIu64 "\n", work->name,
-           n_tried, n);
+    printf("# %s: %" PRIu64 " tries, up to call %" PRIu64 "\n", name, n_tried,
+           n);
     return good && n < CALLS_MAX;
+}
+
+static bool
+try_each_kind(const struct work *work, bool all, size_t *n)
+{
+    static const char *const of[FAIL_N_KINDS] = {
+        [FAIL_ALLOC] = "allocations",
+        [FAIL_WRITE] = "writes",
+        [FAIL_CALL] = "calls",
+    };
+    uint64_t *n_calls = mmap(NULL, sizeof *n_calls, PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    bool good = true;
+
+    if (n_calls == MAP_FAILED) {
+        exit(99);
+    }
+
+    for (int kind = FAIL_ALLOC; kind < FAIL_N_KINDS; kind++) {
+        char name[80];
+
+        snprintf(name, sizeof name, "%s of %s", of[kind], work->name);
+        if (work->kinds & 1U << kind) {
+            bool well = try_all(work, (enum fail_kind)kind, all, n_calls, name);
+
+            good &= well;
+            printf("%sok %zu - %s\n", well ? "" : "not ", ++*n, name);
+        }
+    }
+    munmap(n_calls, sizeof *n_calls);
+    scenario_fini(&scenario);
+    memset(&scenario, 0, sizeof scenario);
+    return good;
 }
 
 int
@@ -421,10 +586,7 @@ main(int argc, char **argv)
     }
     for (const struct work *work = works; work->name; work++) {
         if (!wanted || !strcmp(wanted, work->name)) {
-            bool good = try_all(work, all);
-
-            n_failed += !good;
-            printf("%sok %zu - %s\n", good ? "" : "not ", ++n, work->name);
+            n_failed += !try_each_kind(work, all, &n);
         }
     }
     printf("1..%zu\n", n);

@@ -1,16 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Faults from inside real processes: in each process of mbrokerd, in magentd and
-in mctl the N-th allocation fails, or the N-th write, once or with all after it:
-while they start, and while they work and are asked.
+in mctl the N-th allocation fails, or the N-th write, or the N-th other call that the
+kernel may refuse, once or with all after it: while they start, and while they work
+and are asked.
 
-    real.py --build DIR [--all] [NAME...]
+    real.py --build DIR [--all] [--some N] [--kind KIND] [NAME...]
 
 None may be ended by a signal or hang; what does not start says why; nothing is
 left of it, the journal stays whole, and the next start is as any.  Without --all
-each list of calls is tried at some places only.  libfailing.so (preload.c) makes
+each list of calls is tried at some places (N) only.  libfailing.so (preload.c) makes
 the calls fail; it is told which through memory that is shared with it."""
 import argparse
+import itertools
 import mmap
 import os
 import pathlib
@@ -24,9 +26,10 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 ROLES = ["parent", "restore", "steward", "platform", "engine", "back", "mctl", "magentd"]
-KINDS = {"allocations": 1, "writes": 2}
+KINDS = {"allocations": 1, "writes": 2, "calls": 3}
 WAYS = {"once": (0, 28), "and all after": (1, 5)}  # ENOSPC, EIO
 STEP = 128
+SLOW = 5
 PATIENCE = 90  # The broker's own, for a start, is 60.
 BAD_SIGNAL = re.compile(r"killed by signal (?!9 )\d+ \([^)]*\)")
 
@@ -146,12 +149,14 @@ class House:
                 pass
         return found
 
-    def what_is_left(self):
+    def what_is_left(self, files=True):
         end = time.monotonic() + 5
         while self.left() and time.monotonic() < end:
             time.sleep(0.01)
         if self.left():
             return "processes are left"
+        if not files:
+            return None
         left = sorted(p.name for p in self.run_dir.glob("*")) if self.run_dir.exists() else []
         left = [name for name in left if name not in ("saved", "lock")]
         saved = self.run_dir / "saved"
@@ -177,7 +182,8 @@ class House:
         return subprocess.Popen(
             [self.build / "agent/magentd", "--channel", "shm:%s/web.chan" % self.run_dir,
              "--probe", "httplog:path=%s,period_ms=20" % (self.dir / "web.log"),
-             "--threshold-us", "3000", "--epoch-ms", "200"],
+             "--threshold-us", "3000", "--epoch-ms", "200",
+             "--notes", "unix:%s" % (self.dir / "notes.sock")],
             env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
@@ -192,8 +198,9 @@ def places(n_calls, everything, some):
 
 
 class Tester:
-    def __init__(self, house, everything, some):
+    def __init__(self, house, everything, some, kinds):
         self.house, self.everything, self.some = house, everything, some
+        self.kinds = kinds
         self.number = self.n_failed = 0
 
     def tell(self, what, n_tries, n_calls, troubles):
@@ -210,7 +217,11 @@ class Tester:
         for way in WAYS:
             for n in places(n_calls, self.everything, self.some):
                 n_tries += 1
+                begin = time.monotonic()
                 wrong = one(way, n)
+                if time.monotonic() - begin > SLOW:
+                    print("# call %d fails %s: takes %.0f s" % (
+                        n, way, time.monotonic() - begin), flush=True)
                 if wrong:
                     troubles.append("call %d fails %s: %s" % (n, way, wrong))
         self.tell("%s: %s of %s" % (what, kind, role), n_tries, n_calls, troubles)
@@ -235,7 +246,9 @@ class Tester:
             house.board.disarm(role)  # The start is over.
         wrong = wrong or house.stop()
         house.board.disarm(role)
-        wrong = wrong or house.what_is_left()
+        # Who is refused everything can't clean up; the next start can.
+        files = kind != "calls" or way == "once"
+        wrong = wrong or house.what_is_left(files)
         if wrong:
             print("# " + house.said().strip().replace("\n", "\n#   "))
             house.end()
@@ -243,7 +256,7 @@ class Tester:
 
     def starts(self, roles=tuple(ROLES[:6])):
         for role in roles:
-            for kind in KINDS:
+            for kind in self.kinds:
                 self.start_well()
                 n_calls = self.house.board.n_calls(role, kind)
                 wrong = self.house.stop()
@@ -258,7 +271,10 @@ class Tester:
              ["policy", "set", "basic"], ["cap", "set", "200"])
 
     def ask_all(self, env=None):
+        begin = time.monotonic()
         for words in self.ASKED:
+            if time.monotonic() - begin > SLOW:
+                return None  # Nobody answers any more, and that was said.
             done = self.house.mctl(*words, "--json", env=env)
             if done.returncode < 0:
                 return "mctl %s was ended by signal %d" % (" ".join(words), -done.returncode)
@@ -289,7 +305,7 @@ class Tester:
         self.start_well()
         agent = self.house.agent()
         for role in ("parent", "steward", "platform", "engine", "back"):
-            for kind in KINDS:
+            for kind in self.kinds:
                 before = self.house.board.n_calls(role, kind)
                 wrong = self.ask_all()
                 assert not wrong, wrong
@@ -304,8 +320,8 @@ class Tester:
 
     # Those who ask.
 
-    def try_mctl(self, words, way, n):
-        self.house.board.arm("mctl", "allocations", n, way)
+    def try_mctl(self, words, kind, way, n):
+        self.house.board.arm("mctl", kind, n, way)
         done = self.house.mctl(*words, "--json", env=self.house.env)
         self.house.board.disarm("mctl")
         if done.returncode < 0:
@@ -318,13 +334,16 @@ class Tester:
 
     def mctls(self):
         self.start_well()
-        for words in self.ASKED + (["doctor"], ["check", str(self.house.conf)]):
+        asked = self.ASKED + (["doctor"], ["check", str(self.house.conf)], ["replay"])
+        for words, kind in itertools.product(asked, self.kinds):
+            if kind == "writes":
+                continue  # What is said goes to a pipe; a full one is tried below.
             self.house.board.clear()
             self.house.mctl(*words, "--json", env=self.house.env)
-            n_calls = self.house.board.n_calls("mctl", "allocations")
+            n_calls = self.house.board.n_calls("mctl", kind)
             self.each(" ".join(("mctl",) + tuple(word for word in words if "/" not in word)),
-                      "mctl", "allocations", n_calls,
-                      lambda way, n: self.try_mctl(words, way, n))
+                      "mctl", kind, n_calls,
+                      lambda way, n: self.try_mctl(words, kind, way, n))
         full = [words for words in self.ASKED if subprocess.run(
             [self.house.build / "ctl/mctl", "--run-dir", self.house.run_dir, *words],
             stdout=open("/dev/full", "w"), stderr=subprocess.DEVNULL).returncode == 0]
@@ -358,7 +377,7 @@ class Tester:
 
     def agents(self):
         self.start_well()
-        for kind in KINDS:
+        for kind in self.kinds:
             self.house.board.clear()
             agent = self.house.agent()
             time.sleep(0.6)
@@ -376,13 +395,15 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--some", type=int, default=6)
+    parser.add_argument("--kind", choices=list(KINDS), help="these only")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     signal.alarm(4 * 3600 if args.all else 900)
     with tempfile.TemporaryDirectory(prefix="mbroker-inside-") as name:
         os.chmod(name, 0o755)
         house = House(args.build.resolve(), pathlib.Path(name))
-        tester = Tester(house, args.all, args.some)
+        kinds = [args.kind] if args.kind else list(KINDS)
+        tester = Tester(house, args.all, args.some, kinds)
         try:
             for part in (tester.starts, tester.asking, tester.mctls, tester.agents):
                 if not args.names or part.__name__ in args.names:
