@@ -40,16 +40,6 @@ struct replaying {
     int error;
 };
 
-static void
-put_line(FILE *out, json_t *line)
-{
-    if (line) {
-        json_dumpf(line, out, JSON_COMPACT);
-        putc('\n', out);
-    }
-    json_decref(line);
-}
-
 /* What is to be in force. */
 
 static int
@@ -232,21 +222,21 @@ show_decision(bool has, const struct replay_decision *decision)
                : json_null();
 }
 
-static void
+static int
 put_difference(FILE *out, const struct difference *difference)
 {
     const struct replay_decision *any =
         difference->has_then ? &difference->then : &difference->now;
 
-    put_line(out,
-             json_pack("{s:{s:I,s:I,s:s,s:s,s:s,s:o,s:o}}", "difference",
-                       "time_ns", (json_int_t)difference->time, "wall_ns",
-                       (json_int_t)difference->wall_ns, "event",
-                       difference->event, "event_subject",
-                       difference->event_subject, "knob", any->subject, "then",
-                       show_decision(difference->has_then, &difference->then),
-                       "now",
-                       show_decision(difference->has_now, &difference->now)));
+    return look_put_line(
+        out,
+        json_pack("{s:{s:I,s:I,s:s,s:s,s:s,s:o,s:o}}", "difference", "time_ns",
+                  (json_int_t)difference->time, "wall_ns",
+                  (json_int_t)difference->wall_ns, "event", difference->event,
+                  "event_subject", difference->event_subject, "knob",
+                  any->subject, "then",
+                  show_decision(difference->has_then, &difference->then), "now",
+                  show_decision(difference->has_now, &difference->now)));
 }
 
 static void
@@ -298,14 +288,14 @@ show_limits(const struct replaying *replaying, const struct again *again,
     return words;
 }
 
-static void
+static int
 put_summary(FILE *out, const struct replaying *replaying,
             const struct again *again, const struct replay_opts *opts,
             const struct replay_counts *counts)
 {
     const char *why = replay_why(replaying->replay);
 
-    put_line(
+    return look_put_line(
         out,
         json_pack("{s:{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}}", "replay",
                   "policy_then", counts->policy_then, "policy_now",
@@ -364,11 +354,13 @@ run(const struct again *again, const struct replay_opts *opts,
         error = journalread_file(again->path, &second, &ignored, why, why_size);
     }
     for (size_t i = 0; i < replaying->n && !error; i++) {
-        put_difference(out, &replaying->differences[i]);
+        error = put_difference(out, &replaying->differences[i]);
     }
     if (!error) {
-        put_summary(out, replaying, again, opts, &counts);
-        look_put_report(out, &report, "", 0);
+        error = put_summary(out, replaying, again, opts, &counts);
+    }
+    if (!error) {
+        error = look_put_report(out, &report, "", 0);
     }
     return error;
 }

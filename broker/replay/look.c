@@ -30,14 +30,16 @@ struct looking {
     uint64_t link_row;
 };
 
-static void
-put_line(FILE *out, json_t *line)
+int
+look_put_line(FILE *out, json_t *line)
 {
-    if (line) {
-        json_dumpf(line, out, JSON_COMPACT);
+    int error = line && !json_dumpf(line, out, JSON_COMPACT) ? 0 : -ENOMEM;
+
+    if (!error) {
         putc('\n', out);
     }
     json_decref(line);
+    return ferror(out) ? 0 : error; /* A full disk is told by the stream. */
 }
 
 static bool
@@ -116,7 +118,9 @@ take(void *ctx, const struct journal_row *row)
     uint64_t n = looking->look->n;
 
     if (names_a_vm(row)) {
-        put_line(looking->out, json_pack("{s:o}", "vm", show_row(row)));
+        looking->no_memory |=
+            look_put_line(looking->out,
+                          json_pack("{s:o}", "vm", show_row(row))) != 0;
     }
     if (!journal_filter_takes(&looking->filter, row,
                               has_cause(looking, row->cause))) {
@@ -125,7 +129,7 @@ take(void *ctx, const struct journal_row *row)
     if (n) {
         looking->last[looking->n_taken % n] = *row;
     } else {
-        put_line(looking->out, show_row(row));
+        looking->no_memory |= look_put_line(looking->out, show_row(row)) != 0;
     }
     looking->n_taken++;
 }
@@ -179,10 +183,13 @@ look_events(const struct look *look, FILE *out, char *why, size_t why_size)
                           ? looking.n_taken - look->n
                           : 0;
          !error && look->n && i < looking.n_taken; i++) {
-        put_line(out, show_row(&looking.last[i % look->n]));
+        error = look_put_line(out, show_row(&looking.last[i % look->n]));
+    }
+    if (!error && looking.no_memory) {
+        error = -ENOMEM;
     }
     if (!error) {
-        look_put_report(out, &report, "", 0);
+        error = look_put_report(out, &report, "", 0);
     }
     free(looking.causes);
     free(looking.last);
@@ -203,7 +210,7 @@ id_or_null(uint64_t id)
     return json_string(text);
 }
 
-void
+int
 look_put_report(FILE *out, const struct journal_report *report,
                 const char *link, uint64_t link_row)
 {
@@ -227,7 +234,7 @@ look_put_report(FILE *out, const struct journal_report *report,
         report->broken ? show_text(report->why) : json_null(), "end",
         ends[report->end], "end_why", show_text(report->end_why), "link_row",
         id_or_null(link_row));
-    put_line(out, json_pack("{s:o}", "report", data));
+    return look_put_line(out, json_pack("{s:o}", "report", data));
 }
 
 static void
@@ -252,7 +259,7 @@ look_verify(const struct look *look, FILE *out, char *why, size_t why_size)
 
     int error = journalread_file(look->path, &reading, &report, why, why_size);
     if (!error) {
-        look_put_report(out, &report, look->link, looking.link_row);
+        error = look_put_report(out, &report, look->link, looking.link_row);
     }
     return error;
 }

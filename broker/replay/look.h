@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "broker/journal/journal.h"
 
 struct journal_report;
@@ -26,7 +28,11 @@ int look_events(const struct look *, FILE *out, char *why, size_t why_size);
 int look_verify(const struct look *, FILE *out, char *why, size_t why_size);
 
 /* The line of a report; 'link_row' is a row's id, 0: none, or none sought. */
-void look_put_report(FILE *out, const struct journal_report *, const char *link,
-                     uint64_t link_row);
+int look_put_report(FILE *out, const struct journal_report *, const char *link,
+                    uint64_t link_row);
+
+/* Writes a line and drops it.  0, or -ENOMEM: there is no line, or not all of
+ * it was written; what a stream could not take, ferror() tells. */
+int look_put_line(FILE *out, json_t *line);
 
 #endif

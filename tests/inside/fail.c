@@ -225,7 +225,8 @@ fcntl64(int fd, int what, ...)
     va_start(rest, what);
     void *more = va_arg(rest, void *); /* A number goes the same way. */
     va_end(rest);
-    return call_fails() ? -1 : real_fcntl64(fd, what, more);
+    /* What is locked is waited for: SQLite takes most failures for that. */
+    return what != F_SETLK && call_fails() ? -1 : real_fcntl64(fd, what, more);
 }
 
 /* libuv, too, ends the process if it gets no pipe for its signals. */
