@@ -5,6 +5,7 @@
 #include "sim/explore.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ enum plant {
 static enum plant plant;
 static uint64_t n_runs;
 static char *said;
+static void *left_behind;
 
 bool __real_invariant_holds(const struct world *, char *why, size_t);
 bool __wrap_invariant_holds(const struct world *, char *why, size_t);
@@ -69,8 +71,7 @@ __wrap_run_scenario(const struct scenario *scenario, FILE *trace,
         out->pstate_hashes[i] = n_runs;
     }
     if (plant == LEAK && n_runs == 5) {
-        void *volatile lost = malloc(1 << 20);
-        (void)lost;
+        left_behind = malloc(1 << 20);
     }
 }
 
@@ -202,7 +203,11 @@ what_a_run_leaves_behind_is_found(void **state)
     const struct explore_opts opts = {
         .program = "msim", .n = SEEDS, .unchecked = true};
 
+    if (!mallinfo2().uordblks) {
+        skip(); /* A sanitizer's allocator counts nothing, and looks itself. */
+    }
     assert_int_equal(explored(LEAK, &opts), 1);
+    free(left_behind);
     assert_non_null(strstr(said, "the run leaves 10"));
 }
 
