@@ -112,15 +112,19 @@ has_cause(const struct looking *looking, uint64_t cause)
 }
 
 static void
+put(struct looking *looking, json_t *line)
+{
+    looking->no_memory |= look_put_line(looking->out, line) != 0;
+}
+
+static void
 take(void *ctx, const struct journal_row *row)
 {
     struct looking *looking = ctx;
     uint64_t n = looking->look->n;
 
     if (names_a_vm(row)) {
-        looking->no_memory |=
-            look_put_line(looking->out,
-                          json_pack("{s:o}", "vm", show_row(row))) != 0;
+        put(looking, json_pack("{s:o}", "vm", show_row(row)));
     }
     if (!journal_filter_takes(&looking->filter, row,
                               has_cause(looking, row->cause))) {
@@ -129,7 +133,7 @@ take(void *ctx, const struct journal_row *row)
     if (n) {
         looking->last[looking->n_taken % n] = *row;
     } else {
-        looking->no_memory |= look_put_line(looking->out, show_row(row)) != 0;
+        put(looking, show_row(row));
     }
     looking->n_taken++;
 }

@@ -24,9 +24,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -119,22 +119,27 @@ fails(enum fail_kind which)
  * known of a file.  Not unlink() and the like, by which a failure is cleaned
  * up, nor epoll_ctl(), after which libuv ends the process. */
 
-#define CALL(of, name, declared, given)                                        \
+/* The C library's own, found before main(): where it is called later, there may
+ * be nothing left to open.  Another library's constructor may come before. */
+#define REAL(of, name, declared)                                               \
     static of(*real_##name) declared;                                          \
+    __attribute__((constructor(101))) static void find_##name(void)            \
+    {                                                                          \
+        *(void **)&real_##name = dlsym(RTLD_NEXT, #name);                      \
+    }
+#define FIND(name) (real_##name ? (void)0 : find_##name())
+
+#define CALL(of, name, declared, given)                                        \
+    REAL(of, name, declared)                                                   \
     of name declared                                                           \
     {                                                                          \
+        FIND(name);                                                            \
         return call_fails() ? (of)-1 : real_##name given;                      \
     }
-
-static void find_real(void);
-static int (*real_open64)(const char *, int, ...);
 
 static bool
 call_fails(void)
 {
-    if (!real_open64) { /* Another library's constructor was before ours. */
-        find_real();
-    }
     if (!fails(FAIL_CALL)) {
         return false;
     }
@@ -188,12 +193,13 @@ CALL(int, socketpair, (int family, int type, int protocol, int pair[2]),
 CALL(int, stat64, (const char *path, struct stat64 *out), (path, out))
 CALL(int, timerfd_create, (clockid_t clock, int flags), (clock, flags))
 
-static int (*real_pipe2)(int[2], int);
-static int (*real_openat64)(int, const char *, int, ...);
-static int (*real_fcntl64)(int, int, ...);
-static DIR *(*real_fdopendir)(int);
-static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *,
-                                  void *(*)(void *), void *);
+REAL(int, open64, (const char *, int, ...))
+REAL(int, openat64, (int, const char *, int, ...))
+REAL(int, fcntl64, (int, int, ...))
+REAL(int, pipe2, (int[2], int))
+REAL(DIR *, fdopendir, (int))
+REAL(int, pthread_create,
+     (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))
 
 int
 open64(const char *path, int flags, ...)
@@ -203,6 +209,7 @@ open64(const char *path, int flags, ...)
     va_start(rest, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
+    FIND(open64);
     return call_fails() ? -1 : real_open64(path, flags, mode);
 }
 
@@ -214,6 +221,7 @@ openat64(int fd, const char *path, int flags, ...)
     va_start(rest, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
+    FIND(openat64);
     return call_fails() ? -1 : real_openat64(fd, path, flags, mode);
 }
 
@@ -225,6 +233,7 @@ fcntl64(int fd, int what, ...)
     va_start(rest, what);
     void *more = va_arg(rest, void *); /* A number goes the same way. */
     va_end(rest);
+    FIND(fcntl64);
     /* What is locked is waited for: SQLite takes most failures for that. */
     return what != F_SETLK && call_fails() ? -1 : real_fcntl64(fd, what, more);
 }
@@ -235,6 +244,7 @@ pipe2(int pair[2], int flags)
 {
     Dl_info from;
 
+    FIND(pipe2);
     return (!dladdr(__builtin_return_address(0), &from) ||
             !strstr(from.dli_fname, "libuv")) &&
                    call_fails()
@@ -245,6 +255,7 @@ pipe2(int pair[2], int flags)
 DIR *
 fdopendir(int fd)
 {
+    FIND(fdopendir);
     return call_fails() ? NULL : real_fdopendir(fd);
 }
 
@@ -252,37 +263,9 @@ int
 pthread_create(pthread_t *out, const pthread_attr_t *attributes,
                void *(*run)(void *), void *ctx)
 {
+    FIND(pthread_create);
     return call_fails() ? EAGAIN
                         : real_pthread_create(out, attributes, run, ctx);
-}
-
-/* Before main(): where these run later, there may be nothing left to open. */
-__attribute__((constructor(101))) static void
-find_real(void)
-{
-    static const struct {
-        const char *name;
-        void *at;
-    } all[] = {
-#define FOUND(name) {#name, &real_##name}
-        FOUND(accept4),        FOUND(bind),         FOUND(chmod),
-        FOUND(connect),        FOUND(dup),          FOUND(dup3),
-        FOUND(epoll_create1),  FOUND(eventfd),      FOUND(faccessat),
-        FOUND(fchmod),         FOUND(fcntl64),      FOUND(fdopendir),
-        FOUND(flock),          FOUND(fstat64),      FOUND(fstatat64),
-        FOUND(getrlimit64),    FOUND(getsockopt),   FOUND(listen),
-        FOUND(lstat64),        FOUND(memfd_create), FOUND(mkdir),
-        FOUND(mkdirat),        FOUND(mmap64),       FOUND(open64),
-        FOUND(openat64),       FOUND(pipe2),        FOUND(pread64),
-        FOUND(pthread_create), FOUND(setrlimit64),  FOUND(setsockopt),
-        FOUND(socket),         FOUND(socketpair),   FOUND(stat64),
-        FOUND(timerfd_create),
-#undef FOUND
-    };
-
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        *(void **)all[i].at = dlsym(RTLD_NEXT, all[i].name);
-    }
 }
 
 /* Memory. */
@@ -355,6 +338,7 @@ wakes(int fd)
 {
     struct stat64 st;
 
+    FIND(fstat64);
     return !real_fstat64(fd, &st) &&
            (S_ISFIFO(st.st_mode) || !(st.st_mode & S_IFMT));
 }

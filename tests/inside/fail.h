@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Takes the place of the C library's allocation, writing and asking of the
  * kernel in the program that links it, has the N-th call of one kind fail, and
- * counts what is in use.  Or,
- * as a library that is loaded before others (preload.c), in any program, told
- * by another process through memory that both share. */
+ * counts what is in use.  Or, as a library that is loaded before others
+ * (preload.c), in any program, told by another process through memory that both
+ * share. */
 #ifndef TESTS_INSIDE_FAIL_H
 #define TESTS_INSIDE_FAIL_H
 

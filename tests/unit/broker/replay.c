@@ -12,12 +12,10 @@
 
 #include <cmocka.h>
 
-#include "base/confscan.h"
 #include "base/prng.h"
 #include "broker/journal/journalread.h"
 #include "policy/policy.h"
-#include "sim/disk.h"
-#include "sim/run.h"
+#include "tests/lived.h"
 
 #define TRIES 2000
 #define BLOCKS_MAX 24 /* Of one try. */
@@ -42,55 +40,25 @@ keep_input(void *ctx, const struct journal_input *input)
     inputs[n_inputs++] = *input;
 }
 
-/* The made-up broker keeps its inputs, and its journal is read at the end. */
-int __real_journal_open(struct journal **out, const char *path,
-                        const struct journal_opts *, char *why,
-                        size_t why_size);
-int __wrap_journal_open(struct journal **out, const char *path,
-                        const struct journal_opts *, char *why,
-                        size_t why_size);
-void __real_disk_destroy(struct disk *);
-void __wrap_disk_destroy(struct disk *);
-
-int
-__wrap_journal_open(struct journal **out, const char *path,
-                    const struct journal_opts *opts, char *why, size_t why_size)
-{
-    struct journal_opts more = *opts;
-
-    more.inputs_max = path ? more.size_max / 2 : 0;
-    return __real_journal_open(out, path, &more, why, why_size);
-}
-
-void
-__wrap_disk_destroy(struct disk *disk)
+static void
+keep_journal(void *ctx, const char *journal_path)
 {
     const struct journal_reading reading = {.row = keep_row,
                                             .input = keep_input};
     struct journal_report report;
     char why[JOURNAL_WHY_SIZE];
 
-    assert_int_equal(journalread_file(disk_journal_path(disk), &reading,
-                                      &report, why, sizeof why),
-                     0);
+    assert_int_equal(
+        journalread_file(journal_path, &reading, &report, why, sizeof why), 0);
     assert_false(report.broken);
-    __real_disk_destroy(disk);
 }
 
 static int
 live(void **state)
 {
-    static struct scenario scenario;
-    static struct run_result result;
-    char why[512], *text;
+    char why[512];
 
-    assert_int_equal(confscan_load(&text, SCENARIO, why, sizeof why), 0);
-    assert_int_equal(scenario_parse(&scenario, text, SCENARIO, why, sizeof why),
-                     0);
-    free(text);
-    run_scenario(&scenario, NULL, &result);
-    scenario_fini(&scenario);
-    assert_string_equal(result.broken, "");
+    assert_int_equal(lived(keep_journal, NULL, why, sizeof why), 0);
     assert_true(n_rows > 0 && n_inputs > BLOCKS_MAX / 2);
     return 0;
 }
